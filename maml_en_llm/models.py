@@ -1,0 +1,164 @@
+"""Causal language models from `transformers`, and their loss as a pure function of the parameters."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2TokenizerFast,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+
+from .prompts import Batch
+
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+def load_model(
+    name: str | Path | PretrainedConfig,
+    *,
+    tokenizer: str | Path | None = None,
+    attention: str = "eager",
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+):
+    """Load a causal LM and its tokenizer; returns ``(model, tokenizer)``, the model in evaluation mode (no dropout).
+
+    Args:
+        name: a hub name, a folder in `transformers` layout, a configuration file, or a configuration. Without
+            weights (a configuration, or a folder that holds only one) the model is initialised at random.
+        tokenizer: hub name or folder. Default: the model's own; a configuration has none of its own and is given
+            GPT-2's byte-level BPE, from the folder ``$GPT2_BPE`` if that is set, else from the hub.
+        attention: ``"eager"`` can be differentiated twice, ``"sdpa"`` is faster and can be differentiated once.
+        dtype: floating-point type of the weights.
+        seed: of the random initialisation, and of nothing else.
+
+    Raises:
+        ValueError: nothing to load under that name, or a tokenizer with more words than the model.
+    """
+    config = _configuration(name)
+    if config is None:
+        model = _pretrained(name, attention, dtype)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=dtype)
+    words = load_tokenizer(tokenizer or _tokenizer_of(name))
+    if len(words) > model.config.vocab_size:
+        raise ValueError(
+            f"tokenizer: expected at most {model.config.vocab_size} words, the model's vocabulary, found {len(words)}; "
+            "name the tokenizer that belongs to the model"
+        )
+    return model.eval(), words
+
+
+def load_tokenizer(name: str | Path):
+    """Load a tokenizer by hub name or folder; a folder may hold GPT-2's bare ``vocab.json`` and ``merges.txt``."""
+    folder = Path(name)
+    if (folder / "merges.txt").is_file() and not (folder / "tokenizer.json").is_file():
+        return GPT2TokenizerFast.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(name)
+
+
+def parameters(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The model's parameters by name, detached, each tied tensor once (GPT-2's head is ``transformer.wte.weight``)."""
+    return {name: p.detach() for name, p in model.named_parameters()}
+
+
+@dataclass(frozen=True)
+class PromptLoss:
+    """The loss of a prompt batch as a function of the parameters, ready for `meta_gradient`.
+
+        L(θ, batch) = mean over prompts of the mean over target tokens of −log p_θ(token | what precedes it)
+
+    in nats a target token (protocol 3.1). The output head runs at target positions only.
+    """
+
+    model: PreTrainedModel
+
+    def __call__(self, params: dict[str, torch.Tensor], batch: Batch) -> torch.Tensor:
+        """Scalar loss of ``batch`` at ``params``; the module's own weights are neither used nor changed."""
+        positions, valid = target_positions(batch.loss_mask)
+        inputs = dict(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            use_cache=False,
+            logits_to_keep=positions - 1,
+        )
+        logits = functional_call(self.model, params, (), inputs).logits
+        return mean_nll(logits, batch.input_ids.gather(1, positions), valid).mean()
+
+    def check_second_order(self) -> None:
+        """Raise where a second derivative would be impossible or silently wrong."""
+        attention = self.model.config._attn_implementation
+        if attention != "eager":
+            raise ValueError(
+                f"attention: second-order gradients need 'eager' attention, found {attention!r}, which has no second "
+                "derivative; load_model(..., attention='eager') or model.set_attn_implementation('eager')"
+            )
+        active = [n for n, m in self.model.named_modules() if isinstance(m, torch.nn.Dropout) and m.training and m.p]
+        if active:
+            raise ValueError(
+                f"dropout: second-order gradients need one and the same function at every call, found active dropout "
+                f"in {active[0]!r} and {len(active) - 1} more modules; model.eval() or set its p to 0"
+            )
+        if any(getattr(module, "gradient_checkpointing", False) for module in self.model.modules()):
+            raise ValueError(
+                "gradient checkpointing: the module would be recomputed with its own weights instead of the adapted "
+                "ones, silently; model.gradient_checkpointing_disable() (mode 'reverse' keeps memory flat instead)"
+            )
+
+
+def target_positions(loss_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the targets of each prompt stand: positions (B, P) and which of them are real (B, P).
+
+    P is the longest target of the batch; shorter ones are filled up with position 1, marked not real.
+    """
+    count = loss_mask.sum(1, keepdim=True)
+    order = loss_mask.int().argsort(dim=1, descending=True, stable=True)[:, : int(count.max())]
+    valid = torch.arange(order.shape[1], device=order.device) < count
+    return order.where(valid, order.new_ones(())), valid
+
+
+def mean_nll(logits: torch.Tensor, labels: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """Mean −log p of each prompt's target tokens, (B,) nats, from logits (B, P, V), labels (B, P) and mask (B, P)."""
+    nll = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
+    return (nll * valid).sum(1) / valid.sum(1)
+
+
+def _configuration(name) -> PretrainedConfig | None:
+    """The configuration to initialise at random, or None where there are weights to load."""
+    if isinstance(name, PretrainedConfig):
+        return name
+    path = Path(name)
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise ValueError(f"model: expected a config.json in the folder {str(path)!r}, found none")
+    if path.suffix == ".json" and not path.is_file():
+        raise ValueError(f"model: expected a configuration file, found nothing at {str(path)!r}")
+    if path.is_file() or (path.is_dir() and not any((path / file).is_file() for file in _WEIGHTS)):
+        return AutoConfig.from_pretrained(path)
+    return None
+
+
+def _pretrained(name, attention: str, dtype: torch.dtype) -> PreTrainedModel:
+    try:
+        return AutoModelForCausalLM.from_pretrained(name, attn_implementation=attention, dtype=dtype)
+    except OSError as error:
+        raise ValueError(
+            f"model: expected a folder, a configuration file or a name on the hub, found {str(name)!r} ({error})"
+        ) from error
+
+
+def _tokenizer_of(name) -> str | Path:
+    folder = Path(name) if isinstance(name, (str, Path)) else None
+    bare = folder is None or folder.is_file()
+    if folder is not None and folder.is_dir():
+        bare = not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json", "vocab.json"))
+    return os.environ.get("GPT2_BPE", "gpt2") if bare else name

@@ -1,0 +1,59 @@
+"""Presets: how much a chapter computes, from a minute on two cores to the published recipe; and its parameters."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from numbers import Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """Sizes of a meta-training run and its evaluation. ``None`` means all, or as published."""
+
+    model: str | None  # hub name; None: GPT-2 with 2 layers of width 64, random weights
+    tokens: int  # longest prompt
+    demonstrations: int
+    steps: int  # outer steps
+    tasks_per_step: int
+    lr: float
+    runs: int  # training seeds
+    train_tasks: int | None
+    test_tasks: int | None
+    test_records: int | None
+    eval_seeds: int  # of the five demonstration seeds
+
+
+PRESETS: Mapping[str, Preset] = {
+    "smoke": Preset(model=None, tokens=256, demonstrations=4, steps=40, tasks_per_step=2, lr=3e-3, runs=3,
+                    train_tasks=8, test_tasks=4, test_records=32, eval_seeds=2),
+    "cpu": Preset(model=None, tokens=512, demonstrations=8, steps=400, tasks_per_step=4, lr=3e-3, runs=3,
+                  train_tasks=None, test_tasks=None, test_records=128, eval_seeds=2),
+    "colab": Preset(model="gpt2", tokens=512, demonstrations=8, steps=300, tasks_per_step=2, lr=1e-5, runs=1,
+                    train_tasks=None, test_tasks=None, test_records=64, eval_seeds=1),
+    "paper": Preset(model="gpt2-medium", tokens=1024, demonstrations=16, steps=30_000, tasks_per_step=8, lr=1e-5,
+                    runs=3, train_tasks=None, test_tasks=None, test_records=None, eval_seeds=5),
+}
+
+
+def get_preset(name: str) -> Preset:
+    """The preset of that name; `ValueError` lists the known ones."""
+    if name not in PRESETS:
+        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, found {name!r}{_nearest(name, PRESETS)}")
+    return PRESETS[name]
+
+
+def check_parameters(namespace: Mapping, *known: str) -> None:
+    """Refuse parameters that a chapter does not have: papermill takes a misspelt name without a word.
+
+    Call it with ``globals()`` right after a chapter's parameters, when they are all the plain values there are.
+    """
+    plain = (str, Number, list, type(None))
+    given = [n for n, value in namespace.items() if not n.startswith("_") and isinstance(value, plain)]
+    for name in given:
+        if name not in known and name not in ("In", "Out"):
+            raise ValueError(f"parameter: expected one of {', '.join(known)}, found {name!r}{_nearest(name, known)}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(str(name), list(known), n=3)
+    return f"; nearest: {', '.join(close)}" if close else ""

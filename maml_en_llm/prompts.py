@@ -1,0 +1,168 @@
+"""Prompts: from examples to token ids, exactly as MetaICL builds them (protocol section 2).
+
+An example is two *pieces*, each tokenised alone with its separator glued to its front, then concatenated:
+
+    direct   [Δ + x] [sep + y]      p(y | x): the target is the answer
+    channel  [Δ + y] [sep + x]      p(x | y): the target is the text
+
+Δ stands before every example but the first of a sequence. Joining the strings first and tokenising once would give
+other ids. There is no BOS and no EOS.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from .records import Example
+
+MODES = ("direct", "channel")
+SEPARATORS = {"newline": ("\n\n\n", "\n"), "space": (" ", " ")}  # Δ, sep
+_RESERVED = 2  # room the reference leaves for BOS and EOS in the per-example limit, though it adds neither
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """How examples become a prompt.
+
+    Meta-trained models use the newline separator, raw GPT-2 the space (protocol 2.1). Lengths are in tokens:
+    ``max_example_length`` is M = 256, ``max_length`` the limit of a whole sequence, 1,024.
+    """
+
+    mode: str = "direct"
+    separator: str = "newline"
+    max_length: int = 1024
+    max_example_length: int = 256
+
+    def __post_init__(self):
+        for name, known in (("mode", MODES), ("separator", tuple(SEPARATORS))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}: expected one of {', '.join(known)}, found {getattr(self, name)!r}")
+        if min(self.max_length, self.max_example_length) <= _RESERVED:
+            raise ValueError(f"max_length, max_example_length: expected more than {_RESERVED} tokens, found {self}")
+
+    def sequence_limit(self, k: int) -> int:
+        """L = min(M·k, max_length) tokens with k demonstrations, M without (protocol 2.3)."""
+        return min(self.max_example_length * max(k, 1), self.max_length)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids of one prompt; the last ``n_target`` of them are the target, all others context."""
+
+    ids: tuple[int, ...]
+    n_target: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Right-padded prompts: ``input_ids``, ``attention_mask``, ``loss_mask``, each (B, T), int64, int64, bool.
+
+    ``loss_mask`` is true on target tokens only. Padding goes to the longest prompt of the batch, not further: under
+    causal attention what stands to the right of a target cannot change its loss.
+    """
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    loss_mask: torch.Tensor
+
+    @property
+    def n_tokens(self) -> int:
+        """Real (unpadded) tokens."""
+        return int(self.attention_mask.sum())
+
+    def to(self, device) -> "Batch":
+        """The same batch on another device."""
+        return Batch(self.input_ids.to(device), self.attention_mask.to(device), self.loss_mask.to(device))
+
+
+def pieces(text: str, answer: str, fmt: Format, *, first: bool) -> tuple[str, str]:
+    """The two pieces of an example as strings: (context piece, target piece).
+
+    Two empty-text quirks of the newline format are kept: Δ is two newlines before an empty x in direct mode, and an
+    empty x gets no newline in channel mode.
+    """
+    delta, sep = SEPARATORS[fmt.separator]
+    newline = fmt.separator == "newline"
+    if fmt.mode == "direct":
+        delta = "\n\n" if newline and not text else delta
+        return ("" if first else delta) + text, sep + answer
+    return ("" if first else delta) + answer, ("" if newline and not text else sep) + text
+
+
+@dataclass
+class PromptEncoder:
+    """Builds prompts with one tokenizer and one format; every piece of text is tokenised once and remembered."""
+
+    tokenizer: object
+    fmt: Format = field(default_factory=Format)
+    _known: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """Ids of one piece, without special tokens."""
+        if text not in self._known:
+            self._known[text] = tuple(self.tokenizer.encode(text, add_special_tokens=False, verbose=False))
+        return self._known[text]
+
+    def example(self, example: Example, *, first: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Ids (context, target) of a demonstration or training example; x is cut to fit M, y never (protocol 2.2)."""
+        (context, target), = self._options(example.input, [example.output], first)
+        return context, target
+
+    def demonstrations(self, examples: Sequence[Example]) -> tuple[int, ...]:
+        """Ids of all demonstrations in order."""
+        return tuple(i for n, e in enumerate(examples) for piece in self.example(e, first=n == 0) for i in piece)
+
+    def training_prompt(self, demonstrations: Sequence[Example], query: Example) -> Prompt:
+        """One training instance: demonstrations, then the query with its own answer as target (protocol 3.1)."""
+        context, target = self.example(query, first=not demonstrations)
+        # Training always has the whole length, however few the demonstrations (protocol 2.3).
+        limit = self.fmt.max_length if demonstrations else self.fmt.max_example_length
+        return cut_left(self.demonstrations(demonstrations) + context, target, limit)
+
+    def query_prompts(self, demonstrations: Sequence[Example], query: Example) -> list[Prompt]:
+        """One prompt an option of ``query``; the same cut of x for all of them (protocol 2.2, 2.3)."""
+        prefix, limit = self.demonstrations(demonstrations), self.fmt.sequence_limit(len(demonstrations))
+        pairs = self._options(query.input, query.options, not demonstrations)
+        return [cut_left(prefix + context, target, limit) for context, target in pairs]
+
+    def _options(self, text: str, answers: Sequence[str], first: bool):
+        both = [tuple(map(self.tokens, pieces(text, answer, self.fmt, first=first))) for answer in answers]
+        x = 0 if self.fmt.mode == "direct" else 1  # which of the two pieces holds the text
+        longest = max(len(pair[1 - x]) for pair in both)
+        room = self.fmt.max_example_length - _RESERVED - longest
+        if room < 0:
+            raise ValueError(
+                f"max_example_length: an answer of {longest} tokens does not fit {self.fmt.max_example_length} "
+                f"(at most {self.fmt.max_example_length - _RESERVED}): {answers[0][:60]!r}; raise the limit"
+            )
+        return [tuple(ids[:room] if side == x else ids for side, ids in enumerate(pair)) for pair in both]
+
+
+def cut_left(context: tuple[int, ...], target: tuple[int, ...], limit: int) -> Prompt:
+    """Drop tokens from the left of the context until the prompt has ``limit`` tokens; the target stays whole.
+
+    The cut may fall inside a demonstration (protocol 2.3). Raises `ValueError` where not one context token would be
+    left, since the first target token could then not be predicted.
+    """
+    room = limit - len(target)
+    if room < 1 or not context or not target:
+        raise ValueError(
+            f"prompt: expected a target of 1 to {limit - 1} tokens after at least one token of context, "
+            f"found {len(target)} after {len(context)}; raise max_length or shorten the target"
+        )
+    return Prompt(context[-room:] + target, len(target))
+
+
+def collate(prompts: Sequence[Prompt]) -> Batch:
+    """Right-pad prompts to the longest of them with id 0 and mark their targets."""
+    width = max(len(prompt.ids) for prompt in prompts)
+    ids = torch.zeros(len(prompts), width, dtype=torch.long)
+    real = torch.zeros(len(prompts), width, dtype=torch.long)
+    target = torch.zeros(len(prompts), width, dtype=torch.bool)
+    for row, prompt in enumerate(prompts):
+        n = len(prompt.ids)
+        ids[row, :n] = torch.tensor(prompt.ids)
+        real[row, :n] = 1
+        target[row, n - prompt.n_target : n] = True
+    return Batch(ids, real, target)

@@ -1,0 +1,218 @@
+"""Tasks and benchmarks of the MetaICL protocol, found in a folder or on the hub.
+
+A *benchmark* folder holds one sub-folder a task, with these files (plain or gzipped):
+
+    {task}/{task}_16384_100_train.jsonl     meta-training records   (also {task}_mt_train, {task}_train)
+    {task}/{task}_16_{seed}_train.jsonl     the demonstrations of one seed
+    {task}/{task}_16_100_test.jsonl         test records, the same for every seed   (also {task}_test)
+
+A folder may carry its own ``settings.json``
+(``{"settings": {name: {"train": [...], "test": [...], "unseen_domain_test": [...]}}}``); without one, the
+lists of MetaICL apply. Source: MetaICL (arXiv 2110.15943), protocol sections 1.1, 1.2 and 1.5.
+"""
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+
+from .records import DataError, Example, read_examples
+
+SEEDS = (100, 13, 21, 42, 87)  # the demonstration seeds of the published benchmark
+KINDS = ("classification", "multi-choice", "free-form")
+_TRAIN = ("{task}_16384_100_train", "{task}_mt_train", "{task}_train")
+_TEST = ("{task}_16_100_test", "{task}_test")
+_DEMONSTRATIONS = "{task}_16_{seed}_train"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A named task: ``kind`` decides the metric, ``demonstrations`` maps a seed to its few-shot examples."""
+
+    name: str
+    kind: str
+    domain: str | None = None
+    instruction: str | None = None
+    train: tuple[Example, ...] = ()
+    demonstrations: Mapping[int, tuple[Example, ...]] = field(default_factory=dict)
+    test: tuple[Example, ...] = ()
+
+    def few_shot(self, seed: int, k: int) -> tuple[Example, ...]:
+        """The first ``k`` demonstrations of ``seed``, in file order. Raises `DataError` if there are fewer."""
+        if seed not in self.demonstrations:
+            known = ", ".join(map(str, self.demonstrations)) or "none"
+            raise DataError(f"seed: task {self.name!r} has no demonstrations for seed {seed}; it has {known}")
+        found = self.demonstrations[seed]
+        if k > len(found):
+            raise DataError(
+                f"k: {k} demonstrations asked of task {self.name!r}, seed {seed}, which has {len(found)}; lower k"
+            )
+        return found[:k]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Meta-training tasks and target tasks of one setting.
+
+    ``unseen`` names the targets whose domain no training task shares; ``missing`` the tasks of the setting that
+    the source lacks and that were left out because the caller allowed it.
+    """
+
+    train: tuple[Task, ...]
+    test: tuple[Task, ...]
+    setting: str = ""
+    source: str = ""
+    unseen: frozenset[str] = frozenset()
+    missing: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lacking = f"; left out because their files are missing: {', '.join(self.missing)}" if self.missing else ""
+        return f"{self.setting}: {len(self.train)} meta-training tasks, {len(self.test)} target tasks{lacking}"
+
+
+def load_benchmark(
+    source: str | Path,
+    setting: str,
+    *,
+    seeds: Iterable[int] = SEEDS,
+    tasks: Iterable[str] | None = None,
+    allow_missing: bool = False,
+) -> Benchmark:
+    """Read the tasks of ``setting`` from a folder or from ``hf://datasets/<repository>/<folder>``.
+
+    Args:
+        source: folder of MetaICL-format files, or a hub address such as ``hf://datasets/allenai/metaicl-data/data``.
+        setting: e.g. ``"hr_to_lr"``; one of `settings(source)`.
+        seeds: demonstration seeds to read for every target task.
+        tasks: read only these tasks of the setting (default: all of them).
+        allow_missing: go on without the tasks whose files are not there, with a warning that lists them.
+
+    Raises:
+        DataError: unknown setting, task or seed, a task without its file, or a malformed file (with its line).
+    """
+    lists = _setting_lists(source, setting)
+    wanted = _selection(lists, tasks, setting)
+    seeds = _checked_seeds(seeds)
+    root = _local_folder(source, wanted, seeds)
+    missing = _missing(root, wanted, seeds)
+    if missing and not allow_missing:
+        raise DataError(_missing_message(source, setting, missing) + "; pass allow_missing=True to go on without")
+    if missing:
+        warnings.warn(_missing_message(source, setting, missing) + "; they are left out", stacklevel=2)
+    info = _task_info(source)
+    have = {role: [t for t in names if t not in missing] for role, names in wanted.items()}
+    test = tuple(_target_task(root, t, seeds, info) for t in have["test"])
+    train = tuple(_training_task(root, t, info) for t in have["train"])
+    unseen = frozenset(lists.get("unseen_domain_test", ())) & set(have["test"])
+    return Benchmark(train, test, setting, str(source), unseen, tuple(missing))
+
+
+def settings(source: str | Path | None = None) -> dict[str, dict]:
+    """The settings of a source: name → ``{"train", "test", "unseen_domain_test"}``, lists of task names."""
+    return _settings_file(source)["settings"]
+
+
+def _settings_file(source: str | Path | None) -> dict:
+    # A generated or home-made benchmark brings its own lists, in its folder or beside it.
+    if source is not None and not str(source).startswith("hf://"):
+        for folder in (Path(source), Path(source).parent):
+            if (folder / "settings.json").is_file():
+                return json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    return json.loads(files(__package__).joinpath("metaicl.json").read_text(encoding="utf-8"))
+
+
+def _task_info(source: str | Path) -> dict[str, dict]:
+    return _settings_file(source).get("tasks", {})
+
+
+def _setting_lists(source: str | Path, setting: str) -> dict:
+    known = settings(source)
+    if setting not in known:
+        raise DataError(f"setting: expected one of {', '.join(known)}, found {setting!r}{_nearest(setting, known)}")
+    return known[setting]
+
+
+def _selection(lists: dict, tasks: Iterable[str] | None, setting: str) -> dict[str, list[str]]:
+    if tasks is None:
+        return {role: list(lists[role]) for role in ("train", "test")}
+    tasks, known = list(tasks), [*lists["train"], *lists["test"]]
+    for name in tasks:
+        if name not in known:
+            raise DataError(f"tasks: {name!r} is not in setting {setting!r}{_nearest(name, known)}")
+    return {role: [t for t in lists[role] if t in tasks] for role in ("train", "test")}
+
+
+def _checked_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
+    seeds = tuple(seeds)
+    for seed in seeds:
+        if seed not in SEEDS:
+            raise DataError(f"seeds: expected demonstration seeds among {SEEDS}, found {seed!r}")
+    return seeds
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(str(name), list(known), n=3)
+    return f"; nearest: {', '.join(close)}" if close else ""
+
+
+def _find(root: Path, task: str, names: Iterable[str]) -> Path | None:
+    paths = (root / task / (name.format(task=task) + end) for name in names for end in (".jsonl", ".jsonl.gz"))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _demonstration_file(root: Path, task: str, seed: int) -> Path | None:
+    return _find(root, task, [_DEMONSTRATIONS.format(task=task, seed=seed)])
+
+
+def _missing(root: Path, wanted: dict[str, list[str]], seeds: tuple[int, ...]) -> list[str]:
+    train = [t for t in wanted["train"] if _find(root, t, _TRAIN) is None]
+    test = [t for t in wanted["test"]
+            if _find(root, t, _TEST) is None or any(_demonstration_file(root, t, s) is None for s in seeds)]
+    return list(dict.fromkeys(train + test))
+
+
+def _missing_message(source: str | Path, setting: str, missing: list[str]) -> str:
+    return f"{source}: {len(missing)} tasks of setting {setting!r} lack their files: {', '.join(missing)}"
+
+
+def _training_task(root: Path, name: str, info: dict) -> Task:
+    train = read_examples(_find(root, name, _TRAIN))
+    return _described(name, train, info, train=train)
+
+
+def _target_task(root: Path, name: str, seeds: tuple[int, ...], info: dict) -> Task:
+    test = read_examples(_find(root, name, _TEST))
+    demonstrations = {seed: read_examples(_demonstration_file(root, name, seed)) for seed in seeds}
+    return _described(name, test, info, test=test, demonstrations=demonstrations)
+
+
+def _described(name: str, examples: tuple[Example, ...], info: dict, **parts) -> Task:
+    about = info.get(name, {})
+    return Task(name, about.get("kind") or _kind(examples), about.get("domain"), about.get("instruction"), **parts)
+
+
+def _kind(examples: tuple[Example, ...]) -> str:
+    if not any(example.options for example in examples):
+        return "free-form"
+    # The options of a classification task are one fixed list; a multi-choice question brings its own.
+    return "classification" if len({example.options for example in examples}) == 1 else "multi-choice"
+
+
+def _local_folder(source: str | Path, wanted: dict[str, list[str]], seeds: tuple[int, ...]) -> Path:
+    if str(source).startswith("hf://"):
+        from .hub import download
+
+        return download(str(source), _patterns(wanted, seeds))
+    if not Path(source).is_dir():
+        raise DataError(f"source: expected a folder of MetaICL-format files or hf://…, found {str(source)!r}")
+    return Path(source)
+
+
+def _patterns(wanted: dict[str, list[str]], seeds: tuple[int, ...]) -> list[str]:
+    train = [name.format(task=t) for t in wanted["train"] for name in _TRAIN]
+    test = [name.format(task=t) for t in wanted["test"] for name in _TEST]
+    shots = [_DEMONSTRATIONS.format(task=t, seed=s) for t in wanted["test"] for s in seeds]
+    return [f"*/{name}.jsonl*" for name in dict.fromkeys(train + test + shots)]

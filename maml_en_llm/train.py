@@ -1,0 +1,179 @@
+"""Meta-training: the loop that draws meta-batches, asks a method for the gradient, and steps."""
+
+import hashlib
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from .episodes import EpisodeSampler
+from .methods import MAMLenLLM, MetaICL, clip_by_norm
+from .models import PromptLoss, load_model, parameters
+from .optimizers import SGD, Adam
+from .prompts import Format, PromptEncoder
+from .tasks import Task, load_benchmark
+
+METHODS = ("metaicl", "maml-en-llm")
+OPTIMIZERS = ("adam", "sgd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that decides a meta-training run. Lengths in tokens; the published recipe's value in brackets."""
+
+    benchmark: str = "hf://datasets/allenai/metaicl-data/data"
+    setting: str = "hr_to_lr"
+    allow_missing: bool = False
+    model: str = "gpt2-medium"
+    tokenizer: str | None = None
+    method: str = "maml-en-llm"
+    seed: int = 1
+    steps: int = 30_000  # outer steps [30,000]
+    tasks_per_step: int = 4  # n, exploration tasks a meta-batch
+    inner_steps: int = 1  # k; MetaICL has none
+    prompts: int = 1  # prompts a support or query batch
+    demonstrations: int = 16  # examples shown before the query [16]
+    optimizer: str = "adam"  # both phases [8-bit Adam]
+    lr: float = 1e-5  # outer rate, falling linearly to 0 [1e-5]
+    inner_lr: float = 1e-5  # constant
+    betas: tuple[float, float] = (0.9, 0.995)  # Adam's decay rates [0.9, 0.995]
+    moments: str = "shared"  # what the inner phase sees of Adam's moments
+    gradient: str = "reverse"  # mode of `meta_gradient`
+    clip: float = 1.0  # largest norm of an outer gradient [1.0]
+    sampling: str = "size"  # tasks in proportion to their records [size]
+    mode: str = "direct"
+    separator: str = "newline"
+    max_length: int = 1024  # [1,024]
+    max_example_length: int = 256  # [256]
+
+    def __post_init__(self):
+        for name, known in (("method", METHODS), ("optimizer", OPTIMIZERS)):
+            value = getattr(self, name)
+            if value not in known:
+                near = get_close_matches(value, known, n=1)
+                hint = f"; nearest: {near[0]}" if near else ""
+                raise ValueError(f"{name}: expected one of {', '.join(known)}, found {value!r}{hint}")
+        for name, least in dict(steps=1, tasks_per_step=1, inner_steps=0, prompts=1, demonstrations=0).items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected at least {least}, found {getattr(self, name)}")
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits that change with any field."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def format(self) -> Format:
+        """The prompt format of the run."""
+        return Format(mode=self.mode, separator=self.separator, max_length=self.max_length,
+                      max_example_length=self.max_example_length)
+
+    def make_optimizer(self, lr: float):
+        """The run's optimiser at another rate."""
+        return SGD(lr) if self.optimizer == "sgd" else Adam(lr, betas=self.betas)
+
+    def make_method(self):
+        """The run's method."""
+        if self.method == "metaicl":
+            return MetaICL()
+        inner = self.make_optimizer(self.inner_lr)
+        return MAMLenLLM(inner=inner, inner_steps=self.inner_steps, moments=self.moments, mode=self.gradient)
+
+
+def train(config: TrainConfig, *, output: str | Path | None = None, progress: Callable | None = None) -> dict:
+    """Load benchmark and model as ``config`` says, meta-train, and return the run's record.
+
+    With ``output``, the model, its tokenizer and ``record.json`` are saved there; the folder must not exist, and
+    appears only when it is complete.
+    """
+    if output is not None and Path(output).exists():
+        raise FileExistsError(f"output: {output} is there already; name a new folder")
+    benchmark = load_benchmark(config.benchmark, config.setting, allow_missing=config.allow_missing)
+    attention = "sdpa" if config.method == "metaicl" else "eager"
+    model, tokenizer = load_model(config.model, tokenizer=config.tokenizer, attention=attention, seed=config.seed)
+    record = meta_train(model, tokenizer, benchmark.train, config, progress=progress)
+    record["missing_tasks"] = list(benchmark.missing)
+    if output is not None:
+        _save(Path(output), model, tokenizer, record)
+    return record
+
+
+def meta_train(
+    model, tokenizer, tasks: Sequence[Task], config: TrainConfig, *, progress: Callable[[int, dict], None] | None = None
+) -> dict:
+    """Meta-train ``model`` in place on ``tasks`` and return the record.
+
+    ``progress(step, row)`` is called after every outer step with that step's row of the record: the outer rate, the
+    mean query loss (nats a target token, at the adapted parameters), the inner losses of every task, the gradient's
+    norm before clipping. The same configuration and seed give the same losses, to the bit, on the same machine.
+
+    Raises:
+        FloatingPointError: a loss or gradient that is not finite, with its step and tasks.
+    """
+    loss, method = PromptLoss(model), config.make_method()
+    sampler = EpisodeSampler(
+        tasks, PromptEncoder(tokenizer, config.format), random.Random(config.seed), config.tasks_per_step,
+        method.inner_steps, config.prompts, config.demonstrations, config.sampling,
+    )
+    params, rows, start = parameters(model), [], time.perf_counter()
+    state = config.make_optimizer(config.lr).init(params)
+    for step in range(config.steps):
+        episodes = [_to(episode, model.device) for episode in sampler.sample()]
+        outer = method.gradient(loss, params, episodes, state)
+        grads, norm = clip_by_norm(outer.grads, config.clip)
+        _check_finite(outer.loss, norm, step, [episode.task for episode in episodes])
+        rate = config.lr * (1 - step / config.steps)
+        params, state = config.make_optimizer(rate).update(grads, outer.state, params)
+        rows.append(dict(lr=rate, loss=outer.loss, inner_losses=outer.inner_losses, norm=norm))
+        if progress is not None:
+            progress(step, rows[-1])
+    _write_back(model, params)
+    return _record(config, rows, time.perf_counter() - start, model)
+
+
+def _to(episode, device):
+    return replace(episode, support=tuple(b.to(device) for b in episode.support), query=episode.query.to(device))
+
+
+def _check_finite(loss: float, norm: float, step: int, tasks: list[str]) -> None:
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise FloatingPointError(
+            f"step {step}: expected a finite loss and gradient, found loss {loss} and gradient norm {norm} "
+            f"on tasks {', '.join(tasks)}; lower lr or inner_lr"
+        )
+
+
+@torch.no_grad()
+def _write_back(model, params) -> None:
+    for name, parameter in model.named_parameters():
+        parameter.copy_(params[name])
+
+
+def _record(config: TrainConfig, rows: list[dict], seconds: float, model) -> dict:
+    return {
+        "config": asdict(config),
+        "hash": config.hash,
+        "losses": [row["loss"] for row in rows],
+        "inner_losses": [row["inner_losses"] for row in rows],
+        "norms": [row["norm"] for row in rows],
+        "seconds": seconds,
+        "device": str(model.device),
+        "torch": torch.__version__,
+    }
+
+
+def _save(output: Path, model, tokenizer, record: dict) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=output.parent) as folder:
+        partial = Path(folder) / output.name
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        (partial / "record.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        partial.rename(output)

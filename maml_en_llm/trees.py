@@ -1,0 +1,27 @@
+"""Nested tuples and dictionaries of tensors, such as optimiser states, walked in one fixed order."""
+
+import torch
+
+
+def tree_map(function, tree, *others):
+    """Apply ``function`` to every tensor of ``tree`` and its namesakes in ``others``; numbers are kept as they are."""
+    if isinstance(tree, torch.Tensor):
+        return function(tree, *others)
+    if isinstance(tree, dict):
+        return {name: tree_map(function, part, *(other[name] for other in others)) for name, part in tree.items()}
+    if isinstance(tree, tuple):
+        parts = [tree_map(function, *together) for together in zip(tree, *others, strict=True)]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    return tree
+
+
+def tree_leaves(tree) -> list[torch.Tensor]:
+    """Every tensor of ``tree``."""
+    found = []
+    tree_map(found.append, tree)
+    return found
+
+
+def tree_mean(trees: list):
+    """The mean of trees of one structure, tensor by tensor."""
+    return tree_map(lambda *tensors: torch.stack(tensors).mean(0), *trees)
