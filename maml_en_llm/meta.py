@@ -42,7 +42,7 @@ def meta_gradient(
         params: parameters by name; they are not changed.
         support: k batches, one inner step each. With none, the result is the plain gradient (MetaICL's).
         query: one batch.
-        inner: an optimiser of `maml_en_llm.optimizers`.
+        inner: an optimiser of `maml_en_llm.optimizers`; not used, and may be None, where ``support`` is empty.
         mode: "reverse" is exact and keeps one step's activations at a time; "unrolled" is exact, the textbook way, and
             keeps those of all k steps; "first_order" takes the adapted parameters for a constant shift of θ.
         state: the optimiser's state to begin with, taken as a constant; default: ``inner.init(params)``.
@@ -55,7 +55,7 @@ def meta_gradient(
     if mode != "first_order" and support and hasattr(loss, "check_second_order"):
         loss.check_second_order()
     params = {name: p.detach() for name, p in params.items()}
-    state = inner.init(params) if state is None else state
+    state = inner.init(params) if support and state is None else state
     sweep = {"reverse": _reverse, "unrolled": _unrolled, "first_order": _first_order}[mode]
     return sweep(loss, params, support, query, inner, state)
 

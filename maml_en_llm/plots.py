@@ -1,7 +1,9 @@
 """Figures of the book, one function each; numbers come in, a matplotlib axis comes out."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
+import torch
 
 PALETTE = sns.color_palette("colorblind")
 COLORS = {"metaicl": PALETTE[0], "maml-en-llm": PALETTE[1], "first_order": PALETTE[2], "neutral": PALETTE[7]}
@@ -15,3 +17,162 @@ def use_style() -> None:
         "axes.facecolor": "white", "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
         "svg.hashsalt": "maml-en-llm", "figure.constrained_layout.use": True,
     })
+
+
+def descent_paths(objective, paths, minimum) -> None:
+    """Chapter 2: contours of a function of two parameters, log scale, with descent paths {name: (steps, 2)}."""
+    ends = torch.cat(list(paths.values()))
+    low, high = ends.min(0).values - 0.6, ends.max(0).values + 0.4
+    x, y = (torch.linspace(low[i], high[i], 60, dtype=torch.float64) for i in (0, 1))
+    height = [[objective(torch.stack([u, v])) for u in x] for v in y]
+    plt.contourf(x, y, height, levels=np.geomspace(np.min(height), np.max(height), 25), norm="log", cmap="Greys_r", alpha=0.6)
+    for (name, path), color in zip(paths.items(), (PALETTE[0], PALETTE[2], PALETTE[1])):
+        plt.plot(*path.T, color=color, lw=2.5, label=name)
+        plt.plot(*path[-1], "o", color=color, ms=9, mec="white")
+    plt.plot(*minimum, "*", color="black", ms=9, zorder=5)
+    plt.plot(*next(iter(paths.values()))[0], "s", color="black", ms=6)
+    plt.xlabel("$\\theta_1$"), plt.ylabel("$\\theta_2$"), plt.legend(loc="lower right", frameon=True)
+
+
+def saved_memory(steps, saved, trajectory) -> None:
+    """Chapter 2: MiB saved for backward against k, {mode: values}, and the sweep's stored trajectory on top of its own."""
+    plt.plot(steps, saved["unrolled"], "o-", color=PALETTE[0], label="unrolled: activations of all steps")
+    plt.plot(steps, saved["reverse"], "o-", color=PALETTE[1], label="reverse sweep: activations of one step")
+    total = [a + b for a, b in zip(saved["reverse"], trajectory)]
+    plt.fill_between(steps, saved["reverse"], total, color=PALETTE[1], alpha=0.25, lw=0, label="its trajectory (θ, g, m, v)")
+    plt.xlabel("inner steps k"), plt.ylabel("memory (MiB)"), plt.ylim(bottom=0), plt.xticks(steps), plt.legend()
+
+
+def first_against_second_order(rates, agreement) -> None:
+    """Chapter 2: cosine and relative size of the second-order part against the inner rate, {k: [(cosine, size)]}."""
+    _, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6))
+    for (k, rows), color in zip(agreement.items(), PALETTE):
+        left.semilogx(rates, [cosine for cosine, _ in rows], "o-", color=color, label=f"k = {k}")
+        right.loglog(rates, [size for _, size in rows], "o-", color=color, label=f"k = {k}")
+    left.set(xlabel="inner rate", ylabel="cosine(exact, first order)", ylim=(0, 1.05))
+    right.set(xlabel="inner rate", ylabel="second-order part / first-order part")
+    right.legend()
+
+
+def cold_and_warm(magnitudes, roots, parts) -> None:
+    """Chapter 2: the gain of a cold Adam step over |g|, and the second-order term {moments: [{part: size}]} over eps_root."""
+    _, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.8))
+    g = np.geomspace(1e-7, 1, 300)
+    for r, shade in zip((1e-12, 1e-8), (0.45, 1.0)):
+        left.loglog(g, r / (g**2 + r) ** 1.5, color=PALETTE[0], alpha=shade, label=f"cold, eps_root {r:g}")
+    left.set(xlabel="|g| of a coordinate", ylabel="gain / rate", ylim=(1e-6, 1e7))
+    left.legend(loc="upper right", fontsize="small")
+    histogram = left.twinx()
+    histogram.hist(magnitudes[magnitudes > 1e-7], bins=np.geomspace(1e-7, 1, 60), color=COLORS["neutral"], alpha=0.4)
+    histogram.set(yticks=[], zorder=-1)
+    left.patch.set_visible(False)
+    for (name, part), color, line in zip(
+        ((n, p) for n in ("cold", "warm") for p in ("loud", "silent")), [PALETTE[0]] * 2 + [PALETTE[1]] * 2, ("-", "--") * 2
+    ):
+        right.semilogx(roots, [row[part] for row in parts[name]], line, marker="o", color=color, label=f"{name}, {part} coordinates")
+    right.set(xlabel="eps_root", ylabel="second-order term / query gradient")
+    right.legend(fontsize="small")
+
+
+def prompt_tokens(prompts, *, columns=100):
+    """Prompts drawn token by token, one below the other.
+
+    ``prompts``: {title: [(token, role, scored)]} with role "text", "answer", "within" (separator inside an example) or
+    "between" (Δ, after which a new line starts); ``scored`` tokens get a frame. Lines hold ``columns`` characters.
+    """
+    colors = {"text": _tint(PALETTE[9]), "answer": _tint(PALETTE[1]), "between": _tint(PALETTE[7]), "within": _tint(PALETTE[7])}
+    rows = [row for title, tokens in prompts.items() for row in (title, *_token_lines(tokens, columns), None)][:-1]
+    _, ax = plt.subplots(figsize=(9.0, 0.27 * len(rows) + 0.5))
+    for y, row in enumerate(rows):
+        if isinstance(row, str):
+            ax.text(0, y, row, fontsize=10, fontweight="bold", va="center")
+            continue
+        for x, width, text, role, scored in row or ():
+            frame = dict(edgecolor="black", linewidth=1.4, zorder=3) if scored else dict(edgecolor="white", linewidth=0.8)
+            ax.add_patch(plt.Rectangle((x, y - 0.42), width, 0.84, facecolor=colors[role], **frame))
+            ax.text(x + width / 2, y, text, fontsize=7.5, family="monospace", ha="center", va="center", zorder=4)
+    patches = [plt.Rectangle((0, 0), 1, 1, facecolor=colors[role]) for role in ("text", "answer", "within")]
+    patches.append(plt.Rectangle((0, 0), 1, 1, facecolor="white", edgecolor="black", linewidth=1.4))
+    ax.legend(patches, ["text", "answer", "separator", "target: the tokens scored"], ncols=4, loc="upper left",
+              bbox_to_anchor=(0, 0), fontsize=9, borderaxespad=0.2, handlelength=1.2)
+    ax.set(xlim=(-0.5, columns + 0.5), ylim=(len(rows) - 0.4, -0.6))
+    ax.axis("off")
+    return ax
+
+
+def prompt_cut(lengths, cut, limit):
+    """One prompt as a strip of examples along the token axis, with the ``cut`` tokens on its left struck out.
+
+    ``lengths``: tokens of every demonstration, then of the query; ``limit`` is the sequence limit. Units: tokens.
+    """
+    _, ax = plt.subplots(figsize=(7.0, 1.5))
+    start = -cut
+    for n, length in enumerate(lengths):
+        query = n == len(lengths) - 1
+        ax.barh(0, length, left=start, color=_tint(PALETTE[1 if query else 9]), edgecolor="white", linewidth=1.2)
+        ax.text(start + length / 2, 0, "query" if query else n + 1, ha="center", va="center", fontsize=8,
+                rotation=90 if query else 0)
+        start += length
+    ax.barh(0, cut, left=-cut, color="none", edgecolor="0.35", hatch="////", linewidth=0)
+    for x in (0, limit):
+        ax.axvline(x, color="black", linewidth=1.2)
+    ax.set(yticks=[], xlabel="position in the prompt that the model sees (tokens)")
+    ax.spines["left"].set_visible(False)
+    return ax
+
+
+def prompt_lengths(lengths, limit):
+    """Prompt lengths before the cut, a row a task and a point a prompt, against the ``limit``. Units: tokens.
+
+    ``lengths``: {task: [one length a prompt]}.
+    """
+    names = sorted(lengths, key=lambda name: max(lengths[name]))
+    _, ax = plt.subplots(figsize=(7.0, 0.42 * len(names) + 0.9))
+    for y, name in enumerate(names):
+        inside = [n for n in lengths[name] if n <= limit]
+        beyond = [n for n in lengths[name] if n > limit]
+        for xs, color in ((inside, PALETTE[0]), (beyond, PALETTE[1])):
+            ax.plot(xs, [y] * len(xs), "|", color=color, markersize=11, alpha=0.35)
+    ax.axvline(limit, color="black", linewidth=1.2)
+    ax.text(limit, len(names) - 0.45, f" limit: {limit:,}", va="bottom", fontsize=9)
+    ax.set(yticks=range(len(names)), yticklabels=names, xlabel="prompt length before the cut (tokens)", xlim=(0, None))
+    return ax
+
+
+def against_chance(scores, guessing, constant):
+    """Scores of a model beside two ways of not knowing the task. Units: points.
+
+    ``scores``: {mode: {task: [one score a seed]}}; ``guessing``: {task: (low, mean, high)} of uniform guessing, drawn as
+    a band; ``constant``: {task: score of the best constant answer}, drawn as a dashed line.
+    """
+    _, ax = plt.subplots(figsize=(7.0, 3.6))
+    offsets = {mode: 0.32 * (n - (len(scores) - 1) / 2) for n, mode in enumerate(scores)}
+    for x, task in enumerate(guessing):
+        low, mean, high = guessing[task]
+        ax.fill_between([x - 0.4, x + 0.4], low, high, color="0.9", linewidth=0, label=None if x else "guessing, 95%")
+        ax.hlines(mean, x - 0.4, x + 0.4, color="0.55", linewidth=1.5, label=None if x else "guessing, mean")
+        ax.hlines(constant[task], x - 0.4, x + 0.4, color="black", linestyle=(0, (4, 2)), linewidth=1.2,
+                  label=None if x else "best constant answer")
+        for (mode, dx), color, marker in zip(offsets.items(), (PALETTE[0], PALETTE[1]), "os"):
+            ax.plot([x + dx] * len(scores[mode][task]), scores[mode][task], marker, color=color, alpha=0.8,
+                    markersize=5, label=None if x else f"model, {mode}")
+    ax.set(xticks=range(len(guessing)), xticklabels=list(guessing), ylim=(0, 100), ylabel="score (points)")
+    ax.legend(fontsize=8, ncols=3, loc="upper left")
+    return ax
+
+
+def _tint(color, strength=0.45):
+    return tuple(1 - strength * (1 - channel) for channel in color)
+
+
+def _token_lines(tokens, columns):
+    """Tokens laid out as lines of (x, width, text, role, scored); a new line after Δ and where a line is full."""
+    lines, x, before = [[]], 0.0, None
+    for text, role, scored in tokens:
+        shown = text.replace("\n", "↵").replace(" ", "·")
+        width = len(shown) + 0.7
+        if (before == "between" and role != before) or x + width > columns:
+            lines, x = [*lines, []], 0.0
+        lines[-1].append((x, width, shown, role, scored))
+        x, before = x + width, role
+    return lines

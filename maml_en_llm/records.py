@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,22 +23,23 @@ class Example:
 def read_examples(path: Path) -> tuple[Example, ...]:
     """Read one JSON-lines file (plain or ``.gz``); `DataError` names the file and line of the first bad record."""
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as lines:
             examples = tuple(_parse(line, f"{path}:{n}") for n, line in enumerate(lines, 1))
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: expected a complete gzip file, found {error}; fetch it again") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected UTF-8 text, found {error}") from error
     if not examples:
         raise DataError(f"{path}: expected one JSON object a line, found an empty file")
     return examples
 
 
-def _parse(line: str, where: str) -> Example:
+def _parse(line: bytes, where: str) -> Example:
     try:
-        record = json.loads(line)
+        text = line.decode()
+        record = json.loads(text)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: expected UTF-8 text, found {error}") from error
     except json.JSONDecodeError as error:
-        raise DataError(f"{where}: expected a JSON object, found {line.strip()[:60]!r} ({error})") from error
+        raise DataError(f"{where}: expected a JSON object, found {text.strip()[:60]!r} ({error})") from error
     if not isinstance(record, dict):
         raise DataError(f"{where}: expected a JSON object, found a {type(record).__name__}")
     lacking = [key for key in ("task", "input", "output", "options") if key not in record]

@@ -1,0 +1,90 @@
+"""Run one chapter with papermill: ``python book/execute.py NOTEBOOK OUTPUT [-p name value ...] [--store]``."""
+
+import argparse
+import ast
+import os
+import signal
+from difflib import get_close_matches
+from pathlib import Path
+
+import nbformat
+import papermill
+
+
+def main():
+    """Execute NOTEBOOK in its own folder; OUTPUT appears whole, or not at all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("notebook", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters")
+    parser.add_argument("--store", action="store_true", help="keep nothing that differs from run to run")
+    parser.add_argument("--timeout", type=int, default=900, help="seconds for the whole notebook")
+    args = parser.parse_args()
+    parameters = {name: literal(value) for name, value in args.parameters}
+    check(args.notebook, parameters)
+    limit(args.timeout)
+    notebook = papermill.execute_notebook(
+        args.notebook, None, parameters, cwd=args.notebook.parent, progress_bar=False, execution_timeout=args.timeout
+    )
+    signal.alarm(0)
+    copy_tags(notebook)
+    if args.store:
+        strip(notebook)
+    unfinished = args.output.with_name(f".{args.output.name}.unfinished")
+    nbformat.write(notebook, unfinished)
+    os.replace(unfinished, args.output)
+
+
+def literal(text: str):
+    """A number, truth value, None or list as Python writes it; anything else is text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def check(notebook: Path, parameters: dict):
+    """Refuse names that the notebook's ``parameters`` cell does not set: papermill takes them and changes nothing."""
+    known = list(papermill.inspect_notebook(notebook))
+    for name in parameters:
+        if name not in known:
+            near = get_close_matches(name, known, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(known) or 'none'}"
+            raise SystemExit(f"{notebook}: expected a parameter of the notebook, found {name!r}; {hint}")
+
+
+def limit(seconds: int):
+    """Raise TimeoutError after ``seconds``; if papermill then waits for a dead kernel, end the process 30 s later."""
+
+    def stop(*_):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(30)
+        raise TimeoutError(f"expected the notebook to end within {seconds} s; allow more with --timeout")
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+
+
+def copy_tags(notebook):
+    """Give the cell of injected parameters the tags of the parameters cell, which papermill drops, so that it is shown alike."""
+    tags = {kind: cell.metadata.tags for cell in notebook.cells for kind in cell.metadata.get("tags", [])}
+    if "injected-parameters" in tags:
+        tags["injected-parameters"] += [t for t in tags["parameters"] if t != "parameters"]
+
+
+def strip(notebook):
+    """Drop times and paths, so that running a chapter again changes only what it computes."""
+    for item in (notebook, *notebook.cells):
+        item.metadata.pop("papermill", None)
+    notebook.metadata.get("language_info", {}).pop("version", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if not cell.metadata.get("tags"):
+            cell.metadata.pop("tags", None)
+        for output in cell.get("outputs", []):
+            if output.get("name") == "stderr":  # nbval compares it, and it is where versions and machines show
+                raise SystemExit(f"expected no output on stderr in a stored notebook, found {output.text!r}")
+
+
+if __name__ == "__main__":
+    main()
