@@ -75,12 +75,10 @@ def _unrolled(loss, params, support, query, inner, state) -> MetaGradient:
     adapted = theta
     for batch in support:
         value = loss(adapted, batch)
-        grads = grad(value, list(adapted.values()), create_graph=True)
-        adapted, state = inner.update(dict(zip(adapted, grads)), state, adapted)
+        adapted, state = inner.update(_grads(value, adapted, create_graph=True), state, adapted)
         losses.append(value.item())
     value = loss(adapted, query)
-    grads = grad(value, list(theta.values()))
-    return MetaGradient(value.item(), dict(zip(theta, grads)), tuple(losses), _detached(adapted), _detached(state))
+    return MetaGradient(value.item(), _grads(value, theta), tuple(losses), _detached(adapted), _detached(state))
 
 
 def _reverse(loss, params, support, query, inner, state) -> MetaGradient:
@@ -104,15 +102,17 @@ def value_and_grad(loss: Loss, params: Tensors, batch) -> tuple[float, Tensors]:
     """L(θ) as a number and ∇L(θ) by parameter name."""
     leaves = _leaves(params)
     value = loss(leaves, batch)
-    return value.item(), dict(zip(leaves, grad(value, list(leaves.values()))))
+    return value.item(), _grads(value, leaves)
 
 
 def hessian_vector_product(loss: Loss, params: Tensors, batch, vector: Tensors) -> Tensors:
     """∇²L(θ) · vector, by differentiating ⟨∇L(θ), vector⟩; about three times the work of a gradient."""
     leaves = _leaves(params)
-    first = grad(loss(leaves, batch), list(leaves.values()), create_graph=True)
-    second = grad(first, list(leaves.values()), [vector[name] for name in leaves], materialize_grads=True)
-    return dict(zip(leaves, second))
+    first = _grads(loss(leaves, batch), leaves, create_graph=True)
+    curved = [name for name in first if first[name].requires_grad]  # a parameter that enters linearly has no curvature
+    if not curved:
+        return {name: torch.zeros_like(p) for name, p in params.items()}
+    return _grads([first[name] for name in curved], leaves, [vector[name] for name in curved])
 
 
 def pull_back(inner, grads: Tensors, state, params: Tensors, adjoint: Tensors, state_adjoint):
@@ -124,6 +124,12 @@ def pull_back(inner, grads: Tensors, state, params: Tensors, adjoint: Tensors, s
         outputs, weights = outputs + tree_leaves(new_state), weights + tree_leaves(state_adjoint)
     pulled = iter(grad(outputs, tree_leaves(inputs), weights, materialize_grads=True))
     return tree_map(lambda _: next(pulled), inputs)
+
+
+def _grads(outputs, inputs: Tensors, weights=None, create_graph: bool = False) -> Tensors:
+    # A parameter that the outputs do not depend on has a gradient of zero, not none.
+    found = grad(outputs, list(inputs.values()), weights, create_graph=create_graph, materialize_grads=True)
+    return dict(zip(inputs, found))
 
 
 def _leaves(tree):

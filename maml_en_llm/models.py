@@ -64,7 +64,13 @@ def load_tokenizer(name: str | Path):
     folder = Path(name)
     if (folder / "merges.txt").is_file() and not (folder / "tokenizer.json").is_file():
         return GPT2TokenizerFast.from_pretrained(folder)
-    return AutoTokenizer.from_pretrained(name)
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"tokenizer: expected a folder or a name on the hub, found {str(name)!r} ({error}); "
+            "the environment variable GPT2_BPE may name a folder with GPT-2's vocab.json and merges.txt"
+        ) from error
 
 
 def parameters(model: PreTrainedModel) -> dict[str, torch.Tensor]:

@@ -74,13 +74,13 @@ def cold_and_warm(magnitudes, roots, parts) -> None:
     right.legend(fontsize="small")
 
 
-def prompt_tokens(prompts, *, columns=100):
-    """Prompts drawn token by token, one below the other.
+def prompt_tokens(prompts, *, columns=100) -> None:
+    """Chapter 1: prompts drawn token by token, one below the other.
 
     ``prompts``: {title: [(token, role, scored)]} with role "text", "answer", "within" (separator inside an example) or
     "between" (Δ, after which a new line starts); ``scored`` tokens get a frame. Lines hold ``columns`` characters.
     """
-    colors = {"text": _tint(PALETTE[9]), "answer": _tint(PALETTE[1]), "between": _tint(PALETTE[7]), "within": _tint(PALETTE[7])}
+    colors = {"text": _tint(PALETTE[9]), "answer": _tint(PALETTE[1])} | dict.fromkeys(("between", "within"), _tint(PALETTE[7]))
     rows = [row for title, tokens in prompts.items() for row in (title, *_token_lines(tokens, columns), None)][:-1]
     _, ax = plt.subplots(figsize=(9.0, 0.27 * len(rows) + 0.5))
     for y, row in enumerate(rows):
@@ -97,11 +97,10 @@ def prompt_tokens(prompts, *, columns=100):
               bbox_to_anchor=(0, 0), fontsize=9, borderaxespad=0.2, handlelength=1.2)
     ax.set(xlim=(-0.5, columns + 0.5), ylim=(len(rows) - 0.4, -0.6))
     ax.axis("off")
-    return ax
 
 
-def prompt_cut(lengths, cut, limit):
-    """One prompt as a strip of examples along the token axis, with the ``cut`` tokens on its left struck out.
+def prompt_cut(lengths, cut, limit) -> None:
+    """Chapter 1: one prompt as a strip of examples along the token axis, with the ``cut`` tokens on its left struck out.
 
     ``lengths``: tokens of every demonstration, then of the query; ``limit`` is the sequence limit. Units: tokens.
     """
@@ -118,11 +117,10 @@ def prompt_cut(lengths, cut, limit):
         ax.axvline(x, color="black", linewidth=1.2)
     ax.set(yticks=[], xlabel="position in the prompt that the model sees (tokens)")
     ax.spines["left"].set_visible(False)
-    return ax
 
 
-def prompt_lengths(lengths, limit):
-    """Prompt lengths before the cut, a row a task and a point a prompt, against the ``limit``. Units: tokens.
+def prompt_lengths(lengths, limit) -> None:
+    """Chapter 1: prompt lengths before the cut, a row a task and a point a prompt, against the ``limit``. Units: tokens.
 
     ``lengths``: {task: [one length a prompt]}.
     """
@@ -136,11 +134,10 @@ def prompt_lengths(lengths, limit):
     ax.axvline(limit, color="black", linewidth=1.2)
     ax.text(limit, len(names) - 0.45, f" limit: {limit:,}", va="bottom", fontsize=9)
     ax.set(yticks=range(len(names)), yticklabels=names, xlabel="prompt length before the cut (tokens)", xlim=(0, None))
-    return ax
 
 
-def against_chance(scores, guessing, constant):
-    """Scores of a model beside two ways of not knowing the task. Units: points.
+def against_chance(scores, guessing, constant) -> None:
+    """Chapter 1: scores of a model beside two ways of not knowing the task. Units: points.
 
     ``scores``: {mode: {task: [one score a seed]}}; ``guessing``: {task: (low, mean, high)} of uniform guessing, drawn as
     a band; ``constant``: {task: score of the best constant answer}, drawn as a dashed line.
@@ -158,7 +155,6 @@ def against_chance(scores, guessing, constant):
                     markersize=5, label=None if x else f"model, {mode}")
     ax.set(xticks=range(len(guessing)), xticklabels=list(guessing), ylim=(0, 100), ylabel="score (points)")
     ax.legend(fontsize=8, ncols=3, loc="upper left")
-    return ax
 
 
 def _tint(color, strength=0.45):
