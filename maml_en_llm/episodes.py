@@ -9,6 +9,8 @@ from .records import DataError
 from .tasks import Task
 
 SAMPLING = ("size", "uniform")
+QUERY_TASKS = ("same", "fresh")
+INNER_BATCH = ("one", "all")
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,11 @@ class EpisodeSampler:
 
     Tasks are drawn with replacement, in proportion to their number of records as the reference does (``"size"``,
     protocol 3.2) or uniformly. A batch has ``prompts`` prompts; a prompt is ``demonstrations`` examples and a query
-    record. Within an episode all query records differ, and none serves as a demonstration: the query batch comes from
-    the same task as the support batches, from other examples.
+    record. Within an episode all query records differ, and none serves as a demonstration.
+
+    Two points that the source leaves open: the query batch holds other examples of the same task (``query_tasks`` =
+    "same") or is drawn from another task ("fresh"); an inner step sees one support batch (``inner_batch`` = "one", k
+    steps), or all k of them at once ("all", a single step).
     """
 
     tasks: Sequence[Task]
@@ -38,10 +43,13 @@ class EpisodeSampler:
     prompts: int = 1
     demonstrations: int = 16
     sampling: str = "size"
+    query_tasks: str = "same"
+    inner_batch: str = "one"
 
     def __post_init__(self):
-        if self.sampling not in SAMPLING:
-            raise ValueError(f"sampling: expected one of {', '.join(SAMPLING)}, found {self.sampling!r}")
+        for name, known in (("sampling", SAMPLING), ("query_tasks", QUERY_TASKS), ("inner_batch", INNER_BATCH)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}: expected one of {', '.join(known)}, found {getattr(self, name)!r}")
         if not self.tasks:
             raise DataError("tasks: expected at least one meta-training task, found none")
         need = self._queries + self.demonstrations
@@ -59,14 +67,24 @@ class EpisodeSampler:
 
     def sample(self) -> list[Episode]:
         """One meta-batch."""
-        weights = [len(task.train) for task in self.tasks] if self.sampling == "size" else None
-        return [self._episode(task) for task in self.rng.choices(self.tasks, weights, k=self.n_tasks)]
+        tasks = self._draw_tasks()
+        queries = self._draw_tasks() if self.query_tasks == "fresh" else tasks
+        return [self._episode(task, other) for task, other in zip(tasks, queries)]
 
-    def _episode(self, task: Task) -> Episode:
+    def _draw_tasks(self) -> list[Task]:
+        weights = [len(task.train) for task in self.tasks] if self.sampling == "size" else None
+        return self.rng.choices(self.tasks, weights, k=self.n_tasks)
+
+    def _episode(self, task: Task, query_task: Task) -> Episode:
+        prompts, n = self._prompts(task), self._queries - self.prompts  # n of them are for the inner steps
+        query = prompts[n:] if query_task is task else self._prompts(query_task)[n:]
+        size = max(n, 1) if self.inner_batch == "all" else self.prompts
+        support = [collate(prompts[i : min(i + size, n)]) for i in range(0, n, size)]
+        return Episode(task.name, tuple(support), collate(query))
+
+    def _prompts(self, task: Task) -> list:
         queries = self.rng.sample(range(len(task.train)), self._queries)
-        prompts = [self._prompt(task, query, self._shown(task, queries)) for query in queries]
-        batches = [collate(prompts[i : i + self.prompts]) for i in range(0, len(prompts), self.prompts)]
-        return Episode(task.name, tuple(batches[:-1]), batches[-1])
+        return [self._prompt(task, query, self._shown(task, queries)) for query in queries]
 
     def _shown(self, task: Task, queries: list[int]) -> list[int]:
         drawn = self.rng.sample(range(len(task.train)), self.demonstrations + len(queries))

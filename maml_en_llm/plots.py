@@ -25,13 +25,14 @@ def descent_paths(objective, paths, minimum) -> None:
     low, high = ends.min(0).values - 0.6, ends.max(0).values + 0.4
     x, y = (torch.linspace(low[i], high[i], 60, dtype=torch.float64) for i in (0, 1))
     height = [[objective(torch.stack([u, v])) for u in x] for v in y]
-    plt.contourf(x, y, height, levels=np.geomspace(np.min(height), np.max(height), 25), norm="log", cmap="Greys_r", alpha=0.6)
+    plt.contourf(x, y, height, levels=np.geomspace(np.min(height), np.max(height), 25), norm="log", cmap="Greys")
     for (name, path), color in zip(paths.items(), (PALETTE[0], PALETTE[2], PALETTE[1])):
         plt.plot(*path.T, color=color, lw=2.5, label=name)
         plt.plot(*path[-1], "o", color=color, ms=9, mec="white")
     plt.plot(*minimum, "*", color="black", ms=9, zorder=5)
     plt.plot(*next(iter(paths.values()))[0], "s", color="black", ms=6)
-    plt.xlabel("$\\theta_1$"), plt.ylabel("$\\theta_2$"), plt.legend(loc="lower right", frameon=True)
+    plt.gca().set(xlabel="$\\theta_1$", ylabel="$\\theta_2$", aspect="equal")
+    plt.legend(loc="lower right", frameon=True)
 
 
 def saved_memory(steps, saved, trajectory) -> None:
@@ -69,12 +70,12 @@ def cold_and_warm(magnitudes, roots, parts) -> None:
     for (name, part), color, line in zip(
         ((n, p) for n in ("cold", "warm") for p in ("loud", "silent")), [PALETTE[0]] * 2 + [PALETTE[1]] * 2, ("-", "--") * 2
     ):
-        right.semilogx(roots, [row[part] for row in parts[name]], line, marker="o", color=color, label=f"{name}, {part} coordinates")
-    right.set(xlabel="eps_root", ylabel="second-order term / query gradient")
-    right.legend(fontsize="small")
+        right.loglog(roots, [row[part] for row in parts[name]], line, marker="o", color=color, label=f"{name}, {part} coordinates")
+    right.set(xlabel="eps_root", ylabel="second-order term / query gradient", ylim=(1e-5, 4))
+    right.legend(fontsize="small", loc="center left")
 
 
-def prompt_tokens(prompts, *, columns=100) -> None:
+def prompt_tokens(prompts, *, columns=88) -> None:
     """Chapter 1: prompts drawn token by token, one below the other.
 
     ``prompts``: {title: [(token, role, scored)]} with role "text", "answer", "within" (separator inside an example) or
@@ -132,8 +133,9 @@ def prompt_lengths(lengths, limit) -> None:
         for xs, color in ((inside, PALETTE[0]), (beyond, PALETTE[1])):
             ax.plot(xs, [y] * len(xs), "|", color=color, markersize=11, alpha=0.35)
     ax.axvline(limit, color="black", linewidth=1.2)
-    ax.text(limit, len(names) - 0.45, f" limit: {limit:,}", va="bottom", fontsize=9)
-    ax.set(yticks=range(len(names)), yticklabels=names, xlabel="prompt length before the cut (tokens)", xlim=(0, None))
+    ax.text(limit, 1, f" limit: {limit:,}", transform=ax.get_xaxis_transform(), va="top", fontsize=9)
+    ax.set(yticks=range(len(names)), yticklabels=names, xlabel="prompt length before the cut (tokens)", xlim=(0, None),
+           ylim=(-0.6, len(names) - 0.1))
 
 
 def against_chance(scores, guessing, constant) -> None:
@@ -155,6 +157,41 @@ def against_chance(scores, guessing, constant) -> None:
                     markersize=5, label=None if x else f"model, {mode}")
     ax.set(xticks=range(len(guessing)), xticklabels=list(guessing), ylim=(0, 100), ylabel="score (points)")
     ax.legend(fontsize=8, ncols=3, loc="upper left")
+
+
+def running_mean(values, window):
+    """Means of every ``window`` neighbouring values, one for each step from number ``window`` on."""
+    return np.convolve(values, np.ones(window) / window, mode="valid")
+
+
+def meta_training(records, window, uniform) -> None:
+    """Chapter 3: losses of a meta-training over outer steps, smoothed by a running mean over ``window`` steps.
+
+    ``records``: {method: [one record of `meta_train` a seed]}. Left: query losses, each seed thin and their mean bold,
+    with the loss ``uniform`` of knowing nothing. Right, for MAML-en-LLM: the support loss at θ, before the first inner
+    step, and the query loss after the last. Units: nats a target token.
+    """
+    maml = records["maml-en-llm"]
+    before = [[sum(task[0] for task in step) / len(step) for step in r["inner_losses"]] for r in maml]
+    after = [r["losses"] for r in maml]
+    _, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.9), sharey=True)
+    for name, label in (("metaicl", "MetaICL, at θ"), ("maml-en-llm", "MAML-en-LLM, at the adapted θᵢ")):
+        _seeds_and_mean(left, [r["losses"] for r in records[name]], window, COLORS[name], label)
+    left.axhline(uniform, color=COLORS["neutral"], linestyle=":")
+    left.text(left.get_xlim()[1], uniform, "all words alike", ha="right", va="bottom", fontsize=9)
+    left.set(xlabel="outer step", ylabel="loss (nats a target token)", title="Query loss")
+    _seeds_and_mean(right, before, window, COLORS["neutral"], "before: support prompt, at θ")
+    _seeds_and_mean(right, after, window, COLORS["maml-en-llm"], "after: query prompt, at the adapted θᵢ")
+    right.set(xlabel="outer step", title="MAML-en-LLM, before and after adaptation")
+    for ax in (left, right):
+        ax.legend(fontsize=9, loc="lower left")
+
+
+def _seeds_and_mean(ax, runs, window, color, label) -> None:
+    smooth = np.array([running_mean(run, window) for run in runs])  # (seeds, steps - window + 1)
+    steps = np.arange(window, window + smooth.shape[1])
+    ax.plot(steps, smooth.T, color=color, linewidth=0.8, alpha=0.45)
+    ax.plot(steps, smooth.mean(0), color=color, linewidth=2.6, label=label)
 
 
 def _tint(color, strength=0.45):

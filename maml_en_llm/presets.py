@@ -24,8 +24,8 @@ class Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "smoke": Preset(model=None, tokens=256, demonstrations=4, steps=40, tasks_per_step=2, lr=3e-3, runs=3,
-                    train_tasks=8, test_tasks=4, test_records=32, eval_seeds=2),
+    "smoke": Preset(model=None, tokens=256, demonstrations=4, steps=24, tasks_per_step=2, lr=2e-2, runs=3,
+                    train_tasks=8, test_tasks=6, test_records=32, eval_seeds=2),
     "cpu": Preset(model=None, tokens=512, demonstrations=8, steps=400, tasks_per_step=4, lr=3e-3, runs=3,
                   train_tasks=None, test_tasks=None, test_records=128, eval_seeds=2),
     "colab": Preset(model="gpt2", tokens=512, demonstrations=8, steps=300, tasks_per_step=2, lr=1e-5, runs=1,

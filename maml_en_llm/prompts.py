@@ -134,7 +134,7 @@ class PromptEncoder:
         if room < 0:
             raise ValueError(
                 f"max_example_length: an answer of {longest} tokens does not fit {self.fmt.max_example_length} "
-                f"(at most {self.fmt.max_example_length - _RESERVED}): {answers[0][:60]!r}; raise the limit"
+                f"(at most {self.fmt.max_example_length - _RESERVED}): {max(answers, key=len)[:60]!r}; raise the limit"
             )
         return [tuple(ids[:room] if side == x else ids for side, ids in enumerate(pair)) for pair in both]
 

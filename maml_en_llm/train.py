@@ -44,10 +44,13 @@ class TrainConfig:
     lr: float = 1e-5  # outer rate, falling linearly to 0 [1e-5]
     inner_lr: float = 1e-5  # constant
     betas: tuple[float, float] = (0.9, 0.995)  # Adam's decay rates [0.9, 0.995]
+    eps_root: float = 1e-8  # added under Adam's root; with 0 the second order is not a number
     moments: str = "shared"  # what the inner phase sees of Adam's moments
     gradient: str = "reverse"  # mode of `meta_gradient`
     clip: float = 1.0  # largest norm of an outer gradient [1.0]
     sampling: str = "size"  # tasks in proportion to their records [size]
+    query_tasks: str = "same"  # or "fresh": the query batch comes from another task
+    inner_batch: str = "one"  # or "all": the k support batches in a single step
     mode: str = "direct"
     separator: str = "newline"
     max_length: int = 1024  # [1,024]
@@ -70,6 +73,11 @@ class TrainConfig:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
     @property
+    def second_order(self) -> bool:
+        """Whether the run differentiates twice, which fused attention cannot."""
+        return self.method == "maml-en-llm" and self.inner_steps > 0 and self.gradient != "first_order"
+
+    @property
     def format(self) -> Format:
         """The prompt format of the run."""
         return Format(mode=self.mode, separator=self.separator, max_length=self.max_length,
@@ -77,7 +85,7 @@ class TrainConfig:
 
     def make_optimizer(self, lr: float):
         """The run's optimiser at another rate."""
-        return SGD(lr) if self.optimizer == "sgd" else Adam(lr, betas=self.betas)
+        return SGD(lr) if self.optimizer == "sgd" else Adam(lr, betas=self.betas, eps_root=self.eps_root)
 
     def make_method(self):
         """The run's method."""
@@ -96,7 +104,7 @@ def train(config: TrainConfig, *, output: str | Path | None = None, progress: Ca
     if output is not None and Path(output).exists():
         raise FileExistsError(f"output: {output} is there already; name a new folder")
     benchmark = load_benchmark(config.benchmark, config.setting, allow_missing=config.allow_missing)
-    attention = "sdpa" if config.method == "metaicl" else "eager"
+    attention = "eager" if config.second_order else "sdpa"
     model, tokenizer = load_model(config.model, tokenizer=config.tokenizer, attention=attention, seed=config.seed)
     record = meta_train(model, tokenizer, benchmark.train, config, progress=progress)
     record["missing_tasks"] = list(benchmark.missing)
@@ -120,7 +128,8 @@ def meta_train(
     loss, method = PromptLoss(model), config.make_method()
     sampler = EpisodeSampler(
         tasks, PromptEncoder(tokenizer, config.format), random.Random(config.seed), config.tasks_per_step,
-        method.inner_steps, config.prompts, config.demonstrations, config.sampling,
+        method.inner_steps, config.prompts, config.demonstrations, config.sampling, config.query_tasks,
+        config.inner_batch,
     )
     params, rows, start = parameters(model), [], time.perf_counter()
     state = config.make_optimizer(config.lr).init(params)
