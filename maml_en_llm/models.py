@@ -118,7 +118,7 @@ class PromptLoss:
         if any(getattr(module, "gradient_checkpointing", False) for module in self.model.modules()):
             raise ValueError(
                 "gradient checkpointing: the module would be recomputed with its own weights instead of the adapted "
-                "ones, silently; model.gradient_checkpointing_disable() (mode 'reverse' keeps memory flat instead)"
+                "ones, silently; model.activation_checkpointing_disable() (mode 'reverse' keeps memory flat instead)"
             )
 
 

@@ -184,6 +184,7 @@ def meta_training(records, window, uniform) -> None:
     _seeds_and_mean(right, after, window, COLORS["maml-en-llm"], "after: query prompt, at the adapted θᵢ")
     right.set(xlabel="outer step", title="MAML-en-LLM, before and after adaptation")
     for ax in (left, right):
+        ax.xaxis.get_major_locator().set_params(integer=True)
         ax.legend(fontsize=9, loc="lower left")
 
 

@@ -24,8 +24,8 @@ class Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "smoke": Preset(model=None, tokens=256, demonstrations=4, steps=24, tasks_per_step=2, lr=2e-2, runs=3,
-                    train_tasks=8, test_tasks=6, test_records=32, eval_seeds=2),
+    "smoke": Preset(model=None, tokens=256, demonstrations=4, steps=20, tasks_per_step=2, lr=3e-2, runs=3,
+                    train_tasks=8, test_tasks=6, test_records=24, eval_seeds=2),
     "cpu": Preset(model=None, tokens=512, demonstrations=8, steps=400, tasks_per_step=4, lr=3e-3, runs=3,
                   train_tasks=None, test_tasks=None, test_records=128, eval_seeds=2),
     "colab": Preset(model="gpt2", tokens=512, demonstrations=8, steps=300, tasks_per_step=2, lr=1e-5, runs=1,
@@ -47,10 +47,11 @@ def check_parameters(namespace: Mapping, *known: str) -> None:
 
     Call it with ``globals()`` right after a chapter's parameters, when they are all the plain values there are.
     """
-    plain = (str, Number, list, type(None))
+    plain = (str, Number, list, tuple, dict, type(None))
+    own = (*known, "In", "Out")  # the last two are the notebook's own history
     given = [n for n, value in namespace.items() if not n.startswith("_") and isinstance(value, plain)]
     for name in given:
-        if name not in known and name not in ("In", "Out"):
+        if name not in own:
             raise ValueError(f"parameter: expected one of {', '.join(known)}, found {name!r}{_nearest(name, known)}")
 
 

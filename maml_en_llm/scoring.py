@@ -37,6 +37,8 @@ def score_options(
         ValueError: a query without options, a target that does not fit the limit, more tokens than the model has
             positions for, or a score that is not a number.
     """
+    if model.training:
+        raise ValueError("model: expected evaluation mode, found training mode, whose dropout is random; model.eval()")
     fmt = Format(mode=mode, separator=separator, max_length=max_length, max_example_length=max_example_length)
     encoder = PromptEncoder(tokenizer, fmt)
     prefix, prompts = encoder.demonstrations(demonstrations), []

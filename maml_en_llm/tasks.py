@@ -120,8 +120,19 @@ def _settings_file(source: str | Path | None) -> dict:
     if source is not None and not str(source).startswith("hf://"):
         for folder in (Path(source), Path(source).parent):
             if (folder / "settings.json").is_file():
-                return json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+                return _own_settings(folder / "settings.json")
     return json.loads(files(__package__).joinpath("metaicl.json").read_text(encoding="utf-8"))
+
+
+def _own_settings(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        complete = all({"train", "test"} <= set(lists) for lists in content["settings"].values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: expected {{'settings': {{name: {{'train': […], 'test': […]}}}}}}, found {error!r}") from error
+    if not complete:
+        raise DataError(f"{path}: expected lists 'train' and 'test' in every setting")
+    return content
 
 
 def _task_info(source: str | Path) -> dict[str, dict]:

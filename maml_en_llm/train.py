@@ -13,15 +13,20 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from .episodes import EpisodeSampler
-from .methods import MAMLenLLM, MetaICL, clip_by_norm
+from .episodes import INNER_BATCH, QUERY_TASKS, SAMPLING, EpisodeSampler
+from .meta import MODES as GRADIENTS
+from .methods import MOMENTS, MAMLenLLM, MetaICL, clip_by_norm
 from .models import PromptLoss, load_model, parameters
 from .optimizers import SGD, Adam
-from .prompts import Format, PromptEncoder
+from .prompts import MODES, SEPARATORS, Format, PromptEncoder
 from .tasks import Task, load_benchmark
 
 METHODS = ("metaicl", "maml-en-llm")
 OPTIMIZERS = ("adam", "sgd")
+_CHOICES = dict(
+    method=METHODS, optimizer=OPTIMIZERS, moments=MOMENTS, gradient=GRADIENTS, sampling=SAMPLING,
+    query_tasks=QUERY_TASKS, inner_batch=INNER_BATCH, mode=MODES, separator=tuple(SEPARATORS),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +62,10 @@ class TrainConfig:
     max_example_length: int = 256  # [256]
 
     def __post_init__(self):
-        for name, known in (("method", METHODS), ("optimizer", OPTIMIZERS)):
+        for name, known in _CHOICES.items():
             value = getattr(self, name)
             if value not in known:
-                near = get_close_matches(value, known, n=1)
+                near = get_close_matches(str(value), known, n=1)
                 hint = f"; nearest: {near[0]}" if near else ""
                 raise ValueError(f"{name}: expected one of {', '.join(known)}, found {value!r}{hint}")
         for name, least in dict(steps=1, tasks_per_step=1, inner_steps=0, prompts=1, demonstrations=0).items():

@@ -1,0 +1,61 @@
+"""Real data for the tests and the chapters, where this machine has it: environment variables and fixtures."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent
+REAL_DATA = {
+    "METAICL_DATA": "a folder of MetaICL-format files",
+    "GPT2_BPE": "a folder with GPT-2's vocab.json and merges.txt",
+    "METAICL_GOLDEN": "the file golden-gpt2-large.json",
+}
+# chapters that read real task files
+CHAPTERS = {"01-": ("METAICL_DATA", "GPT2_BPE"), "03-": ("METAICL_DATA", "GPT2_BPE")}
+
+# Kernels run inside book/, where a path relative to the root would point elsewhere.
+for name in REAL_DATA:
+    if os.environ.get(name) and (ROOT / os.environ[name]).exists():
+        os.environ[name] = str((ROOT / os.environ[name]).resolve())
+
+
+def real_data(name: str) -> Path:
+    """The path that the variable ``name`` holds; without it the test is skipped, or fails under REQUIRE_REAL_DATA=1."""
+    value = os.environ.get(name)
+    if value and Path(value).exists():
+        return Path(value)
+    if value:
+        pytest.fail(f"{name}: expected {REAL_DATA[name]}, found nothing at {value!r}", pytrace=False)
+    reason = f"needs {name}, {REAL_DATA[name]}"
+    if os.environ.get("REQUIRE_REAL_DATA", "0") not in ("", "0"):
+        pytest.fail(f"{reason}; REQUIRE_REAL_DATA is set", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.hookimpl(tryfirst=True)  # before nbval starts a kernel
+def pytest_runtest_setup(item):
+    if item.path.suffix == ".ipynb":
+        for name in CHAPTERS.get(item.path.name[:3], ()):
+            real_data(name)
+
+
+@pytest.fixture(scope="session")
+def metaicl_data() -> Path:
+    return real_data("METAICL_DATA")
+
+
+@pytest.fixture(scope="session")
+def bpe():
+    """GPT-2's byte-level BPE."""
+    folder = real_data("GPT2_BPE")
+    from maml_en_llm.models import load_tokenizer
+
+    return load_tokenizer(folder)
+
+
+@pytest.fixture(scope="session")
+def golden() -> dict:
+    """Per-option scores of raw GPT-2 Large, kept by a public run (protocol 5.4)."""
+    return json.loads(real_data("METAICL_GOLDEN").read_text())

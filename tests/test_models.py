@@ -1,0 +1,209 @@
+"""The prompt loss against plain calls of the model, its guards, and loading models from configurations and folders."""
+
+import json
+
+import pytest
+import torch
+from models_small import CONFIGS, small_model, write_bpe, write_model
+from transformers import GPT2Config
+
+from maml_en_llm import Batch, Example, PromptEncoder, PromptLoss, load_model, parameters
+from maml_en_llm.prompts import Prompt, collate
+
+PROMPTS = [Prompt(tuple(range(3, 15)), 4), Prompt(tuple(range(20, 27)), 1), Prompt(tuple(range(90, 70, -1)), 19)]
+
+
+# Softmax, norms and rotations of these run in 32 bits whatever the weights are, so that padding changes the rounding.
+TOLERANCE = {"gpt2": 1e-12} | dict.fromkeys(("gpt-neox", "llama", "qwen2", "opt"), 2e-6)
+
+
+def plain_loss(model, batch) -> torch.Tensor:
+    """Mean over prompts of the mean target NLL, from logits at every position of one plain call.
+
+    transformers' own ``labels=`` would round the logits to 32 bits.
+    """
+    logp = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits.log_softmax(-1)
+    rows = [
+        torch.stack([logp[row, n - 1, ids[n]] for n in range(len(ids)) if target[n]]).mean()
+        for row, (ids, target) in enumerate(zip(batch.input_ids, batch.loss_mask))
+    ]
+    return -torch.stack(rows).mean()
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_loss_and_gradient_equal_a_plain_call(kind):
+    model, batch = small_model(kind), collate(PROMPTS)
+    params = {name: p.requires_grad_() for name, p in parameters(model).items()}
+    loss, plain = PromptLoss(model)(params, batch), plain_loss(model, batch)
+    torch.testing.assert_close(loss, plain, rtol=0, atol=1e-12)
+    for name, a, b in zip(params, torch.autograd.grad(loss, list(params.values())),
+                          torch.autograd.grad(plain, list(model.parameters()))):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-10, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def test_loss_equals_transformers_own_at_its_precision():
+    model, (prompt, *_) = small_model(), PROMPTS
+    ids = torch.tensor([prompt.ids])
+    labels = ids.where(torch.arange(len(prompt.ids)) >= len(prompt.ids) - prompt.n_target, -100)
+    own = model(input_ids=ids, labels=labels).loss.double()
+    torch.testing.assert_close(PromptLoss(model)(parameters(model), collate([prompt])), own.detach(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_loss_is_a_function_of_the_given_parameters_only(kind):
+    model, other, batch = small_model(kind), small_model(kind, seed=1), collate(PROMPTS)
+    before = {name: p.clone() for name, p in parameters(model).items()}
+    loss = PromptLoss(model)(parameters(other), batch)
+    torch.testing.assert_close(loss, plain_loss(other, batch).detach(), rtol=0, atol=1e-12)
+    assert abs(loss - plain_loss(model, batch)) > 0.01
+    for name, p in model.named_parameters():
+        assert torch.equal(p, before[name]) and p.grad is None
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_padding_does_not_change_the_loss(kind, attention):
+    model = small_model(kind, attention=attention)
+    loss, params, batch = PromptLoss(model), parameters(model), collate(PROMPTS)
+    alone = torch.stack([loss(params, collate([prompt])) for prompt in PROMPTS]).mean()
+    torch.testing.assert_close(loss(params, batch), alone, rtol=0, atol=TOLERANCE[kind])
+    # wider, and with other ids in the padding than collate's zeros
+    ids, real, target = (torch.nn.functional.pad(t, (0, 9)) for t in (batch.input_ids, batch.attention_mask, batch.loss_mask))
+    padded = Batch(ids.where(real.bool(), torch.tensor(42)), real, target)
+    torch.testing.assert_close(loss(params, padded), alone, rtol=0, atol=TOLERANCE[kind])
+
+
+def test_tied_head_is_one_parameter():
+    names = list(parameters(small_model("gpt2")))
+    assert "transformer.wte.weight" in names and "lm_head.weight" not in names
+
+
+# --- second-order guards ---
+
+
+def _training(model):
+    model.train()
+    model.transformer.h[1].mlp.dropout.p = 0.1
+
+
+GUARDS = {
+    "fused attention": (lambda model: model.set_attn_implementation("sdpa"), r"attention: .*found 'sdpa'.*attention='eager'"),
+    "active dropout": (_training, r"dropout: .*found active dropout in 'transformer.h.1.mlp.dropout'.*model.eval\(\)"),
+    "checkpointing": (lambda model: model.activation_checkpointing_enable(), r"gradient checkpointing: .*activation_checkpointing_disable\(\)"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), GUARDS.values(), ids=GUARDS)
+def test_second_order_guards(spoil, message):
+    model = small_model()
+    PromptLoss(model).check_second_order()
+    spoil(model)
+    with pytest.raises(ValueError, match=message):
+        PromptLoss(model).check_second_order()
+
+
+def test_training_mode_without_dropout_is_allowed():
+    PromptLoss(small_model().train()).check_second_order()
+
+
+# --- loading ---
+
+
+def same_weights(a, b) -> bool:
+    return all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_configuration_without_weights(tmp_path):
+    folder = write_model(tmp_path / "model")
+    from_folder, words = load_model(folder)
+    from_file, _ = load_model(folder / "config.json", tokenizer=folder)
+    from_config, _ = load_model(GPT2Config.from_pretrained(folder), tokenizer=folder)
+    assert not from_folder.training
+    assert from_folder.config._attn_implementation == "eager"
+    assert len(words) == 257 and words.decode(words.encode("an é\n")) == "an é\n"
+    assert same_weights(from_folder, from_file) and same_weights(from_folder, from_config)
+
+
+def test_random_weights_follow_the_seed_and_nothing_else(tmp_path):
+    folder = write_model(tmp_path / "model")
+    state = torch.get_rng_state()
+    first, _ = load_model(folder, seed=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(1)
+    assert same_weights(first, load_model(folder, seed=3)[0])
+    assert not same_weights(first, load_model(folder, seed=4)[0])
+
+
+def test_precision_and_attention(tmp_path):
+    model, _ = load_model(write_model(tmp_path / "model"), dtype=torch.float64, attention="sdpa")
+    assert {p.dtype for p in model.parameters()} == {torch.float64}
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_saved_weights_come_back(tmp_path):
+    model, words = load_model(write_model(tmp_path / "model"), seed=5)
+    model.save_pretrained(tmp_path / "saved")
+    words.save_pretrained(tmp_path / "saved")
+    again, tokenizer = load_model(tmp_path / "saved", seed=6)
+    ids = torch.tensor([tokenizer.encode("a text\n\n\nanother")])
+    assert torch.equal(again(ids).logits, model(ids).logits)
+    assert not again.training and again.config._attn_implementation == "eager"
+
+
+def test_bpe_from_the_environment(tmp_path, monkeypatch):
+    folder = write_model(tmp_path / "model")
+    monkeypatch.setenv("GPT2_BPE", str(write_bpe(tmp_path / "bpe")))
+    assert len(load_model(folder / "config.json")[1]) == 257
+    # A model's own tokenizer comes first.
+    monkeypatch.setenv("GPT2_BPE", str(tmp_path / "nowhere"))
+    assert len(load_model(folder)[1]) == 257
+
+
+def test_real_bpe_with_a_configuration(bpe):
+    model, words = load_model(GPT2Config(n_embd=8, n_layer=1, n_head=1, n_positions=8))
+    assert len(words) == model.config.vocab_size == 50257
+    assert words.encode("positive") == bpe.encode("positive") == [24561]
+
+
+def _no_config(folder):
+    folder.mkdir()
+    return dict(name=folder)
+
+
+def _small_vocabulary(folder):
+    return dict(name=write_model(folder, words=100))
+
+
+NAMES = {
+    "folder without a configuration": (_no_config, "model: expected a config.json in the folder '.*model', found none"),
+    "configuration file not there": (lambda folder: dict(name=folder / "config.json"), "model: expected a configuration file, found nothing at"),
+    "unknown name": (lambda folder: dict(name="./no-such-model"), "model: expected a folder, .*, found './no-such-model'"),
+    "tokenizer of another model": (_small_vocabulary, "tokenizer: expected at most 100 words, the model's vocabulary, found 257"),
+}
+
+
+@pytest.mark.parametrize(("prepare", "message"), NAMES.values(), ids=NAMES)
+def test_nothing_to_load(tmp_path, prepare, message):
+    with pytest.raises(ValueError, match=message):
+        load_model(**prepare(tmp_path / "model"))
+
+
+def test_damaged_configuration(tmp_path):
+    folder = write_model(tmp_path / "model")
+    (folder / "config.json").write_text(json.dumps({"model_type": "gpt2"})[:-3])
+    with pytest.raises(OSError, match=f"{folder}/config.json"):
+        load_model(folder)
+
+
+def test_folder_without_a_tokenizer(tmp_path, monkeypatch):
+    folder = write_model(tmp_path / "model")
+    (folder / "vocab.json").unlink(), (folder / "merges.txt").unlink()
+    monkeypatch.setenv("GPT2_BPE", str(tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match="tokenizer: expected a folder .*nowhere'.*GPT2_BPE"):
+        load_model(folder)
+
+
+def test_encoder_takes_a_loaded_tokenizer(tmp_path):
+    _, words = load_model(write_model(tmp_path / "model"))
+    prompt = PromptEncoder(words).training_prompt([Example("a", "yes")], Example("b", "no"))
+    assert words.decode(prompt.ids) == "a\nyes\n\n\nb\nno"

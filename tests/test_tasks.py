@@ -1,0 +1,306 @@
+"""Benchmarks from a folder and from the hub, and how a reader learns what is wrong with one."""
+
+import fnmatch
+import gzip
+import hashlib
+import json
+import random
+
+import huggingface_hub
+import pytest
+from models_small import record, records, write_benchmark, write_lines
+
+from maml_en_llm import DataError, Example, Task, load_benchmark
+from maml_en_llm.tasks import SEEDS, settings
+
+
+@pytest.mark.parametrize("end", [".jsonl", ".jsonl.gz"])
+def test_reads_plain_and_gzipped_files(tmp_path, end):
+    write_benchmark(tmp_path, end=end, unseen=["c"])
+    benchmark = load_benchmark(tmp_path, "mini")
+    assert [task.name for task in benchmark.train] == ["a", "b"]
+    assert [len(task.train) for task in benchmark.train] == [40, 40]
+    (target,) = benchmark.test
+    assert target.test[0] == Example("a0 c", "yes", ("yes", "no"))
+    assert tuple(target.demonstrations) == SEEDS
+    assert target.few_shot(13, 2) == (Example("s200 c", "no", ("yes", "no")), Example("t201 c", "no", ("yes", "no")))
+    assert benchmark.unseen == {"c"}
+    assert benchmark.missing == ()
+
+
+@pytest.mark.parametrize(
+    ("train_name", "test_name"),
+    [("{}_16384_100_train", "{}_16_100_test"), ("{}_mt_train", "{}_test"), ("{}_train", "{}_test")],
+)
+def test_all_file_names_of_the_format(tmp_path, train_name, test_name):
+    write_benchmark(tmp_path, train_name=train_name, test_name=test_name)
+    benchmark = load_benchmark(tmp_path, "mini")
+    assert len(benchmark.train[0].train) == 40
+    assert len(benchmark.test[0].test) == 6
+
+
+def test_the_published_file_comes_before_a_substitute(tmp_path):
+    write_benchmark(tmp_path)
+    write_lines(tmp_path / "a" / "a_mt_train.jsonl", records("a", 3))
+    assert len(load_benchmark(tmp_path, "mini").train[0].train) == 40
+
+
+def test_text_is_taken_as_it_stands(tmp_path):
+    # Inner whitespace, unicode line separators and escapes belong to the text; only "\n" ends a record.
+    text = "  é \u2028 \x85 a\\nb\t\n "
+    write_benchmark(tmp_path)
+    row = json.dumps(record("a", text, "yes"), ensure_ascii=False)
+    write_lines(tmp_path / "a" / "a_16384_100_train.jsonl", [row, row])
+    assert [example.input for example in load_benchmark(tmp_path, "mini").train[0].train] == [text, text]
+
+
+@pytest.mark.parametrize("kind", ["classification", "multi-choice", "free-form"])
+def test_kind_from_the_options(tmp_path, kind):
+    write_benchmark(tmp_path, kinds={"a": kind, "c": "multi-choice"})
+    benchmark = load_benchmark(tmp_path, "mini")
+    assert benchmark.train[0].kind == kind
+    assert benchmark.test[0].kind == "multi-choice"
+
+
+def test_settings_file_beside_the_folder_and_its_task_facts(tmp_path):
+    write_benchmark(tmp_path / "data", kinds={"c": "multi-choice"})
+    lists = json.loads((tmp_path / "data" / "settings.json").read_text())
+    lists["tasks"] = {"c": {"kind": "classification", "domain": "news", "instruction": "choose"}}
+    (tmp_path / "settings.json").write_text(json.dumps(lists))
+    (tmp_path / "data" / "settings.json").unlink()
+    (target,) = load_benchmark(tmp_path / "data", "mini").test
+    assert (target.kind, target.domain, target.instruction) == ("classification", "news", "choose")
+
+
+def test_selection_of_tasks_and_seeds(tmp_path):
+    write_benchmark(tmp_path, test=("c", "d"), unseen=["d"])
+    benchmark = load_benchmark(tmp_path, "mini", tasks=["b", "c"], seeds=[21])
+    assert [task.name for task in benchmark.train + benchmark.test] == ["b", "c"]
+    assert tuple(benchmark.test[0].demonstrations) == (21,)
+    assert benchmark.unseen == frozenset()
+
+
+def test_missing_tasks_are_refused_or_left_out_loudly(tmp_path):
+    write_benchmark(tmp_path, train=("a", "b"), test=("c", "d"), unseen=["d"])
+    (tmp_path / "b" / "b_16384_100_train.jsonl").unlink()
+    (tmp_path / "d" / "d_16_87_train.jsonl").unlink()
+    with pytest.raises(DataError, match=r"2 tasks of setting 'mini' lack their files: b, d; .*allow_missing=True"):
+        load_benchmark(tmp_path, "mini")
+    with pytest.warns(UserWarning, match="lack their files: b, d; they are left out"):
+        benchmark = load_benchmark(tmp_path, "mini", allow_missing=True)
+    assert benchmark.missing == ("b", "d")
+    assert [task.name for task in benchmark.train + benchmark.test] == ["a", "c"]
+    assert benchmark.unseen == frozenset()
+    assert str(benchmark).endswith("left out because their files are missing: b, d")
+    # A file of a seed that nobody asked for is not missing.
+    assert load_benchmark(tmp_path, "mini", tasks=["d"], seeds=[100]).missing == ()
+
+
+# protocol 1.5
+COUNTS = {
+    "hr_to_lr": (61, 26, 4),
+    "class_to_class": (43, 20, 4),
+    "non_class_to_class": (37, 20, 4),
+    "qa_to_qa": (37, 22, 1),
+    "non_qa_to_qa": (33, 22, 1),
+    "non_nli_to_nli": (55, 8, 1),
+    "non_paraphrase_to_paraphrase": (59, 4, 1),
+}
+
+
+def test_packaged_lists_are_those_of_metaicl():
+    lists = settings()
+    found = {name: tuple(len(part[role]) for role in ("train", "test", "unseen_domain_test")) for name, part in lists.items()}
+    assert found == COUNTS
+    train = {task for part in lists.values() for task in part["train"]}
+    test = {task for part in lists.values() for task in part["test"]}
+    assert (len(train | test), len(train), len(test), len(train & test)) == (142, 131, 52, 41)
+    for part in lists.values():
+        assert set(part["unseen_domain_test"]) <= set(part["test"])
+        assert len(set(part["train"])) == len(part["train"])
+    # The one overlap within a setting is the reference's own (protocol, trap 7).
+    assert {name: set(part["train"]) & set(part["test"]) for name, part in lists.items() if set(part["train"]) & set(part["test"])} \
+        == {"non_nli_to_nli": {"sick"}}
+
+
+# --- the hub: same files, named one by one ---
+
+HUB = "hf://datasets/allenai/metaicl-data/data"
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A stand-in for the hub's client that hands out only files whose names match, and remembers what was asked."""
+    repository = tmp_path / "hub"
+    for task in ["glue-sst2", "glue-wnli", "glue-rte", "my-glue-sst2", "piqa"]:
+        write_benchmark(repository / "data", train=[task], test=[task])
+        write_lines(repository / "data" / task / f"{task}_16_13_dev.jsonl", records(task, 2))
+        write_lines(repository / "data" / task / f"{task}_16_13_test.jsonl", records(task, 2))
+        write_lines(repository / "data" / task / f"{task}_16_100_test.tsv", [])
+    (repository / "data" / "settings.json").unlink()
+    asked = {}
+
+    def snapshot_download(repo_id, *, repo_type=None, allow_patterns=None):
+        names = [str(p.relative_to(repository)) for p in sorted(repository.rglob("*")) if p.is_file()]
+        chosen = [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in allow_patterns)]
+        asked.update(repo=repo_id, type=repo_type, files=chosen)
+        for name in chosen:
+            (tmp_path / "cache" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "cache" / name).write_bytes((repository / name).read_bytes())
+        return str(tmp_path / "cache")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    return asked
+
+
+def test_the_hub_is_asked_for_the_needed_files_only(hub):
+    benchmark = load_benchmark(HUB, "hr_to_lr", tasks=["glue-sst2", "glue-wnli", "glue-rte"], seeds=[13, 21])
+    assert (hub["repo"], hub["type"]) == ("allenai/metaicl-data", "dataset")
+    target = ["{0}/{0}_16_100_test", "{0}/{0}_16_13_train", "{0}/{0}_16_21_train"]
+    needed = ["glue-sst2/glue-sst2_16384_100_train"] + [n.format(t) for t in ("glue-wnli", "glue-rte") for n in target]
+    assert sorted(hub["files"]) == sorted(f"data/{name}.jsonl" for name in needed)
+    assert [task.name for task in benchmark.train + benchmark.test] == ["glue-sst2", "glue-wnli", "glue-rte"]
+    assert benchmark.test[0].kind == "classification"
+
+
+def test_a_task_that_the_hub_lacks_is_missing(hub):
+    with pytest.raises(DataError, match="1 tasks of setting 'qa_to_qa' lack their files: unifiedqa:mctest"):
+        load_benchmark(HUB, "qa_to_qa", tasks=["unifiedqa:mctest"])
+
+
+@pytest.mark.parametrize("address", ["hf://models/a/b", "hf://datasets/only"])
+def test_hub_address_of_another_form(address):
+    with pytest.raises(ValueError, match=f"source: expected hf://datasets/<owner>/<name>/<folder>, found '{address}'"):
+        load_benchmark(address, "hr_to_lr", tasks=["glue-sst2"])
+
+
+# --- bad input ---
+
+GOOD = json.dumps(record())
+LINES = {  # third line of a file → what its error says
+    "not JSON": ('{"task": "t", ', r"expected a JSON object, found '\{\"task\": \"t\",'"),
+    "blank": ("", "expected a JSON object, found ''"),
+    "a list": ("[1, 2]", "expected a JSON object, found a list"),
+    "input not text": (json.dumps(record() | {"input": 3}), "expected a non-empty string in 'input', found 3"),
+    "empty input": (json.dumps(record(text=" ")), "expected a non-empty string in 'input', found ' '"),
+    "empty output": (json.dumps(record(answer="", options=[])), "expected a non-empty string in 'output', found ''"),
+    "output not an option": (json.dumps(record(answer="maybe")), r"expected 'output' to be one of \['yes', 'no'\], found 'maybe'"),
+    "options not a list": (json.dumps(record() | {"options": "yes no"}), "expected a list of strings in 'options', found 'yes no'"),
+    "options not texts": (json.dumps(record() | {"options": [1, 2]}), r"expected a list of strings in 'options', found \[1, 2\]"),
+} | {
+    f"no {key}": (json.dumps({k: v for k, v in record().items() if k != key}), f"expected keys .*; {key} missing")
+    for key in record()
+}
+
+
+@pytest.mark.parametrize("end", [".jsonl", ".jsonl.gz"])
+@pytest.mark.parametrize(("line", "message"), LINES.values(), ids=LINES)
+def test_bad_line_is_named(tmp_path, line, message, end):
+    write_benchmark(tmp_path, end=end)
+    path = write_lines(tmp_path / "a" / f"a_16384_100_train{end}", [GOOD, GOOD, line, GOOD])
+    with pytest.raises(DataError, match=rf"{path}:3: {message}"):
+        load_benchmark(tmp_path, "mini")
+
+
+def _latin(path):
+    path.write_bytes(f"{GOOD}\n".encode() + json.dumps(record(text="é"), ensure_ascii=False).encode("latin-1"))
+
+
+def _truncated(path):
+    path.write_bytes(gzip.compress(GOOD.encode() * 100)[:-12])
+
+
+def _damaged(path):
+    noise = random.Random(0).randbytes(1000)
+    packed = bytearray(gzip.compress(noise.hex().encode()))
+    packed[100:200] = bytes(100)
+    path.write_bytes(packed)
+
+
+FILES = {
+    "not UTF-8": (".jsonl", _latin, ":2: expected UTF-8 text"),
+    "truncated gzip": (".jsonl.gz", _truncated, ": expected a complete gzip file"),
+    "damaged gzip": (".jsonl.gz", _damaged, ": expected a complete gzip file"),
+    "not gzip": (".jsonl.gz", lambda path: path.write_text(GOOD), ": expected a complete gzip file"),
+    "empty": (".jsonl", lambda path: path.write_text(""), ": expected one JSON object a line, found an empty file"),
+}
+
+
+@pytest.mark.parametrize(("end", "spoil", "message"), FILES.values(), ids=FILES)
+def test_bad_file_is_named(tmp_path, end, spoil, message):
+    write_benchmark(tmp_path, end=end)
+    path = tmp_path / "c" / f"c_16_42_train{end}"
+    spoil(path)
+    with pytest.raises(DataError, match=f"{path}{message}"):
+        load_benchmark(tmp_path, "mini")
+
+
+ARGUMENTS = {
+    "unknown setting": (dict(setting="hr_to_ll"), "setting: expected one of hr_to_lr, .*found 'hr_to_ll'; nearest: hr_to_lr"),
+    "unknown seed": (dict(seeds=[100, 14]), r"seeds: expected .*\(100, 13, 21, 42, 87\), found 14"),
+    "unknown task": (dict(tasks=["glue-rt"]), "tasks: 'glue-rt' is not in setting 'hr_to_lr'; nearest: glue-rte"),
+    "task of another setting": (dict(tasks=["spider"]), "tasks: 'spider' is not in setting 'hr_to_lr'"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), ARGUMENTS.values(), ids=ARGUMENTS)
+def test_bad_argument_is_named(tmp_path, changes, message):
+    with pytest.raises(DataError, match=message):
+        load_benchmark(tmp_path, **{"setting": "hr_to_lr"} | changes)
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(DataError, match=f"source: expected a folder .*, found '{tmp_path}/nowhere'"):
+        load_benchmark(tmp_path / "nowhere", "hr_to_lr")
+
+
+def test_too_few_demonstrations():
+    task = Task("t", "classification", demonstrations={100: (Example("x", "y", ("y", "n")),) * 3})
+    assert len(task.few_shot(100, 3)) == 3
+    with pytest.raises(DataError, match="k: 4 demonstrations asked of task 't', seed 100, which has 3"):
+        task.few_shot(100, 4)
+    with pytest.raises(DataError, match="seed: task 't' has no demonstrations for seed 13; it has 100"):
+        task.few_shot(13, 1)
+
+
+# --- real files ---
+
+
+@pytest.fixture(scope="module")
+def hr_to_lr(metaicl_data):
+    with pytest.warns(UserWarning, match="14 tasks of setting 'hr_to_lr' lack their files"):
+        return load_benchmark(metaicl_data, "hr_to_lr", allow_missing=True)
+
+
+def test_real_folder_is_refused_with_the_list_of_missing_tasks(metaicl_data):
+    with pytest.raises(DataError, match="14 tasks .*scitail.*financial_phrasebank.*tweet_eval-hate; pass allow_missing"):
+        load_benchmark(metaicl_data, "hr_to_lr")
+
+
+def test_real_folder_without_the_missing_tasks(hr_to_lr):
+    assert (len(hr_to_lr.train), len(hr_to_lr.test), len(hr_to_lr.missing)) == (52, 21, 14)
+    assert hr_to_lr.unseen == {"poem_sentiment", "climate_fever"}
+    assert all(len(task.few_shot(seed, 16)) == 16 for task in hr_to_lr.test for seed in SEEDS)
+    kinds = [task.kind for task in hr_to_lr.test]
+    assert (kinds.count("classification"), kinds.count("multi-choice")) == (13, 8)
+    sizes = {task.name: (len(task.test), len(task.test[0].options)) for task in hr_to_lr.test}
+    for name, size in dict(qasc=(926, 8), dream=(2040, 3), hate_speech18=(2141, 2)).items():  # protocol 4
+        assert sizes[name] == size
+    records = {"tweet_eval-stance_atheism": 52, "superglue-cb": 56, "tweet_eval-stance_feminist": 67, "glue-wnli": 71}
+    assert {name: sizes[name][0] for name in records} == records
+
+
+@pytest.mark.parametrize("name", ["glue-rte", "glue-wnli"])
+def test_real_records_are_those_of_the_golden_run(hr_to_lr, golden, name):
+    (task,) = [task for task in hr_to_lr.test if task.name == name]
+    known = golden["tasks"][name]
+    assert list(task.test[0].options) == known["options"]
+    assert [known["options"].index(example.output) for example in task.test] == known["gold"]
+
+
+def test_a_known_record(hr_to_lr):
+    # By its hash: the data are not ours to copy.
+    (task,) = [task for task in hr_to_lr.test if task.name == "glue-wnli"]
+    first = task.few_shot(100, 1)[0]
+    assert first.input.startswith("sentence 1: ") and " [SEP] sentence 2: " in first.input
+    assert hashlib.sha256(first.input.encode()).hexdigest()[:16] == "b8ff6d58a4a19c60"

@@ -1,0 +1,296 @@
+"""The training loop: reproducible, does what its configuration says, and leaves nothing half-written."""
+
+import json
+import math
+import random
+from collections import Counter
+from dataclasses import asdict, fields, replace
+from statistics import fmean
+
+import pytest
+import torch
+from models_small import CharTokenizer, records, small_model, write_benchmark, write_model
+from transformers import PreTrainedModel
+
+from maml_en_llm import DataError, Example, PromptEncoder, Task, TrainConfig, load_benchmark, load_model, meta_train, train
+from maml_en_llm.episodes import EpisodeSampler
+from maml_en_llm.prompts import Prompt
+
+METHODS = pytest.mark.parametrize("method", ["metaicl", "maml-en-llm"])
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> TrainConfig:
+    root = tmp_path_factory.mktemp("train")
+    write_benchmark(root / "tasks")
+    write_model(root / "model")
+    return TrainConfig(benchmark=str(root / "tasks"), setting="mini", model=str(root / "model"), steps=4, tasks_per_step=2,
+                       prompts=2, demonstrations=3, lr=1e-2, inner_lr=1e-2, max_length=128)
+
+
+@pytest.fixture(scope="module")
+def tasks(config):
+    return load_benchmark(config.benchmark, config.setting).train
+
+
+def run(config, tasks, **changes):
+    model = small_model()
+    return meta_train(model, CharTokenizer(), tasks, replace(config, **changes)), model
+
+
+# --- reproducible ---
+
+
+@METHODS
+def test_same_seed_same_losses_to_the_bit(config, method):
+    first = train(replace(config, method=method))
+    torch.rand(3), random.random()  # nothing may depend on the global generators
+    again = train(replace(config, method=method))
+    for key in ("losses", "inner_losses", "norms", "hash"):
+        assert first[key] == again[key]
+    other = train(replace(config, method=method, seed=2))
+    assert not set(first["losses"]) & set(other["losses"])
+
+
+def test_a_run_leaves_the_global_generators_alone(config, tasks):
+    state = torch.get_rng_state(), random.getstate()
+    run(config, tasks)
+    assert torch.equal(torch.get_rng_state(), state[0]) and random.getstate() == state[1]
+
+
+# --- learns ---
+
+
+@METHODS
+@pytest.mark.parametrize("mode", ["direct", "channel"])
+def test_loss_falls(config, tasks, method, mode):
+    record, _ = run(config, tasks, method=method, mode=mode, steps=30, lr=3e-3, inner_lr=3e-3)
+    first, last = fmean(record["losses"][:5]), fmean(record["losses"][-5:])
+    assert last < 0.7 * first
+
+
+def test_the_model_is_trained_in_place(config, tasks):
+    record, model = run(config, tasks)
+    start = small_model()
+    assert any(not torch.equal(p, q) for p, q in zip(model.parameters(), start.parameters()))
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+    assert len(record["losses"]) == len(record["norms"]) == len(record["inner_losses"]) == 4
+    assert [[len(losses) for losses in step] for step in record["inner_losses"]] == [[1, 1]] * 4
+
+
+# --- schedule, clipping ---
+
+
+def test_outer_rate_falls_linearly(config, tasks):
+    told = []
+    meta_train(small_model(), CharTokenizer(), tasks, replace(config, steps=5, lr=0.1), progress=lambda n, row: told.append((n, row)))
+    assert [n for n, _ in told] == list(range(5))
+    assert [row["lr"] for _, row in told] == pytest.approx([0.1, 0.08, 0.06, 0.04, 0.02])
+    assert all(row.keys() == {"lr", "loss", "inner_losses", "norm"} for _, row in told)
+
+
+@pytest.mark.parametrize("clip", [0.01, 1e6])
+@METHODS
+def test_gradients_are_clipped_by_their_joint_norm(config, tasks, method, clip):
+    record, model = run(config, tasks, method=method, optimizer="sgd", steps=1, lr=0.5, inner_lr=1e-3, clip=clip)
+    moved = torch.stack([(p - q).detach().norm() for p, q in zip(model.parameters(), small_model().parameters())]).norm()
+    assert 0.01 < record["norms"][0] < 1e6
+    assert moved.item() == pytest.approx(0.5 * min(record["norms"][0], clip), rel=1e-9)
+
+
+# --- record ---
+
+
+def test_record_is_json_and_says_how_it_was_made(config):
+    record = train(config)
+    back = json.loads(json.dumps(record))
+    assert back["losses"] == record["losses"]
+    assert TrainConfig(**back["config"] | {"betas": tuple(back["config"]["betas"])}) == config
+    assert (record["hash"], record["device"], record["missing_tasks"]) == (config.hash, "cpu", [])
+    assert all(map(math.isfinite, record["losses"]))
+
+
+def test_record_names_the_tasks_left_out(config, tmp_path):
+    write_benchmark(tmp_path, train=("a", "b", "z"))
+    (tmp_path / "z" / "z_16384_100_train.jsonl").unlink()
+    with pytest.raises(DataError, match="1 tasks of setting 'mini' lack their files: z"):
+        train(replace(config, benchmark=str(tmp_path)))
+    with pytest.warns(UserWarning, match="z; they are left out"):
+        assert train(replace(config, benchmark=str(tmp_path), allow_missing=True))["missing_tasks"] == ["z"]
+
+
+OTHER = dict(method="metaicl", optimizer="sgd", moments="fresh", gradient="unrolled", sampling="uniform", mode="channel",
+             separator="space", betas=(0.8, 0.9), tokenizer="other", allow_missing=True)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(TrainConfig)])
+def test_hash_changes_with_every_field(name):
+    base, value = TrainConfig(), getattr(TrainConfig(), name)
+    other = OTHER.get(name, value + "x" if isinstance(value, str) else value and value * 2)
+    assert asdict(base)[name] != other
+    assert replace(base, **{name: other}).hash != base.hash == TrainConfig().hash
+
+
+# --- saving ---
+
+
+def test_saved_folder_holds_the_trained_model(config, tmp_path):
+    record = train(config, output=tmp_path / "deep" / "run")
+    assert json.loads((tmp_path / "deep" / "run" / "record.json").read_text())["losses"] == record["losses"]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["run"]
+    saved, words = load_model(tmp_path / "deep" / "run")
+    model, _ = load_model(config.model, seed=config.seed)
+    meta_train(model, words, load_benchmark(config.benchmark, config.setting).train, config)
+    for (name, p), q in zip(saved.named_parameters(), model.parameters(), strict=True):
+        assert torch.equal(p, q), name
+    assert words.encode("a text") == load_model(config.model)[1].encode("a text")
+
+
+def test_an_existing_folder_is_refused_before_any_work(config, tmp_path):
+    (tmp_path / "run").mkdir()
+    with pytest.raises(FileExistsError, match=f"output: {tmp_path}/run is there already"):
+        train(replace(config, benchmark="nowhere"), output=tmp_path / "run")
+    assert not list((tmp_path / "run").iterdir())
+
+
+@METHODS
+def test_a_run_that_diverges_leaves_nothing(config, tmp_path, method):
+    with pytest.raises(FloatingPointError, match=r"step 1: expected a finite loss and gradient, found loss nan .* on tasks [ab], [ab]; lower lr"):
+        train(replace(config, method=method, optimizer="sgd", lr=1e38, clip=1e38), output=tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_diverges_leaves_the_model_as_it_was(config, tasks):
+    model = small_model()
+    with pytest.raises(FloatingPointError):
+        meta_train(model, CharTokenizer(), tasks, replace(config, optimizer="sgd", lr=1e300, clip=1e300))
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), small_model().parameters()))
+
+
+def test_a_failure_while_saving_leaves_nothing(config, tmp_path, monkeypatch):
+    def fail(self, folder):
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", fail)
+    with pytest.raises(OSError, match="No space left"):
+        train(config, output=tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+# --- bad configuration ---
+
+CONFIGS = {
+    "method": (dict(method="maml"), "method: expected one of metaicl, maml-en-llm, found 'maml'"),
+    "method, nearly": (dict(method="maml_en_llm"), "found 'maml_en_llm'; nearest: maml-en-llm"),
+    "optimizer": (dict(optimizer="adamw"), "optimizer: expected one of adam, sgd, found 'adamw'; nearest: adam"),
+    "moments": (dict(moments="warm"), "moments: expected one of shared, shared-frozen, fresh, found 'warm'"),
+    "gradient": (dict(gradient="second"), "mode: expected one of reverse, unrolled, first_order, found 'second'"),
+    "sampling": (dict(sampling="sizes"), "sampling: expected one of size, uniform, found 'sizes'"),
+    "mode": (dict(mode="chan"), "mode: expected one of direct, channel, found 'chan'"),
+    "separator": (dict(separator="nl"), "separator: expected one of newline, space, found 'nl'"),
+    "lr": (dict(lr=-1.0), "lr: expected a number ≥ 0, found -1.0"),
+    "betas": (dict(betas=(0.9, 1.0)), r"betas: expected two numbers in \[0, 1\), found \(0.9, 1.0\)"),
+    "steps": (dict(steps=0), "steps: expected at least 1, found 0"),
+    "tasks_per_step": (dict(tasks_per_step=0), "tasks_per_step: expected at least 1, found 0"),
+    "inner_steps": (dict(inner_steps=-1), "inner_steps: expected at least 0, found -1"),
+    "prompts": (dict(prompts=0), "prompts: expected at least 1, found 0"),
+    "demonstrations": (dict(demonstrations=-1), "demonstrations: expected at least 0, found -1"),
+    "setting": (dict(setting="max"), "setting: expected one of mini, found 'max'"),
+    "k over the examples": (dict(demonstrations=37), r"takes 41 different records .* too few in a \(40\), b \(40\); lower"),
+    "target over the limit": (dict(max_example_length=4), "max_example_length: an answer of [34] tokens does not fit 4"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), CONFIGS.values(), ids=CONFIGS)
+def test_bad_configuration_is_named_and_writes_nothing(config, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        train(replace(config, **changes), output=tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_fused_attention_is_refused_for_the_second_order(config, tasks):
+    model = small_model(attention="sdpa")
+    with pytest.raises(ValueError, match="attention: second-order gradients need 'eager' attention, found 'sdpa'"):
+        meta_train(model, CharTokenizer(), tasks, config)
+    meta_train(model, CharTokenizer(), tasks, replace(config, gradient="first_order"))
+    meta_train(model, CharTokenizer(), tasks, replace(config, method="metaicl"))
+
+
+# --- episodes ---
+
+
+class Notebook:
+    """An encoder that writes down what it was given."""
+
+    def __init__(self):
+        self.given = []
+
+    def training_prompt(self, demonstrations, query):
+        self.given.append((tuple(demonstrations), query))
+        return Prompt((1, 2, 3), 1)
+
+
+def task(name, n):
+    return Task(name, "classification", train=tuple(Example(r["input"], r["output"], tuple(r["options"])) for r in records(name, n)))
+
+
+@pytest.mark.parametrize(("inner_steps", "prompts", "demonstrations"), [(0, 1, 16), (2, 3, 5), (3, 1, 0)])
+def test_queries_of_an_episode_differ_and_are_never_shown(inner_steps, prompts, demonstrations):
+    # no record to spare: the draw cannot be lucky
+    size = (inner_steps + 1) * prompts + demonstrations
+    encoder = Notebook()
+    sampler = EpisodeSampler([task("a", size)], encoder, random.Random(0), 1, inner_steps, prompts, demonstrations)
+    for _ in range(20):
+        encoder.given.clear()
+        (episode,) = sampler.sample()
+        assert len(episode.support) == inner_steps
+        assert [len(batch.input_ids) for batch in (*episode.support, episode.query)] == [prompts] * (inner_steps + 1)
+        queries = {query for _, query in encoder.given}
+        assert len(queries) == (inner_steps + 1) * prompts
+        for shown, _ in encoder.given:
+            assert len(set(shown)) == len(shown) == demonstrations
+            assert not queries & set(shown)
+
+
+def test_every_record_is_drawn_in_every_role():
+    encoder = Notebook()
+    sampler = EpisodeSampler([task("a", 8)], encoder, random.Random(0), 1, 1, 1, 2)
+    for _ in range(100):
+        sampler.sample()
+    assert len({query for _, query in encoder.given}) == 8
+    assert len({shown[0] for shown, _ in encoder.given}) == len({shown[1] for shown, _ in encoder.given}) == 8
+    assert len({encoder.given[n][0] for n in range(0, 200, 2)}) > 30  # demonstrations are drawn anew for every prompt
+
+
+@pytest.mark.parametrize(("sampling", "shares"), [("size", [0.1, 0.3, 0.6]), ("uniform", [1 / 3, 1 / 3, 1 / 3])])
+def test_share_of_each_task(sampling, shares):
+    sizes = {"a": 10, "b": 30, "c": 60}
+    sampler = EpisodeSampler([task(*item) for item in sizes.items()], Notebook(), random.Random(0), 4000, 0, 1, 1, sampling)
+    drawn = Counter(episode.task for episode in sampler.sample())
+    # five standard deviations of a share of 4,000 draws
+    assert [drawn[name] / 4000 for name in sizes] == pytest.approx(shares, abs=5 * math.sqrt(0.25 / 4000))
+
+
+def test_episodes_follow_the_generator():
+    def texts(seed):
+        sampler = EpisodeSampler([task("a", 30), task("b", 30)], PromptEncoder(CharTokenizer()), random.Random(seed), 3, 1, 2, 4)
+        return [[batch.input_ids.tolist() for batch in (*e.support, e.query)] for e in sampler.sample()]
+
+    assert texts(0) == texts(0) != texts(1)
+
+
+SAMPLERS = {
+    "no tasks": (dict(tasks=[]), "tasks: expected at least one meta-training task, found none"),
+    "k over the examples": (dict(demonstrations=9), r"tasks: an episode takes 13 different records .* 9 demonstrations\); too few in a \(12\); lower"),
+    "inner steps over the examples": (dict(inner_steps=9), r"takes 22 different records \(9 inner steps .* too few in a \(12\)"),
+    "sampling": (dict(sampling="equal"), "sampling: expected one of size, uniform, found 'equal'"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), SAMPLERS.values(), ids=SAMPLERS)
+def test_bad_sampler(changes, message):
+    good = dict(tasks=[task("a", 12), task("b", 40)], inner_steps=1, prompts=2, demonstrations=2)
+    with pytest.raises(ValueError, match=message):
+        EpisodeSampler(encoder=Notebook(), rng=random.Random(0), **good | changes)
