@@ -120,7 +120,7 @@ def test_record_names_the_tasks_left_out(config, tmp_path):
 
 
 OTHER = dict(method="metaicl", optimizer="sgd", moments="fresh", gradient="unrolled", sampling="uniform", mode="channel",
-             separator="space", betas=(0.8, 0.9), tokenizer="other", allow_missing=True)
+             separator="space", query_tasks="fresh", inner_batch="all", betas=(0.8, 0.9), tokenizer="other", allow_missing=True)
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(TrainConfig)])
@@ -294,3 +294,33 @@ def test_bad_sampler(changes, message):
     good = dict(tasks=[task("a", 12), task("b", 40)], inner_steps=1, prompts=2, demonstrations=2)
     with pytest.raises(ValueError, match=message):
         EpisodeSampler(encoder=Notebook(), rng=random.Random(0), **good | changes)
+
+
+# --- open points of the source ---
+
+
+def sampled(**options):
+    tasks = [Task(name, "classification", train=tuple(Example(f"{name}{i}", "y", ("y", "n")) for i in range(30)))
+             for name in "abcde"]
+    encoder = PromptEncoder(CharTokenizer())
+    return EpisodeSampler(tasks, encoder, random.Random(0), n_tasks=20, prompts=2, demonstrations=3, **options).sample()
+
+
+def first_letters(batch) -> set[str]:
+    letters = list(CharTokenizer.words)
+    return {letters[first] for first in batch.input_ids[:, 0].tolist()}
+
+
+def test_query_batches_of_the_same_or_of_fresh_tasks():
+    same, fresh = (sampled(inner_steps=2, query_tasks=name) for name in ("same", "fresh"))
+    for episode in [*same, *fresh]:
+        assert all(first_letters(batch) == {episode.task} for batch in episode.support)
+    assert all(first_letters(episode.query) == {episode.task} for episode in same)
+    assert any(first_letters(episode.query) != {episode.task} for episode in fresh)
+
+
+def test_inner_steps_one_by_one_or_all_at_once():
+    for k in (0, 1, 3):
+        one, whole = (sampled(inner_steps=k, inner_batch=name) for name in ("one", "all"))
+        assert all([len(b.input_ids) for b in episode.support] == [2] * k for episode in one)
+        assert all([len(b.input_ids) for b in episode.support] == [2 * k] * (k > 0) for episode in whole)
