@@ -1,6 +1,6 @@
 """Meta-training methods: each turns a meta-batch of episodes into one gradient of the initial parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,8 @@ import torch
 from .episodes import Episode
 from .meta import Loss, MetaGradient, meta_gradient
 from .optimizers import Frozen, Tensors
-from .trees import tree_map, tree_mean
+from .prompts import stack
+from .trees import tree_map
 
 MOMENTS = ("shared", "shared-frozen", "fresh")
 
@@ -35,7 +36,7 @@ class MetaICL:
 
     def gradient(self, loss: Loss, params: Tensors, episodes: Sequence[Episode], state: Any) -> OuterGradient:
         """The gradient of one meta-batch; support batches, if any, are not used."""
-        return _average([meta_gradient(loss, params, (), e.query, None, state=state) for e in episodes], state)
+        return _average((meta_gradient(loss, params, (), e.query, None) for e in episodes), state)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +51,15 @@ class MAMLenLLM:
     and advances its own copy, and the outer step goes on from their mean, so that both phases advance one
     optimiser. "shared-frozen": read, not advanced. "fresh": zero at the start of every inner loop. How the copies of n
     tasks are joined is not said in the source; the mean is our reading of it, and does not depend on their order.
-    With k = 0, or an inner rate of 0, the gradient is MetaICL's.
+    With ``together`` the n inner loops run as one, over stacked parameters: the same numbers up to rounding, faster
+    for small models, in n times the memory. With k = 0, or an inner rate of 0, the gradient is MetaICL's.
     """
 
     inner: Any
     inner_steps: int = 1
     moments: str = "shared"
     mode: str = "reverse"
+    together: bool = False
 
     def __post_init__(self):
         if self.moments not in MOMENTS:
@@ -66,21 +69,39 @@ class MAMLenLLM:
         """The gradient of one meta-batch, given the outer optimiser's state."""
         inner = Frozen(self.inner) if self.moments == "shared-frozen" else self.inner
         start = None if self.moments == "fresh" else state
-        results = [
-            meta_gradient(loss, params, e.support[: self.inner_steps], e.query, inner, mode=self.mode, state=start)
-            for e in episodes
-        ]
-        advanced = self.moments == "shared" and self.inner_steps > 0
-        return _average(results, tree_mean([r.state for r in results]) if advanced else state)
+        run = _together if self.together else _one_by_one
+        results = run(loss, params, episodes, self.inner_steps, inner, self.mode, start)
+        return _average(results, state, advanced=self.moments == "shared" and self.inner_steps > 0)
 
 
-def _average(results: Sequence[MetaGradient], state: Any) -> OuterGradient:
-    return OuterGradient(
-        loss=sum(r.query_loss for r in results) / len(results),
-        grads=tree_mean([r.grads for r in results]),
-        inner_losses=tuple(r.inner_losses for r in results),
-        state=state,
-    )
+def _one_by_one(loss, params, episodes, k, inner, mode, state) -> Iterable[MetaGradient]:
+    for e in episodes:
+        yield meta_gradient(loss, params, e.support[:k], e.query, inner, mode=mode, state=state)
+
+
+def _together(loss, params, episodes, k, inner, mode, state) -> Iterable[MetaGradient]:
+    """One meta-gradient over stacked tasks: since no task's loss depends on another's parameters, that of the sum
+    of their losses is the stack of theirs."""
+    n = len(episodes)
+    params, state = tree_map(lambda tensor: tensor.expand(n, *tensor.shape), (params, state))
+    support = [stack(batches) for batches in zip(*(e.support[:k] for e in episodes), strict=True)]
+    joint = meta_gradient(loss, params, support, stack([e.query for e in episodes]), inner, mode=mode, state=state)
+    for i in range(n):
+        grads, adapted, end = tree_map(lambda tensor: tensor[i], (joint.grads, joint.adapted, joint.state))
+        inner_losses = tuple(losses[i] for losses in joint.inner_losses)
+        yield MetaGradient(joint.query_loss[i], grads, inner_losses, adapted, end)
+
+
+def _average(results: Iterable[MetaGradient], state: Any, advanced: bool = False) -> OuterGradient:
+    """Means over tasks, added up as they come so that one task's tensors are held at a time."""
+    losses, inner_losses, total = [], [], None
+    for result in results:
+        losses.append(result.query_loss)
+        inner_losses.append(result.inner_losses)
+        part = (result.grads, result.state if advanced else ())
+        total = tree_map(torch.clone, part) if total is None else tree_map(torch.Tensor.add_, total, part)
+    grads, advanced_state = tree_map(lambda tensor: tensor.div_(len(losses)), total)
+    return OuterGradient(sum(losses) / len(losses), grads, tuple(inner_losses), advanced_state if advanced else state)
 
 
 def clip_by_norm(grads: Tensors, limit: float) -> tuple[Tensors, float]:

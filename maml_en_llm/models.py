@@ -16,6 +16,8 @@ from transformers import (
     PreTrainedModel,
 )
 
+from .attention import TWICE
+from .optimizers import Tensors
 from .prompts import Batch
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -25,7 +27,7 @@ def load_model(
     name: str | Path | PretrainedConfig,
     *,
     tokenizer: str | Path | None = None,
-    attention: str = "eager",
+    attention: str = TWICE,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
 ):
@@ -36,7 +38,7 @@ def load_model(
             weights (a configuration, or a folder that holds only one) the model is initialised at random.
         tokenizer: hub name or folder. Default: the model's own; a configuration has none of its own and is given
             GPT-2's byte-level BPE, from the folder ``$GPT2_BPE`` if that is set, else from the hub.
-        attention: ``"eager"`` can be differentiated twice, ``"sdpa"`` is faster and can be differentiated once.
+        attention: ``"twice"`` (`maml_en_llm.attention`) and ``"eager"`` can be differentiated twice, ``"sdpa"`` once.
         dtype: floating-point type of the weights.
         seed: of the random initialisation, and of nothing else.
 
@@ -73,7 +75,7 @@ def load_tokenizer(name: str | Path):
         ) from error
 
 
-def parameters(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+def parameters(model: PreTrainedModel) -> Tensors:
     """The model's parameters by name, detached, each tied tensor once (GPT-2's head is ``transformer.wte.weight``)."""
     return {name: p.detach() for name, p in model.named_parameters()}
 
@@ -84,30 +86,48 @@ class PromptLoss:
 
         L(θ, batch) = mean over prompts of the mean over target tokens of −log p_θ(token | what precedes it)
 
-    in nats a target token (protocol 3.1). The output head runs at target positions only.
+    in nats a target token (protocol 3.1). The output head runs at target positions only. With ``prompts_at_once`` a batch
+    is differentiated in parts of that many prompts: the same gradient in the memory of one part.
     """
 
     model: PreTrainedModel
+    prompts_at_once: int | None = None
 
-    def __call__(self, params: dict[str, torch.Tensor], batch: Batch) -> torch.Tensor:
-        """Scalar loss of ``batch`` at ``params``; the module's own weights are neither used nor changed."""
+    def split(self, batch: Batch) -> list[tuple[float, Batch]]:
+        """Parts of ``prompts_at_once`` prompts and their shares, since the loss is a mean over prompts."""
+        total = len(batch.input_ids)
+        size = self.prompts_at_once or total
+        if batch.input_ids.dim() == 3 or size >= total:
+            return [(1.0, batch)]
+        parts = [batch.rows(start, start + size) for start in range(0, total, size)]
+        return [(len(part.input_ids) / total, part) for part in parts]
+
+    def __call__(self, params: Tensors, batch: Batch) -> torch.Tensor:
+        """Loss of ``batch`` at ``params``, a scalar; the module's own weights are neither used nor changed.
+
+        With a stack of batches and of parameters, one a task (n, …), the n losses, computed together.
+        """
         positions, valid = target_positions(batch.loss_mask)
-        inputs = dict(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
-            use_cache=False,
-            logits_to_keep=positions - 1,
-        )
-        logits = functional_call(self.model, params, (), inputs).logits
-        return mean_nll(logits, batch.input_ids.gather(1, positions), valid).mean()
+        labels = batch.input_ids.gather(-1, positions)
+        inputs = (batch.input_ids, batch.attention_mask, positions, labels, valid)
+        if batch.input_ids.dim() == 2:
+            return self._loss(params, *inputs)
+        if self.model.config._attn_implementation != "eager":
+            raise ValueError("attention: tasks run together need 'eager', found "
+                             f"{self.model.config._attn_implementation!r}; model.set_attn_implementation('eager')")
+        return torch.vmap(self._loss)(params, *inputs)
+
+    def _loss(self, params, input_ids, attention_mask, positions, labels, valid) -> torch.Tensor:
+        inputs = dict(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=positions - 1)
+        return mean_nll(functional_call(self.model, params, (), inputs).logits, labels, valid).mean()
 
     def check_second_order(self) -> None:
         """Raise where a second derivative would be impossible or silently wrong."""
         attention = self.model.config._attn_implementation
-        if attention != "eager":
+        if attention not in ("eager", TWICE):
             raise ValueError(
-                f"attention: second-order gradients need 'eager' attention, found {attention!r}, which has no second "
-                "derivative; load_model(..., attention='eager') or model.set_attn_implementation('eager')"
+                f"attention: second-order gradients need 'eager' or {TWICE!r} attention, found {attention!r}, which has no "
+                f"second derivative; load_model(..., attention={TWICE!r}) or model.set_attn_implementation({TWICE!r})"
             )
         active = [n for n, m in self.model.named_modules() if isinstance(m, torch.nn.Dropout) and m.training and m.p]
         if active:
@@ -123,13 +143,13 @@ class PromptLoss:
 
 
 def target_positions(loss_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where the targets of each prompt stand: positions (B, P) and which of them are real (B, P).
+    """Where the targets of each prompt stand: positions (…, P) and which of them are real, for a mask (…, T).
 
     P is the longest target of the batch; shorter ones are filled up with position 1, marked not real.
     """
-    count = loss_mask.sum(1, keepdim=True)
-    order = loss_mask.int().argsort(dim=1, descending=True, stable=True)[:, : int(count.max())]
-    valid = torch.arange(order.shape[1], device=order.device) < count
+    count = loss_mask.sum(-1, keepdim=True)
+    order = loss_mask.int().argsort(dim=-1, descending=True, stable=True)[..., : int(count.max())]
+    valid = torch.arange(order.shape[-1], device=order.device) < count
     return order.where(valid, order.new_ones(())), valid
 
 

@@ -1,46 +1,114 @@
 """Optimisers as pure functions of (gradients, state, parameters), differentiable in all three.
 
 ``init(params)`` gives the state, ``update(grads, state, params)`` the new parameters and the new state; nothing is
-changed in place, so the same optimiser can serve the inner phase, the outer phase, or both with shared moments.
-Parameters, gradients and moments are dictionaries of tensors by parameter name.
+changed in place, so one optimiser can serve the inner phase, the outer phase, or both with shared moments. Only the
+parameters named in ``grads`` move.
+
+An optimiser is an elementwise *rule* (g, θ, moments) → (θ', moments') and its *adjoint*, the transposed derivative,
+written out by hand: autograd of the same rule would cost several times the passes over memory.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
+
+from .blocks import map_blocks
 
 Tensors = dict[str, torch.Tensor]
 
 
-class AdamState(NamedTuple):
-    """First moment m, second moment v, both like the parameters, and the number of updates t."""
+class State(NamedTuple):
+    """The moments of an optimiser, each like the parameters, and the number of updates so far."""
 
-    mean: Tensors
-    variance: Tensors
+    moments: tuple[Tensors, ...]
     step: int
 
 
+class Optimizer:
+    """What all optimisers share; a subclass gives ``slots``, ``rule`` and ``adjoint``."""
+
+    slots: ClassVar[tuple[str, ...]] = ()  # names of the moments
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            for number in value if isinstance(value, tuple) else (value,):
+                if not number >= 0:
+                    raise ValueError(f"{name}: expected a number ≥ 0, found {value}")
+                if name in ("betas", "momentum", "alpha") and number >= 1:
+                    raise ValueError(f"{name}: expected less than 1, found {value}")
+
+    def init(self, params: Tensors) -> State:
+        """Zero moments, no step taken."""
+        return State(tuple({n: torch.zeros_like(p, memory_format=torch.contiguous_format) for n, p in params.items()}
+                           for _ in self.slots), 0)
+
+    def update(self, grads: Tensors, state: State, params: Tensors) -> tuple[Tensors, State]:
+        """One step: the new parameters and the new state."""
+        moved = {n: self._step(state.step + 1, g, params[n], *(m[n] for m in state.moments)) for n, g in grads.items()}
+        moments = tuple({n: out[i] for n, out in moved.items()} for i in range(1, len(self.slots) + 1))
+        return {**params, **{n: out[0] for n, out in moved.items()}}, State(moments, state.step + 1)
+
+    def pull_back_(self, grads: Tensors, state: State, params: Tensors, adjoint: Tensors, moments_adjoint):
+        """The adjoint of `update`: from (λ_θ', λ_s') to (λ_g, λ_θ, λ_s).
+
+        Returns λ_g, new, and λ_s; λ_θ is written over ``adjoint``, λ_s over ``moments_adjoint`` (``None`` stands for
+        zeros). The arguments are those of the update.
+        """
+        if moments_adjoint is None:
+            moments_adjoint = self.init(grads).moments
+        to_grads = {}
+        for n, g in grads.items():
+            carried = [adjoint[n], *(part[n] for part in moments_adjoint)]
+            inputs = [g, params[n], *(m[n] for m in state.moments), *carried]
+            to_grads[n] = map_blocks(lambda *x: self.adjoint(state.step + 1, *x), inputs, [None, *carried])[0]
+        return to_grads, moments_adjoint
+
+    def _step(self, t: int, *inputs: torch.Tensor) -> list[torch.Tensor]:
+        def rule(*blocks):
+            return self.rule(t, *blocks)
+
+        if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
+            return list(rule(*inputs))  # autograd has to see whole tensors
+        return map_blocks(rule, inputs, [None] * (1 + len(self.slots)))
+
+
 @dataclass(frozen=True)
-class SGD:
+class SGD(Optimizer):
     """θ ← θ − lr · g."""
 
     lr: float
 
-    def __post_init__(self):
-        _check(lr=self.lr)
+    def rule(self, t, g, p):
+        """(θ',)"""
+        return (torch.add(p, g, alpha=-self.lr),)
 
-    def init(self, params: Tensors) -> tuple:
-        """No state."""
-        return ()
-
-    def update(self, grads: Tensors, state: tuple, params: Tensors) -> tuple[Tensors, tuple]:
-        """One step."""
-        return {name: p - self.lr * grads[name] for name, p in params.items()}, state
+    def adjoint(self, t, g, p, dp):
+        """(λ_g, λ_θ)"""
+        return -self.lr * dp, dp
 
 
 @dataclass(frozen=True)
-class Adam:
+class Momentum(Optimizer):
+    """b ← momentum · b + g,   θ ← θ − lr · b."""
+
+    lr: float
+    momentum: float = 0.9
+    slots: ClassVar = ("buffer",)
+
+    def rule(self, t, g, p, b):
+        """(θ', b')"""
+        b = torch.add(g, b, alpha=self.momentum)
+        return torch.add(p, b, alpha=-self.lr), b
+
+    def adjoint(self, t, g, p, b, dp, db):
+        """(λ_g, λ_θ, λ_b)"""
+        db = torch.add(db, dp, alpha=-self.lr)
+        return db, dp, self.momentum * db
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
     """Adam (Kingma & Ba 2015) with a second safety term under the root:
 
         m ← β₁ m + (1−β₁) g          m̂ = m / (1−β₁ᵗ)
@@ -55,46 +123,116 @@ class Adam:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     eps_root: float = 1e-8
+    slots: ClassVar = ("mean", "variance")
+    decay: ClassVar = 1.0  # what is left of θ before the step
 
-    def __post_init__(self):
-        _check(lr=self.lr, eps=self.eps, eps_root=self.eps_root)
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas: expected two numbers in [0, 1), found {self.betas}")
+    def _moments(self, t, g, m, v):
+        (b1, b2) = self.betas
+        m, v = torch.lerp(m, g, 1 - b1), torch.addcmul(b2 * v, g, g, value=1 - b2)
+        return m, v, (v / (1 - b2**t) + self.eps_root).sqrt()
 
-    def init(self, params: Tensors) -> AdamState:
-        """Zero moments, no step taken."""
-        return AdamState({n: torch.zeros_like(p) for n, p in params.items()},
-                         {n: torch.zeros_like(p) for n, p in params.items()}, 0)
+    def rule(self, t, g, p, m, v):
+        """(θ', m', v')"""
+        m, v, root = self._moments(t, g, m, v)
+        p = p if self.decay == 1 else self.decay * p
+        return torch.addcdiv(p, m, root + self.eps, value=-self.lr / (1 - self.betas[0] ** t)), m, v
 
-    def update(self, grads: Tensors, state: AdamState, params: Tensors) -> tuple[Tensors, AdamState]:
-        """One step."""
-        (b1, b2), t = self.betas, state.step + 1
-        mean = {n: b1 * state.mean[n] + (1 - b1) * grads[n] for n in params}
-        variance = {n: b2 * state.variance[n] + (1 - b2) * grads[n].square() for n in params}
-        new = {n: p - self.lr * self._direction(mean[n] / (1 - b1**t), variance[n] / (1 - b2**t))
-               for n, p in params.items()}
-        return new, AdamState(mean, variance, t)
+    def adjoint(self, t, g, p, m, v, dp, dm, dv):
+        """(λ_g, λ_θ, λ_m, λ_v)"""
+        b1, b2 = self.betas
+        m, v, root = self._moments(t, g, m, v)
+        to_mean = (dp / (root + self.eps)).mul_(-self.lr / (1 - b1**t))  # through the numerator
+        dm = dm + to_mean
+        to_root = to_mean.mul_(m).div_(root + self.eps)  # through the denominator, up to its sign
+        dv = torch.addcdiv(dv, to_root, root, value=-0.5 / (1 - b2**t))
+        dg = torch.addcmul((1 - b1) * dm, g, dv, value=2 * (1 - b2))
+        return dg, dp if self.decay == 1 else self.decay * dp, dm.mul_(b1), dv.mul_(b2)
 
-    def _direction(self, mean: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
-        return mean / ((variance + self.eps_root).sqrt() + self.eps)
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay: θ ← (1 − lr · weight_decay) θ before Adam's step (Loshchilov & Hutter 2019)."""
+
+    weight_decay: float = 0.01
+
+    @property
+    def decay(self) -> float:
+        """What is left of θ before the step."""
+        return 1 - self.lr * self.weight_decay
+
+
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """v ← alpha v + (1−alpha) g²,   θ ← θ − lr · g / (√(v + eps_root) + eps)."""
+
+    lr: float
+    alpha: float = 0.99
+    eps: float = 1e-8
+    eps_root: float = 1e-8
+    slots: ClassVar = ("variance",)
+
+    def _moments(self, g, v):
+        v = torch.addcmul(self.alpha * v, g, g, value=1 - self.alpha)
+        return v, (v + self.eps_root).sqrt()
+
+    def rule(self, t, g, p, v):
+        """(θ', v')"""
+        v, root = self._moments(g, v)
+        return torch.addcdiv(p, g, root + self.eps, value=-self.lr), v
+
+    def adjoint(self, t, g, p, v, dp, dv):
+        """(λ_g, λ_θ, λ_v)"""
+        v, root = self._moments(g, v)
+        to_g = (dp / (root + self.eps)).mul_(-self.lr)
+        dv = torch.addcdiv(dv, to_g * g / (root + self.eps), root, value=-0.5)
+        return torch.addcmul(to_g, g, dv, value=2 * (1 - self.alpha)), dp, self.alpha * dv
+
+
+@dataclass(frozen=True)
+class Lion(Optimizer):
+    """Lion (Chen et al. 2023), its sign made differentiable:
+
+        c = β₁ m + (1−β₁) g,   θ ← (1 − lr · weight_decay) θ − lr · c / √(c² + eps_root),   m ← β₂ m + (1−β₂) g
+
+    With ``eps_root`` → 0 the direction is sign(c), whose derivative is zero: the second order is then lost.
+    """
+
+    lr: float
+    betas: tuple[float, float] = (0.9, 0.99)
+    eps_root: float = 1e-8
+    weight_decay: float = 0.0
+    slots: ClassVar = ("mean",)
+
+    def rule(self, t, g, p, m):
+        """(θ', m')"""
+        c = torch.lerp(m, g, 1 - self.betas[0])
+        root = (c.square() + self.eps_root).sqrt()
+        p = (1 - self.lr * self.weight_decay) * p
+        return torch.addcdiv(p, c, root, value=-self.lr), torch.lerp(m, g, 1 - self.betas[1])
+
+    def adjoint(self, t, g, p, m, dp, dm):
+        """(λ_g, λ_θ, λ_m)"""
+        b1, b2 = self.betas
+        square = torch.lerp(m, g, 1 - b1).square_().add_(self.eps_root)
+        dc = dp * square.pow(-1.5).mul_(-self.lr * self.eps_root)
+        dg = torch.add((1 - b1) * dc, dm, alpha=1 - b2)
+        return dg, (1 - self.lr * self.weight_decay) * dp, torch.add(b1 * dc, dm, alpha=b2)
 
 
 @dataclass(frozen=True)
 class Frozen:
     """Another optimiser whose state is read but not advanced: every step starts from the same moments."""
 
-    optimizer: object
+    optimizer: Optimizer
 
-    def init(self, params: Tensors):
+    def init(self, params: Tensors) -> State:
         """The wrapped optimiser's state."""
         return self.optimizer.init(params)
 
-    def update(self, grads: Tensors, state, params: Tensors):
+    def update(self, grads: Tensors, state: State, params: Tensors):
         """One step of the wrapped optimiser; the state comes back unchanged."""
         return self.optimizer.update(grads, state, params)[0], state
 
-
-def _check(**values: float) -> None:
-    for name, value in values.items():
-        if not value >= 0:
-            raise ValueError(f"{name}: expected a number ≥ 0, found {value}")
+    def pull_back_(self, grads: Tensors, state: State, params: Tensors, adjoint: Tensors, moments_adjoint):
+        """As the wrapped optimiser's; no adjoint reaches the moments, since no step has written them."""
+        return self.optimizer.pull_back_(grads, state, params, adjoint, None)[0], None

@@ -58,6 +58,8 @@ class Prompt:
 class Batch:
     """Right-padded prompts: ``input_ids``, ``attention_mask``, ``loss_mask``, each (B, T), int64, int64, bool.
 
+    A stack of one batch a task, from `stack`, has (n, B, T).
+
     ``loss_mask`` is true on target tokens only. Padding goes to the longest prompt of the batch, not further: under
     causal attention what stands to the right of a target cannot change its loss.
     """
@@ -70,6 +72,11 @@ class Batch:
     def n_tokens(self) -> int:
         """Real (unpadded) tokens."""
         return int(self.attention_mask.sum())
+
+    def rows(self, start: int, stop: int) -> "Batch":
+        """Some of the prompts, without the padding that only the others needed."""
+        width = int(self.attention_mask[start:stop].sum(1).max())
+        return Batch(*(part[start:stop, :width] for part in (self.input_ids, self.attention_mask, self.loss_mask)))
 
     def to(self, device) -> "Batch":
         """The same batch on another device."""
@@ -166,3 +173,14 @@ def collate(prompts: Sequence[Prompt]) -> Batch:
         real[row, :n] = 1
         target[row, n - prompt.n_target : n] = True
     return Batch(ids, real, target)
+
+
+def stack(batches: Sequence[Batch]) -> Batch:
+    """One batch a task, each with the same number of prompts, as one (n, B, T), padded to the longest."""
+    width = max(batch.input_ids.shape[-1] for batch in batches)
+
+    def padded(part: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.pad(part, (0, width - part.shape[-1]))
+
+    return Batch(*(torch.stack([padded(getattr(batch, name)) for batch in batches])
+                   for name in ("input_ids", "attention_mask", "loss_mask")))

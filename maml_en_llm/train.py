@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from .attention import TWICE
 from .episodes import INNER_BATCH, QUERY_TASKS, SAMPLING, EpisodeSampler
 from .meta import MODES as GRADIENTS
 from .methods import MOMENTS, MAMLenLLM, MetaICL, clip_by_norm
@@ -80,7 +81,7 @@ class TrainConfig:
     @property
     def second_order(self) -> bool:
         """Whether the run differentiates twice, which fused attention cannot."""
-        return self.method == "maml-en-llm" and self.inner_steps > 0 and self.gradient != "first_order"
+        return self.method == "maml-en-llm" and self.inner_steps > 0 and self.gradient in ("reverse", "unrolled")
 
     @property
     def format(self) -> Format:
@@ -109,7 +110,7 @@ def train(config: TrainConfig, *, output: str | Path | None = None, progress: Ca
     if output is not None and Path(output).exists():
         raise FileExistsError(f"output: {output} is there already; name a new folder")
     benchmark = load_benchmark(config.benchmark, config.setting, allow_missing=config.allow_missing)
-    attention = "eager" if config.second_order else "sdpa"
+    attention = TWICE if config.second_order else "sdpa"
     model, tokenizer = load_model(config.model, tokenizer=config.tokenizer, attention=attention, seed=config.seed)
     record = meta_train(model, tokenizer, benchmark.train, config, progress=progress)
     record["missing_tasks"] = list(benchmark.missing)

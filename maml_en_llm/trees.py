@@ -13,15 +13,3 @@ def tree_map(function, tree, *others):
         parts = [tree_map(function, *together) for together in zip(tree, *others, strict=True)]
         return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
     return tree
-
-
-def tree_leaves(tree) -> list[torch.Tensor]:
-    """Every tensor of ``tree``."""
-    found = []
-    tree_map(found.append, tree)
-    return found
-
-
-def tree_mean(trees: list):
-    """The mean of trees of one structure, tensor by tensor."""
-    return tree_map(lambda *tensors: torch.stack(tensors).mean(0), *trees)

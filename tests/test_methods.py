@@ -5,7 +5,7 @@ import torch
 
 from maml_en_llm import MAMLenLLM, MetaICL, meta_gradient
 from maml_en_llm.episodes import Episode
-from maml_en_llm.meta import value_and_grad
+from maml_en_llm.calculus import loss_and_grad
 from maml_en_llm.methods import clip_by_norm
 from maml_en_llm.optimizers import SGD, Adam
 
@@ -20,7 +20,7 @@ def loss(params, batch):
 
 def warm_state():
     adam = Adam(0.01)
-    return adam.update(value_and_grad(loss, PARAMS, 0.2)[1], adam.init(PARAMS), PARAMS)[1]
+    return adam.update(loss_and_grad(loss, PARAMS, 0.2)[1], adam.init(PARAMS), PARAMS)[1]
 
 
 def assert_same(found, expected):
@@ -32,20 +32,20 @@ def assert_same(found, expected):
 def test_metaicl_is_the_mean_of_the_query_gradients():
     found = MetaICL().gradient(loss, PARAMS, EPISODES, ())
     for name in PARAMS:
-        expected = sum(value_and_grad(loss, PARAMS, e.query)[1][name] for e in EPISODES) / 3
+        expected = sum(loss_and_grad(loss, PARAMS, e.query)[1][name] for e in EPISODES) / 3
         torch.testing.assert_close(found.grads[name], expected)
 
 
 @pytest.mark.parametrize("moments", ["shared", "shared-frozen", "fresh"])
 @pytest.mark.parametrize("inner, k", [(Adam(0.01), 0), (Adam(0.0), 2), (SGD(0.0), 2)], ids=["k=0", "rate 0", "SGD 0"])
 def test_maml_without_adaptation_is_metaicl_exactly(moments, inner, k):
-    state = warm_state() if isinstance(inner, Adam) else ()
+    state = warm_state() if isinstance(inner, Adam) else inner.init(PARAMS)
     maml = MAMLenLLM(inner=inner, inner_steps=k, moments=moments)
     assert_same(maml.gradient(loss, PARAMS, EPISODES, state), MetaICL().gradient(loss, PARAMS, EPISODES, state))
 
 
 def test_maml_averages_the_tasks_meta_gradients():
-    found = MAMLenLLM(inner=SGD(0.05), inner_steps=2).gradient(loss, PARAMS, EPISODES, ())
+    found = MAMLenLLM(inner=SGD(0.05), inner_steps=2).gradient(loss, PARAMS, EPISODES, SGD(0.05).init(PARAMS))
     each = [meta_gradient(loss, PARAMS, e.support, e.query, SGD(0.05), mode="unrolled") for e in EPISODES]
     for name in PARAMS:
         torch.testing.assert_close(found.grads[name], sum(r.grads[name] for r in each) / 3)
@@ -58,7 +58,7 @@ def test_the_order_of_the_tasks_does_not_matter():
     one, other = (maml.gradient(loss, PARAMS, episodes, state) for episodes in (EPISODES, EPISODES[::-1]))
     for name in PARAMS:
         torch.testing.assert_close(one.grads[name], other.grads[name], rtol=1e-12, atol=1e-14)
-        torch.testing.assert_close(one.state.variance[name], other.state.variance[name], rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(one.state.moments[1][name], other.state.moments[1][name], rtol=1e-12, atol=1e-14)
 
 
 def test_moments_decide_where_the_outer_step_starts():
@@ -68,7 +68,7 @@ def test_moments_decide_where_the_outer_step_starts():
     assert after["shared-frozen"] is state and after["fresh"] is state
     assert after["shared"].step == state.step + 2
     each = [meta_gradient(loss, PARAMS, e.support, e.query, Adam(0.05), state=state).state for e in EPISODES]
-    torch.testing.assert_close(after["shared"].mean["x"], sum(s.mean["x"] for s in each) / 3)
+    torch.testing.assert_close(after["shared"].moments[0]["x"], sum(s.moments[0]["x"] for s in each) / 3)
 
 
 def test_moments_decide_the_gradient():

@@ -87,7 +87,7 @@ def _training(model):
 
 
 GUARDS = {
-    "fused attention": (lambda model: model.set_attn_implementation("sdpa"), r"attention: .*found 'sdpa'.*attention='eager'"),
+    "fused attention": (lambda model: model.set_attn_implementation("sdpa"), r"attention: .*found 'sdpa'.*attention='twice'"),
     "active dropout": (_training, r"dropout: .*found active dropout in 'transformer.h.1.mlp.dropout'.*model.eval\(\)"),
     "checkpointing": (lambda model: model.activation_checkpointing_enable(), r"gradient checkpointing: .*activation_checkpointing_disable\(\)"),
 }
@@ -119,7 +119,7 @@ def test_configuration_without_weights(tmp_path):
     from_file, _ = load_model(folder / "config.json", tokenizer=folder)
     from_config, _ = load_model(GPT2Config.from_pretrained(folder), tokenizer=folder)
     assert not from_folder.training
-    assert from_folder.config._attn_implementation == "eager"
+    assert from_folder.config._attn_implementation == "twice"
     assert len(words) == 257 and words.decode(words.encode("an é\n")) == "an é\n"
     assert same_weights(from_folder, from_file) and same_weights(from_folder, from_config)
 
@@ -147,7 +147,7 @@ def test_saved_weights_come_back(tmp_path):
     again, tokenizer = load_model(tmp_path / "saved", seed=6)
     ids = torch.tensor([tokenizer.encode("a text\n\n\nanother")])
     assert torch.equal(again(ids).logits, model(ids).logits)
-    assert not again.training and again.config._attn_implementation == "eager"
+    assert not again.training and again.config._attn_implementation == "twice"
 
 
 def test_bpe_from_the_environment(tmp_path, monkeypatch):

@@ -1,0 +1,152 @@
+"""The engine's ways to one meta-gradient: every optimiser, moments and subset; parts, stacks, kernels, architectures."""
+
+import gc
+import resource
+
+import pytest
+import torch
+from models_small import CONFIGS as ARCHITECTURES
+from models_small import small_model
+from test_meta import batches, distance, gpt2  # noqa: F401  (fixtures)
+from test_optimizers import ALL, name
+
+from maml_en_llm import MAMLenLLM, PromptLoss, meta_gradient, parameters
+from maml_en_llm.calculus import loss_and_grad
+from maml_en_llm.episodes import Episode
+from maml_en_llm.optimizers import SGD, Adam, Frozen
+from maml_en_llm.prompts import Prompt, collate
+
+SUBSETS = {"all": None, "head": {"transformer.wte.weight"}, "attention": "attn"}
+
+
+def subset(params, which):
+    chosen = SUBSETS[which]
+    return {n for n in params if chosen in n} if isinstance(chosen, str) else chosen
+
+
+def warm_state(optimizer, loss, params, names, batch):
+    params = {n: params[n] for n in names or params}
+    grads = {n: g for n, g in loss_and_grad(loss, params, batch)[1].items()}
+    return optimizer.update(grads, optimizer.init(params), params)[1]
+
+
+@pytest.mark.parametrize("which", SUBSETS)
+@pytest.mark.parametrize("moments", ["shared", "shared-frozen", "fresh"])
+@pytest.mark.parametrize("optimizer", ALL, ids=name)
+def test_exact_modes_agree(gpt2, batches, optimizer, moments, which):  # noqa: F811
+    loss, params = PromptLoss(gpt2), parameters(gpt2)
+    names = subset(params, which)
+    state = None if moments == "fresh" else warm_state(optimizer, loss, params, names, batches[2])
+    inner = Frozen(optimizer) if moments == "shared-frozen" else optimizer
+    reverse, unrolled = (
+        meta_gradient(loss, params, batches[:2], batches[3], inner, mode=mode, state=state, adapt=names)
+        for mode in ("reverse", "unrolled")
+    )
+    assert distance(reverse.grads, unrolled.grads) < 1e-9
+    moved = {n: reverse.adapted[n] - params[n] for n in params}  # deltas from the common start
+    assert distance(moved, {n: unrolled.adapted[n] - params[n] for n in params}) < 1e-9
+    assert all((moved[n] == 0).all() == (names is not None and n not in names) for n in params)
+    assert set(reverse.grads) == set(params)
+
+
+def test_unknown_parameter_to_adapt_is_refused(gpt2, batches):  # noqa: F811
+    with pytest.raises(ValueError, match="adapt: expected names of parameters, found 'lm_head.weight'"):
+        meta_gradient(PromptLoss(gpt2), parameters(gpt2), [], batches[3], None, adapt={"lm_head.weight"})
+
+
+def test_a_finite_difference_approaches_the_exact_gradient(gpt2, batches, monkeypatch):  # noqa: F811
+    loss, params, state = PromptLoss(gpt2), parameters(gpt2), None
+    exact, first = (meta_gradient(loss, params, batches[:3], batches[3], SGD(0.1), mode=mode, state=state).grads
+                    for mode in ("reverse", "first_order"))
+    errors = []
+    for step in (1e-4, 1e-5, 1e-6):  # the error is of first order in the step
+        monkeypatch.setattr("maml_en_llm.calculus.STEP", step)
+        found = meta_gradient(loss, params, batches[:3], batches[3], SGD(0.1), mode="finite_difference").grads
+        errors.append(distance(found, exact))
+    assert errors[0] / errors[1] == pytest.approx(10, rel=0.2) and errors[1] / errors[2] == pytest.approx(10, rel=0.2)
+    assert errors[2] < 1e-3 * distance(first, exact)
+
+
+def test_a_finite_difference_takes_fused_attention(gpt2, batches):  # noqa: F811
+    fused = small_model(attention="sdpa").double()
+    support, query = [batch_for(fused)] * 2, batch_for(fused)
+    found = meta_gradient(PromptLoss(fused), parameters(fused), support, query, SGD(0.01), mode="finite_difference")
+    assert all(g.isfinite().all() for g in found.grads.values())
+
+
+def batch_for(model, seed=0, prompts=2):
+    source = torch.Generator().manual_seed(seed)
+    words = model.config.vocab_size
+    return collate([Prompt(tuple(torch.randint(0, words, (12 - n,), generator=source).tolist()), 2) for n in range(prompts)])
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("attention", ["eager", "twice"])
+def test_architectures(architecture, attention):
+    model = small_model(architecture, attention=attention)
+    loss, params = PromptLoss(model), parameters(model)
+    support, query = [batch_for(model, seed) for seed in (1, 2)], batch_for(model, 3)
+    reverse, unrolled = (meta_gradient(loss, params, support, query, Adam(1e-3), mode=mode).grads
+                         for mode in ("reverse", "unrolled"))
+    assert distance(reverse, unrolled) < 1e-8
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_attention_twice_equals_eager(architecture):
+    found = []
+    for attention in ("eager", "twice"):
+        model = small_model(architecture, attention=attention)
+        support, query = [batch_for(model, seed) for seed in (1, 2)], batch_for(model, 3)
+        found.append(meta_gradient(PromptLoss(model), parameters(model), support, query, SGD(0.1)).grads)
+    # transformers computes softmax and norms of all but GPT-2 in float32, whatever the weights
+    assert distance(*found) < (1e-10 if architecture == "gpt2" else 1e-4)
+
+
+@pytest.mark.parametrize("mode", ["reverse", "unrolled", "first_order"])
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(gpt2, batches, mode):  # noqa: F811
+    params = parameters(gpt2)
+    whole, parts = (meta_gradient(PromptLoss(gpt2, n), params, batches[:3], batches[3], SGD(0.1), mode=mode)
+                    for n in (None, 1))
+    assert distance(parts.grads, whole.grads) < 1e-12
+    assert parts.query_loss == pytest.approx(whole.query_loss, rel=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["reverse", "unrolled", "first_order"])
+@pytest.mark.parametrize("moments", ["shared", "shared-frozen", "fresh"])
+def test_tasks_together_equal_tasks_one_by_one(gpt2, moments, mode):  # noqa: F811
+    loss, params = PromptLoss(gpt2), parameters(gpt2)
+    episodes = [Episode(str(seed), (batch_for(gpt2, seed), batch_for(gpt2, seed + 10)), batch_for(gpt2, seed + 20))
+                for seed in range(3)]
+    state = warm_state(Adam(1e-3), loss, params, None, batch_for(gpt2, 99))
+    one, together = (
+        MAMLenLLM(inner=Adam(1e-3), inner_steps=2, moments=moments, mode=mode, together=t).gradient(
+            loss, params, episodes, state)
+        for t in (False, True)
+    )
+    assert distance(together.grads, one.grads) < 1e-9
+    for a, b in zip(together.state.moments, one.state.moments):
+        assert distance(a, b) < 1e-12
+    assert together.loss == pytest.approx(one.loss, rel=1e-12)
+    for a, b in zip(together.inner_losses, one.inner_losses, strict=True):
+        assert a == pytest.approx(b, rel=1e-12)
+
+
+def test_tasks_together_need_eager_attention():
+    model = small_model(attention="twice")
+    episodes = [Episode("a", (batch_for(model),), batch_for(model))] * 2
+    method = MAMLenLLM(inner=SGD(0.1), together=True)
+    with pytest.raises(ValueError, match="tasks run together need 'eager', found 'twice'"):
+        method.gradient(PromptLoss(model), parameters(model), episodes, SGD(0.1).init(parameters(model)))
+
+
+def test_no_leak_over_fifty_calls(gpt2, batches):  # noqa: F811
+    loss, params = PromptLoss(gpt2), parameters(gpt2)
+
+    def peak_after(calls):
+        for _ in range(calls):
+            meta_gradient(loss, params, batches[:2], batches[3], Adam(1e-3))
+        gc.collect()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    after_5, after_50 = peak_after(5), peak_after(45)
+    assert after_50 <= 1.02 * after_5
