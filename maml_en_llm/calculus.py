@@ -9,18 +9,33 @@ from torch.autograd import grad
 from .optimizers import Tensors
 
 Loss = Callable[[Tensors, Any], torch.Tensor]
-STEP = 1e-2  # of a difference quotient, relative to the size of the parameters
+STEP = 1e-5  # of a difference quotient, relative to the size of the parameters; chosen for float32
 
 
 def loss_and_grad(loss: Loss, params: Tensors, batch) -> tuple[float, Tensors]:
     """L(θ) as a number and ∇L(θ) by parameter name."""
     total, grads = 0.0, None
-    for weight, part in _parts(loss, batch):
+    for weight, part in parts_of(loss, batch):
         leaves = _leaves(params)
         value = weight * loss(leaves, part)
         grads = _add(grads, named_grad(value.sum(), leaves))
         total = total + value.detach()
     return total.tolist(), grads
+
+
+def gradient_and_product(loss: Loss, params: Tensors, batch, names: list[str]):
+    """L(θ), ∇L(θ), and the function ``vector`` → ∂/∂θ ⟨∇L(θ), vector⟩ for vectors over ``names``, from one graph.
+
+    The graph lives until the function is called: it saves computing the gradient again where the product is wanted next.
+    """
+    leaves = _leaves(params)
+    value = loss(leaves, batch)
+    grads = named_grad(value.sum(), leaves, create_graph=True)
+
+    def product(vector: Tensors) -> Tensors:
+        return _product({name: grads[name] for name in names}, leaves, vector)
+
+    return value.tolist(), {name: g.detach() for name, g in grads.items()}, product
 
 
 def hessian_vector_product(loss: Loss, params: Tensors, batch, vector: Tensors) -> Tensors:
@@ -29,15 +44,19 @@ def hessian_vector_product(loss: Loss, params: Tensors, batch, vector: Tensors) 
     By differentiating the gradient: about three gradients' work, in the memory of one part of the batch.
     """
     product = None
-    for weight, part in _parts(loss, batch):
+    for weight, part in parts_of(loss, batch):
         leaves = _leaves(params)
         value = weight * loss(leaves, part)
         first = named_grad(value.sum(), {name: leaves[name] for name in vector}, create_graph=True)
-        curved = [name for name in first if first[name].requires_grad]  # a linear loss has no curvature
-        if curved:
-            weights = [vector[name] for name in curved]
-            product = _add(product, named_grad([first[name] for name in curved], leaves, weights))
-    return product or {name: torch.zeros_like(p) for name, p in params.items()}
+        product = _add(product, _product(first, leaves, vector))
+    return product
+
+
+def _product(grads: Tensors, leaves: Tensors, vector: Tensors) -> Tensors:
+    curved = [name for name in grads if grads[name].requires_grad]  # a linear loss has no curvature
+    if not curved:
+        return {name: torch.zeros_like(p) for name, p in leaves.items()}
+    return named_grad([grads[name] for name in curved], leaves, [vector[name] for name in curved])
 
 
 def difference_quotient(loss: Loss, params: Tensors, batch, grads: Tensors, vector: Tensors) -> Tensors:
@@ -58,7 +77,8 @@ def named_grad(outputs, inputs: Tensors, weights=None, create_graph: bool = Fals
     return dict(zip(inputs, found))
 
 
-def _parts(loss: Loss, batch) -> list[tuple[float, Any]]:
+def parts_of(loss: Loss, batch) -> list[tuple[float, Any]]:
+    """Weights and parts of a batch, of which the loss is the weighted sum."""
     return loss.split(batch) if hasattr(loss, "split") else [(1.0, batch)]
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from .records import DataError
+
 
 def download(address: str, patterns: list[str]) -> Path:
     """Fetch the files matching ``patterns`` of ``hf://datasets/<owner>/<name>/<folder>`` and return the local folder.
@@ -16,5 +18,11 @@ def download(address: str, patterns: list[str]) -> Path:
     if not address.startswith(prefix) or len(parts) < 2:
         raise ValueError(f"source: expected hf://datasets/<owner>/<name>/<folder>, found {address!r}")
     repository, folder = "/".join(parts[:2]), "/".join(parts[2:])
-    local = snapshot_download(repository, repo_type="dataset", allow_patterns=patterns)
+    try:
+        local = snapshot_download(repository, repo_type="dataset", allow_patterns=patterns)
+    except OSError as error:  # no network, no such repository, an interrupted transfer
+        raise DataError(
+            f"source: expected to fetch {len(patterns)} kinds of files of {address!r}, found {type(error).__name__} "
+            f"({str(error).splitlines()[0]}); check the connection, or name a local folder of the same layout"
+        ) from error
     return Path(local) / folder

@@ -12,7 +12,15 @@ from typing import Any
 
 import torch
 
-from .calculus import Loss, difference_quotient, hessian_vector_product, loss_and_grad, named_grad
+from .calculus import (
+    Loss,
+    difference_quotient,
+    gradient_and_product,
+    hessian_vector_product,
+    loss_and_grad,
+    named_grad,
+    parts_of,
+)
 from .optimizers import Tensors
 from .trees import tree_map
 
@@ -55,7 +63,7 @@ def meta_gradient(
         mode: "reverse" is exact and keeps one step's activations at a time; "unrolled" is exact, the textbook way, and
             keeps those of all k steps; "finite_difference" is the sweep with every Hessian-vector product replaced by
             a difference of two gradients, for any kernel; "first_order" takes the adapted parameters for a constant
-            shift of θ. Cost in gradients: 4k+1, 3k+1, 2k+1, k+1.
+            shift of θ. Cost in gradients: about 4k, 3k+1, 2k+1, k+1.
         state: the optimiser's state to begin with, taken as a constant; default: ``inner.init``.
         adapt: names of the parameters that the inner steps move (default: all). The gradient is still with respect to
             every parameter of ``params``.
@@ -80,36 +88,47 @@ def meta_gradient(
 
 
 def _reverse(loss, params, support, query, inner, state, names) -> MetaGradient:
-    def curvature(params, batch, grads, vector):
-        return hessian_vector_product(loss, params, batch, vector)
+    if support and len(parts_of(loss, support[0])) > 1:  # parts cannot wait for one another: each is visited twice
+        def look_back(params, batch, grads):
+            return grads, lambda vector: hessian_vector_product(loss, params, batch, vector)
 
-    return _sweep(loss, params, support, query, inner, state, names, curvature)
+        return _sweep(loss, params, support, query, inner, state, names, look_back)
+
+    def recompute(params, batch, grads=None):
+        return gradient_and_product(loss, params, batch, names)[1:]
+
+    return _sweep(loss, params, support, query, inner, state, names, recompute, recomputes=True)
 
 
 def _finite_difference(loss, params, support, query, inner, state, names) -> MetaGradient:
-    def curvature(params, batch, grads, vector):
-        return difference_quotient(loss, params, batch, grads, vector)
+    def look_back(params, batch, grads):
+        return grads, lambda vector: difference_quotient(loss, params, batch, grads, vector)
 
-    return _sweep(loss, params, support, query, inner, state, names, curvature)
+    return _sweep(loss, params, support, query, inner, state, names, look_back)
 
 
-def _sweep(loss, params, support, query, inner, state, names, curvature) -> MetaGradient:
-    tape, losses = [], []
-    for batch in support:  # forward: all that is kept of a step is θₜ, gₜ and sₜ
-        value, grads = loss_and_grad(loss, params, batch)
-        tape.append((batch, params, grads, state))
+def _sweep(loss, params, support, query, inner, state, names, look_back, recomputes=False) -> MetaGradient:
+    tape, losses, waiting = [], [], None
+    for t, batch in enumerate(support, 1):  # forward: all that is kept of a step is θₜ and sₜ, and gₜ if not recomputed
+        if recomputes and t == len(support):  # looked back at next: its graph can wait
+            value, grads, product = gradient_and_product(loss, params, batch, names)
+            waiting = grads, product
+        else:
+            value, grads = loss_and_grad(loss, params, batch)
+        tape.append((batch, params, state, None if recomputes else grads))
         params, state = inner.update({name: grads[name] for name in names}, state, params)
         losses.append(value)
     value, adjoint = loss_and_grad(loss, params, query)
-    adapted, final = params, state
+    adapted, final, moments_adjoint = params, state, None
     adjoint = {name: g.clone(memory_format=torch.contiguous_format) for name, g in adjoint.items()}
-    moments_adjoint = None
     while tape:  # backward: λ ← ∂U/∂θ·λ + ∇²L(θₜ)·λ_g
-        batch, params, grads, state = tape.pop()
+        batch, params, state, grads = tape.pop()
+        grads, product = waiting or look_back(params, batch, grads)
         moved = {name: grads[name] for name in names}
         to_grads, moments_adjoint = inner.pull_back_(moved, state, params, adjoint, moments_adjoint)
-        for name, curved in curvature(params, batch, grads, to_grads).items():
+        for name, curved in product(to_grads).items():
             adjoint[name] += curved
+        waiting = grads = product = moved = None  # frees the step's graph before the next one is built
     return MetaGradient(value, adjoint, tuple(losses), adapted, final)
 
 

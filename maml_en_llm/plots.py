@@ -40,7 +40,7 @@ def saved_memory(steps, saved, trajectory) -> None:
     plt.plot(steps, saved["unrolled"], "o-", color=PALETTE[0], label="unrolled: activations of all steps")
     plt.plot(steps, saved["reverse"], "o-", color=PALETTE[1], label="reverse sweep: activations of one step")
     total = [a + b for a, b in zip(saved["reverse"], trajectory)]
-    plt.fill_between(steps, saved["reverse"], total, color=PALETTE[1], alpha=0.25, lw=0, label="its trajectory (θ, g, m, v)")
+    plt.fill_between(steps, saved["reverse"], total, color=PALETTE[1], alpha=0.25, lw=0, label="its trajectory (θ, m, v)")
     plt.xlabel("inner steps k"), plt.ylabel("memory (MiB)"), plt.ylim(bottom=0), plt.xticks(steps), plt.legend()
 
 

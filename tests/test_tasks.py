@@ -304,3 +304,12 @@ def test_a_known_record(hr_to_lr):
     first = task.few_shot(100, 1)[0]
     assert first.input.startswith("sentence 1: ") and " [SEP] sentence 2: " in first.input
     assert hashlib.sha256(first.input.encode()).hexdigest()[:16] == "b8ff6d58a4a19c60"
+
+
+def test_hub_out_of_reach_is_said_with_its_cure(monkeypatch):
+    def fail(*args, **kwargs):
+        raise ConnectionError("no route to the hub\ntry again")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    with pytest.raises(DataError, match="source: .*'hf://datasets/a/b/data'.*no route to the hub.*name a local folder"):
+        load_benchmark("hf://datasets/a/b/data", "hr_to_lr", tasks=["glue-rte"])
