@@ -3,13 +3,15 @@
 Data flows one way: tasks → prompts → loss → meta-gradient → training → evaluation.
 """
 
+from .errors import DataError
 from .evaluate import evaluate
 from .meta import MetaGradient, meta_gradient
 from .methods import MAMLenLLM, MetaICL
 from .models import PromptLoss, load_model, parameters
 from .prompts import Batch, Format, PromptEncoder
 from .scoring import score_options
-from .tasks import Benchmark, DataError, Example, Task, load_benchmark
+from .records import Example
+from .tasks import Benchmark, Task, load_benchmark
 from .train import TrainConfig, meta_train, train
 
 __version__ = "0.1.0"

@@ -4,8 +4,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .errors import DataError, check_choice
 from .prompts import Batch, PromptEncoder, collate
-from .records import DataError
 from .tasks import Task
 
 SAMPLING = ("size", "uniform")
@@ -48,8 +48,7 @@ class EpisodeSampler:
 
     def __post_init__(self):
         for name, known in (("sampling", SAMPLING), ("query_tasks", QUERY_TASKS), ("inner_batch", INNER_BATCH)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}: expected one of {', '.join(known)}, found {getattr(self, name)!r}")
+            check_choice(name, getattr(self, name), known)
         if not self.tasks:
             raise DataError("tasks: expected at least one meta-training task, found none")
         need = self._queries + self.demonstrations

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .records import DataError
+from .errors import DataError
 
 
 def download(address: str, patterns: list[str]) -> Path:

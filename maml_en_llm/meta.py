@@ -6,7 +6,7 @@
 objective; the reverse sweep is back-propagation through time with every inner gradient recomputed.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from .calculus import (
     named_grad,
     parts_of,
 )
+from .errors import check_choice
 from .optimizers import Tensors
 from .trees import tree_map
 
@@ -71,8 +72,7 @@ def meta_gradient(
     Raises:
         ValueError: an unknown mode or parameter name, or a loss that cannot be differentiated twice.
     """
-    if mode not in MODES:
-        raise ValueError(f"mode: expected one of {', '.join(MODES)}, found {mode!r}")
+    check_choice("mode", mode, MODES)
     unknown = set(adapt or ()) - set(params)
     if unknown:
         raise ValueError(f"adapt: expected names of parameters, found {sorted(unknown)[0]!r}")

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 
 from .episodes import Episode
-from .meta import Loss, MetaGradient, meta_gradient
+from .calculus import Loss
+from .errors import check_choice
+from .meta import MetaGradient, meta_gradient
 from .optimizers import Frozen, Tensors
 from .prompts import stack
 from .trees import tree_map
@@ -62,8 +64,7 @@ class MAMLenLLM:
     together: bool = False
 
     def __post_init__(self):
-        if self.moments not in MOMENTS:
-            raise ValueError(f"moments: expected one of {', '.join(MOMENTS)}, found {self.moments!r}")
+        check_choice("moments", self.moments, MOMENTS)
 
     def gradient(self, loss: Loss, params: Tensors, episodes: Sequence[Episode], state: Any) -> OuterGradient:
         """The gradient of one meta-batch, given the outer optimiser's state."""

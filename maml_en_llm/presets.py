@@ -1,9 +1,10 @@
 """Presets: how much a chapter computes, from a minute on two cores to the published recipe; and its parameters."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from numbers import Number
+
+from .errors import check_choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +38,7 @@ PRESETS: Mapping[str, Preset] = {
 
 def get_preset(name: str) -> Preset:
     """The preset of that name; `ValueError` lists the known ones."""
-    if name not in PRESETS:
-        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, found {name!r}{_nearest(name, PRESETS)}")
+    check_choice("preset", name, PRESETS)
     return PRESETS[name]
 
 
@@ -52,9 +52,4 @@ def check_parameters(namespace: Mapping, *known: str) -> None:
     given = [n for n, value in namespace.items() if not n.startswith("_") and isinstance(value, plain)]
     for name in given:
         if name not in own:
-            raise ValueError(f"parameter: expected one of {', '.join(known)}, found {name!r}{_nearest(name, known)}")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(str(name), list(known), n=3)
-    return f"; nearest: {', '.join(close)}" if close else ""
+            check_choice("parameter", name, known)

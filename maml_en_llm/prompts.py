@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from .errors import check_choice
 from .records import Example
 
 MODES = ("direct", "channel")
@@ -36,8 +37,7 @@ class Format:
 
     def __post_init__(self):
         for name, known in (("mode", MODES), ("separator", tuple(SEPARATORS))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}: expected one of {', '.join(known)}, found {getattr(self, name)!r}")
+            check_choice(name, getattr(self, name), known)
         if min(self.max_length, self.max_example_length) <= _RESERVED:
             raise ValueError(f"max_length, max_example_length: expected more than {_RESERVED} tokens, found {self}")
 

@@ -6,9 +6,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-
-class DataError(ValueError):
-    """A benchmark that cannot be used as asked; the message names the file and line, or the argument."""
+from .errors import DataError
 
 
 @dataclass(frozen=True, slots=True)

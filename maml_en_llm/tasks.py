@@ -15,11 +15,11 @@ import json
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
-from .records import DataError, Example, read_examples
+from .errors import DataError, check_choice, nearest
+from .records import Example, read_examples
 
 SEEDS = (100, 13, 21, 42, 87)  # the demonstration seeds of the published benchmark
 KINDS = ("classification", "multi-choice", "free-form")
@@ -141,8 +141,7 @@ def _task_info(source: str | Path) -> dict[str, dict]:
 
 def _setting_lists(source: str | Path, setting: str) -> dict:
     known = settings(source)
-    if setting not in known:
-        raise DataError(f"setting: expected one of {', '.join(known)}, found {setting!r}{_nearest(setting, known)}")
+    check_choice("setting", setting, known, DataError)
     return known[setting]
 
 
@@ -152,7 +151,7 @@ def _selection(lists: dict, tasks: Iterable[str] | None, setting: str) -> dict[s
     tasks, known = list(tasks), [*lists["train"], *lists["test"]]
     for name in tasks:
         if name not in known:
-            raise DataError(f"tasks: {name!r} is not in setting {setting!r}{_nearest(name, known)}")
+            raise DataError(f"tasks: {name!r} is not in setting {setting!r}{nearest(name, known)}")
     return {role: [t for t in lists[role] if t in tasks] for role in ("train", "test")}
 
 
@@ -162,11 +161,6 @@ def _checked_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
         if seed not in SEEDS:
             raise DataError(f"seeds: expected demonstration seeds among {SEEDS}, found {seed!r}")
     return seeds
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(str(name), list(known), n=3)
-    return f"; nearest: {', '.join(close)}" if close else ""
 
 
 def _find(root: Path, task: str, names: Iterable[str]) -> Path | None:

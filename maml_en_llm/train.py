@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +14,7 @@ import torch
 
 from .attention import TWICE
 from .episodes import INNER_BATCH, QUERY_TASKS, SAMPLING, EpisodeSampler
+from .errors import check_choice
 from .meta import MODES as GRADIENTS
 from .methods import MOMENTS, MAMLenLLM, MetaICL, clip_by_norm
 from .models import PromptLoss, load_model, parameters
@@ -64,11 +64,7 @@ class TrainConfig:
 
     def __post_init__(self):
         for name, known in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in known:
-                near = get_close_matches(str(value), known, n=1)
-                hint = f"; nearest: {near[0]}" if near else ""
-                raise ValueError(f"{name}: expected one of {', '.join(known)}, found {value!r}{hint}")
+            check_choice(name, getattr(self, name), known)
         for name, least in dict(steps=1, tasks_per_step=1, inner_steps=0, prompts=1, demonstrations=0).items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected at least {least}, found {getattr(self, name)}")
