@@ -1,0 +1,149 @@
+"""One measurement, in a process of its own: time, peak memory above the model, and error of one meta-gradient."""
+
+import os
+import threading
+import time
+from dataclasses import dataclass, replace
+from importlib import import_module
+
+import torch
+import transformers
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from maml_en_llm.models import fuse_gelu
+from maml_en_llm.prompts import Prompt, collate
+from peers import METHODS, gradient
+
+# Adam's is the rate of the published recipe. A cold Adam multiplies rounding errors of silent coordinates by up to
+# 10⁴ times its rate, in every implementation.
+RATES = {"SGD": 1e-3, "Momentum": 1e-3, "Adam": 1e-5, "AdamW": 1e-5, "RMSprop": 1e-5, "Lion": 1e-5, "none": 0.0}
+TARGET, WARM_UP = 4, 16  # target tokens of a prompt; tokens of a prompt of the warm-up call
+FUSED = ("finite_difference", "first_order")  # modes that differentiate once only
+SAMPLING = 0.002  # s between two looks at the memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is computed, whoever computes it: ``tasks`` tasks of ``k`` steps, ``prompts`` × ``length`` tokens a step."""
+
+    shape: str
+    words: int
+    prompts: int
+    length: int
+    layers: int
+    width: int
+    optimizer: str
+    k: int
+    device: str = "cpu"
+    dtype: str = "float32"
+    attention: str = "twice"  # of this package's exact modes
+    tasks: int = 4
+
+
+def build(case: Case, method: str):
+    """A GPT-2 with random weights, the same for every method, in the attention that ``method`` would be run with."""
+    transformers.logging.set_verbosity_error()
+    attention = "sdpa" if method in FUSED else "eager" if method in METHODS else case.attention
+    config = GPT2Config(
+        vocab_size=case.words, n_layer=case.layers, n_embd=case.width, n_head=case.width // 64,
+        resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, bos_token_id=0, eos_token_id=0,
+    )
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel._from_config(config, attn_implementation=attention, dtype=torch.float32)
+    model = model if method in METHODS else fuse_gelu(model)  # as this package's `load_model` does
+    return model.to(case.device, getattr(torch, case.dtype)).eval()
+
+
+def draw_tasks(case: Case, k: int, length: int):
+    """Tasks of random words: (k support batches, one query batch) each."""
+    words = torch.Generator().manual_seed(1)
+
+    def batch():
+        ids = torch.randint(case.words, (case.prompts, length), generator=words).tolist()
+        return collate([Prompt(tuple(row), TARGET) for row in ids]).to(case.device)
+
+    return [([batch() for _ in range(k)], batch()) for _ in range(case.tasks)]
+
+
+def measure(case: Case, method: str, reference: str | None) -> dict:
+    """Seconds, peak in bytes above the model, whether all is finite, and the error against the file ``reference``."""
+    if method in METHODS:
+        import_module(method)  # its code is not part of its peak
+    model, tasks = build(case, method), draw_tasks(case, case.k, case.length)
+    rate, memory = RATES[case.optimizer], Memory(case.device)
+    gradient(method, model, draw_tasks(case, min(case.k, 1), WARM_UP), case.optimizer, rate)
+    with memory:
+        start = time.perf_counter()
+        found = gradient(method, model, tasks, case.optimizer, rate)
+        _synchronize(case.device)
+        seconds = time.perf_counter() - start
+    finite = all(bool(g.isfinite().all()) for g in found.values())
+    result = dict(seconds=seconds, peak=memory.peak, finite=finite,
+                  model_bytes=sum(p.nbytes for p in model.parameters()))
+    return result | (_errors(found, torch.load(reference, map_location="cpu")) if reference and finite else {})
+
+
+def write_reference(case: Case, path: str) -> dict:
+    """Save the float64 meta-gradient to ``path``; returns the share of it that first order misses.
+
+    By "unrolled" and explicit attention; beyond four steps, where that would not fit, by "reverse", which equals it.
+    """
+    model, tasks = build(replace(case, attention="eager"), "unrolled").double(), draw_tasks(case, case.k, case.length)
+    mode, rate = "unrolled" if case.k <= 4 else "reverse", RATES[case.optimizer]
+    exact = gradient(mode, model, tasks, case.optimizer, rate)
+    torch.save(exact, path)
+    first = gradient("first_order", model, tasks, case.optimizer, rate)
+    return dict(second_order_share=_errors(first, exact)["error"], reference=mode)
+
+
+def bandwidth(device: str, size: int = 2**28) -> float:
+    """Bytes a second that a copy of 256 MiB moves, read and written, best of ten."""
+    source = torch.ones(size, dtype=torch.uint8, device=device)
+    target, times = torch.zeros_like(source), []
+    for _ in range(10):
+        _synchronize(device)
+        start = time.perf_counter()
+        target.copy_(source)
+        _synchronize(device)
+        times.append(time.perf_counter() - start)
+    return 2 * size / min(times)
+
+
+class Memory:
+    """Peak memory, in bytes, above what was held when this was made; a context manager around what is measured."""
+
+    def __init__(self, device: str):
+        self.cuda, self.base, self.peak = device.startswith("cuda"), 0, 0
+        self.base = self._held()
+
+    def __enter__(self):
+        if self.cuda:
+            torch.cuda.reset_peak_memory_stats()
+        self._stop, self._thread = threading.Event(), threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+
+    def __exit__(self, *error):
+        self._stop.set()
+        self._thread.join()
+        if self.cuda:
+            self.peak = torch.cuda.max_memory_allocated() - self.base
+
+    def _sample(self):
+        while not self._stop.wait(SAMPLING):
+            self.peak = max(self.peak, self._held() - self.base)
+
+    def _held(self) -> int:
+        if self.cuda:
+            return torch.cuda.memory_allocated()
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _errors(found, exact) -> dict:
+    gap = sum((found[n].double().cpu() - g.cpu()).square().sum() for n, g in exact.items())
+    return dict(error=(gap / sum(g.cpu().square().sum() for g in exact.values())).sqrt().item())
+
+
+def _synchronize(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()

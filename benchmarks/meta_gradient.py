@@ -1,0 +1,154 @@
+"""Time, memory and error of one meta-gradient: this package against `higher` and `torchopt`.
+
+    pip install -e .[bench]
+    python benchmarks/meta_gradient.py            # hours; an interrupted run goes on where it stopped
+    python benchmarks/meta_gradient.py --quick --ks 1 4 --repeats 1    # both shapes shrunk, a few minutes
+    python benchmarks/meta_gradient.py --device cuda --dtype bfloat16 --shapes long --layers 12 --width 768
+
+Every measurement runs in a process of its own, the methods one after the other within each repeat. The first repeat
+also compares with a float64 gradient. Prints a Markdown table and a PASS or FAIL line a bar, and stores them as JSON.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from measure import Case, bandwidth, measure, write_reference
+from report import machine, markdown, summarise, verdicts
+
+ROOT = Path(__file__).resolve().parents[1]
+SHAPES = {
+    "parameter": dict(words=50257, prompts=1, length=256),
+    "activation": dict(words=8192, prompts=4, length=512),
+    "long": dict(words=50257, prompts=1, length=1024),
+}
+QUICK = {
+    "parameter": dict(words=2000, prompts=1, length=24, layers=2, width=64),
+    "activation": dict(words=500, prompts=2, length=64, layers=2, width=64),
+}
+LONG = 32  # inner steps, which the peers have no memory for: "reverse" only, once
+ERRORS = ("Momentum", "AdamW", "RMSprop", "Lion")  # measured by "reverse" at k = 2, once, for its error
+
+
+def main() -> None:
+    """Measure what the log does not hold yet, then report all of it."""
+    options = parse()
+    if options.worker:
+        return work(json.loads(options.worker))
+    log = Path(options.log or ROOT / f"_build/meta_gradient-{options.device}.jsonl")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    plan = schedule(options)
+    run(plan, options, log)
+    rows = summarise(plan, read(log))
+    lines = verdicts(rows)
+    about = machine(options.device) | {"bandwidth": bandwidth(options.device)}
+    print(markdown(rows), *lines, *(f"{name}: {value}" for name, value in about.items()), sep="\n")
+    record = Path(options.record or ROOT / f"results/meta_gradient-{options.device}.json")
+    record.parent.mkdir(exist_ok=True)
+    record.write_text(json.dumps({"machine": about, "bars": lines, "rows": rows}, indent=1) + "\n")
+
+
+def parse() -> argparse.Namespace:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="both shapes shrunk to seconds")
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["parameter", "activation"])
+    parser.add_argument("--optimizers", nargs="+", default=["SGD", "Adam"], choices=["SGD", "Adam"])
+    parser.add_argument("--ks", nargs="+", type=int, default=[1, 2, 4, 8, LONG], help=f"{LONG}: reverse only, once")
+    parser.add_argument("--methods", nargs="+", default=["reverse", "finite_difference", "higher", "torchopt"],
+                        choices=["reverse", "unrolled", "finite_difference", "higher", "torchopt"])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--time-budget", type=float, default=float("inf"), help="s; no repeat but the first after it")
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--width", type=int, default=256, help="one attention head for every 64")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--attention", default="twice", help="of this package's exact modes; the peers run 'eager'")
+    parser.add_argument("--log", help="JSON lines, one a measurement; continued if it exists")
+    parser.add_argument("--record", help="where the JSON record goes")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def schedule(options) -> list[tuple[Case, str, int]]:
+    """What to measure: (case, method, number of repeats), the cases with all methods first."""
+    common = dict(device=options.device, dtype=options.dtype, attention=options.attention)
+    plan = []
+    for name in options.shapes:
+        size = dict(layers=options.layers, width=options.width) | (QUICK if options.quick else SHAPES)[name]
+        case = Case(shape=name, optimizer="none", k=0, **size, **common)
+        plan.append((case, "first_order", options.repeats))
+        for optimizer in options.optimizers:
+            for k in options.ks:
+                for method in (m for m in options.methods if k < LONG or m == "reverse"):
+                    repeats = 1 if k >= LONG else options.repeats
+                    plan.append((replace(case, optimizer=optimizer, k=k), method, repeats))
+        if "reverse" in options.methods:
+            plan += [(replace(case, optimizer=optimizer, k=2), "reverse", 1) for optimizer in ERRORS]
+    return plan
+
+
+def run(plan, options, log: Path) -> None:
+    """Measure, repeat by repeat and case by case, what ``log`` lacks."""
+    start = time.monotonic()
+    done = {key(line["case"], line["method"], line["repeat"]) for line in read(log)}
+    for repeat in range(options.repeats):
+        for case in dict.fromkeys(case for case, _, _ in plan):
+            methods = [method for c, method, repeats in plan if c == case and repeat < repeats]
+            missing = [method for method in methods if key(asdict(case), method, repeat) not in done]
+            if repeat and time.monotonic() - start > options.time_budget:
+                return
+            if missing:
+                measure_case(case, missing, repeat, log)
+
+
+def measure_case(case: Case, methods: list[str], repeat: int, log: Path) -> None:
+    """One measurement by each method, appended to ``log``; in the first repeat with its error."""
+    with tempfile.TemporaryDirectory() as folder:
+        exact, facts = None, {}
+        if repeat == 0 and 0 < case.k < LONG:
+            exact = f"{folder}/reference.pt"
+            facts = spawn(dict(case=asdict(case), path=exact))
+            exact = None if "failed" in facts else exact
+        for method in methods:
+            found = spawn(dict(case=asdict(case), method=method, reference=exact))
+            line = dict(case=asdict(case), method=method, repeat=repeat) | facts | found
+            with log.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            print(f"{case.shape} {case.optimizer} k={case.k} {method} #{repeat}: {found}", file=sys.stderr, flush=True)
+
+
+def spawn(task: dict) -> dict:
+    """Do ``task`` in a process of its own; what it found, or the end of its complaint as "failed"."""
+    command = [sys.executable, "-W", "ignore", __file__, "--worker", json.dumps(task)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    if done.returncode:
+        return dict(failed=f"exit {done.returncode}: {done.stderr.strip()[-300:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def work(task: dict) -> None:
+    """Inside the process: one measurement or one reference, its result on the last line of stdout."""
+    case = Case(**task["case"])
+    found = write_reference(case, task["path"]) if "path" in task else measure(case, task["method"], task["reference"])
+    print(json.dumps(found))
+
+
+def read(log: Path) -> list[dict]:
+    """The measurements of a log, none if there is no such file."""
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+
+
+def key(case: dict, method: str, repeat: int) -> str:
+    """What tells one measurement from another."""
+    return json.dumps([case, method, repeat], sort_keys=True)
+
+
+if __name__ == "__main__":
+    main()

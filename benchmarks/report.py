@@ -1,0 +1,143 @@
+"""From measurements to rows, a table, and one line a bar."""
+
+import math
+import os
+import platform
+import sys
+from dataclasses import asdict
+from datetime import date
+from importlib.metadata import version
+from statistics import median
+
+import torch
+
+from maml_en_llm import optimizers
+
+PEERS = ("higher", "torchopt")
+# bars of the issue for Adam: (what, parameter-bound, activation-bound)
+FASTER_1, FASTER_4, MEMORY, FD_TIME = (0.5, 0.8), (0.67, 1.0), (0.35, 0.15), (0.7, 0.6)
+GROWTH, FD_ERROR, ERROR, PREDICTION = 1.1, 1e-3, 1e-5, 0.1
+BOUND = ("parameter", "activation")
+
+
+def summarise(plan, lines: list[dict]) -> list[dict]:
+    """One row a case and method of ``plan``: medians over the repeats of ``lines``, seconds also in gradients."""
+    rows = []
+    for case, method, _ in plan:
+        found = [x for x in lines if x["case"] == asdict(case) and x["method"] == method]
+        good = [x for x in found if "failed" not in x]
+        row = asdict(case) | dict(method=method, repeats=len(good))
+        if good:
+            row |= dict(seconds=median(x["seconds"] for x in good), peak=median(x["peak"] for x in good))
+            row |= {n: good[0][n] for n in ("model_bytes", "finite", "error", "second_order_share") if n in good[0]}
+        elif found:
+            row["failed"] = found[-1]["failed"]
+        rows.append(row)
+    for row in rows:
+        one = _value(rows, row["shape"], "none", 0, "first_order", "seconds")
+        if one and "seconds" in row:
+            row["gradients"] = row["seconds"] / one
+    return rows
+
+
+def markdown(rows: list[dict]) -> str:
+    """The table; a gradient equivalent is the time of one first-order gradient of as many tasks without inner steps."""
+    head = ("shape", "optimiser", "k", "method", "s", "gradients", "peak GiB", "error", "share", "finite", "repeats")
+    lines = [head, ("---",) * len(head)]
+    for row in rows:
+        numbers = [_show(row.get("seconds"), ".2f"), _show(row.get("gradients"), ".1f"),
+                   _show(row.get("peak"), ".3f", 2**30), _show(row.get("error"), ".1e"),
+                   _show(row.get("second_order_share"), ".2f")]
+        finite = "failed" if "failed" in row else {True: "yes", False: "no"}.get(row.get("finite"), "–")
+        lines.append((row["shape"], row["optimizer"], row["k"], row["method"], *numbers, finite, row["repeats"]))
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def verdicts(rows: list[dict]) -> list[str]:
+    """PASS or FAIL for every bar of the issue, for Adam, with the figure."""
+    lines = []
+    for i, shape in enumerate(BOUND):
+        if not any(row["shape"] == shape for row in rows):
+            continue
+
+        def get(k, method, what, optimizer="Adam"):
+            return _value(rows, shape, optimizer, k, method, what)
+
+        def against_peers(k, what):
+            return _ratio(get(k, "reverse", what), min(filter(None, (get(k, p, what) for p in PEERS)), default=None))
+
+        bars = [
+            ("time, reverse / the faster of higher and torchopt, k = 1", against_peers(1, "seconds"), FASTER_1[i]),
+            ("the same, k = 4", against_peers(4, "seconds"), FASTER_4[i]),
+            ("peak memory, reverse / the smaller of theirs, k = 8", against_peers(8, "peak"), MEMORY[i]),
+            ("growth of peak per extra inner step, k = 4 to 8, in copies", _growth(get, 4, 8), GROWTH),
+            ("growth of peak per extra inner step, k = 8 to 32, in copies", _growth(get, 8, 32), GROWTH),
+            ("time, finite_difference / reverse, k = 4",
+             _ratio(get(4, "finite_difference", "seconds"), get(4, "reverse", "seconds")), FD_TIME[i]),
+            ("error of finite_difference, k = 4", get(4, "finite_difference", "error"), FD_ERROR),
+            *((f"error of reverse, {name}, worst k", _worst(rows, shape, name), ERROR)
+              for name in dict.fromkeys(row["optimizer"] for row in rows if row["optimizer"] != "none")),
+            ("k = 32: |peak / predicted - 1|, predicted from k = 4 and 8", _surprise(get), PREDICTION),
+        ]
+        lines += [_verdict(shape, *bar) for bar in bars]
+    return lines
+
+
+def machine(device: str) -> dict:
+    """Where and with what the measurements were made."""
+    with open("/proc/cpuinfo") as file:
+        cpu = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    versions = {name: version(name) for name in ("torch", "transformers", *PEERS)}
+    gpu = {"gpu": torch.cuda.get_device_name()} if device.startswith("cuda") else {}
+    return gpu | dict(
+        cpu=cpu, cores=len(os.sched_getaffinity(0)), threads=torch.get_num_threads(), memory_gib=round(memory / 2**30),
+        python=platform.python_version(), **versions, date=date.today().isoformat(), command=" ".join(sys.argv),
+    )
+
+
+def _value(rows, shape: str, optimizer: str, k: int, method: str, what: str):
+    wanted = dict(shape=shape, optimizer=optimizer, k=k, method=method)
+    return next((_figure(row, what) for row in rows if wanted.items() <= row.items()), None)
+
+
+def _figure(row: dict, what: str):
+    """A figure of a row; infinite where the measurement broke off, or for the error of what is not finite."""
+    if "failed" in row or (what == "error" and row.get("finite") is False):
+        return math.inf
+    return row.get(what)
+
+
+def _growth(get, few: int, many: int) -> float | None:
+    """Slope of the peak in copies of (parameters + gradient + optimiser state)."""
+    small, large = get(few, "reverse", "peak"), get(many, "reverse", "peak")
+    if small is None or large is None:
+        return None
+    copies = (2 + len(optimizers.Adam.slots)) * get(few, "reverse", "model_bytes")
+    return (large - small) / (many - few) / copies
+
+
+def _surprise(get) -> float | None:
+    few, some, many = (get(k, "reverse", "peak") for k in (4, 8, 32))
+    if None in (few, some, many):
+        return None
+    return abs(many / (some + (32 - 8) * (some - few) / (8 - 4)) - 1)
+
+
+def _worst(rows, shape: str, optimizer: str) -> float | None:
+    mine = [r for r in rows if (r["shape"], r["optimizer"], r["method"]) == (shape, optimizer, "reverse")]
+    return max((e for e in (_figure(r, "error") for r in mine) if e is not None), default=None)
+
+
+def _ratio(a: float | None, b: float | None) -> float | None:
+    return a / b if a is not None and b else None
+
+
+def _verdict(shape: str, what: str, figure: float | None, bar: float) -> str:
+    if figure is None:
+        return f"not measured: {shape}-bound, {what}"
+    return f"{'PASS' if figure <= bar else 'FAIL'}: {shape}-bound, {what}: {figure:.3g} (bar {bar:g})"
+
+
+def _show(value, style: str, unit: float = 1) -> str:
+    return "–" if value is None else format(value / unit, style)
