@@ -16,7 +16,7 @@ def loss_and_grad(loss: Loss, params: Tensors, batch) -> tuple[float, Tensors]:
     """L(θ) as a number and ∇L(θ) by parameter name."""
     total, grads = 0.0, None
     for weight, part in parts_of(loss, batch):
-        leaves = _leaves(params)
+        leaves = leaves_of(params)
         value = weight * loss(leaves, part)
         grads = _add(grads, named_grad(value.sum(), leaves))
         total = total + value.detach()
@@ -28,7 +28,7 @@ def gradient_and_product(loss: Loss, params: Tensors, batch, names: list[str]):
 
     The graph lives until the function is called: it saves computing the gradient again where the product is wanted next.
     """
-    leaves = _leaves(params)
+    leaves = leaves_of(params)
     value = loss(leaves, batch)
     grads = named_grad(value.sum(), leaves, create_graph=True)
 
@@ -45,7 +45,7 @@ def hessian_vector_product(loss: Loss, params: Tensors, batch, vector: Tensors) 
     """
     product = None
     for weight, part in parts_of(loss, batch):
-        leaves = _leaves(params)
+        leaves = leaves_of(params)
         value = weight * loss(leaves, part)
         first = named_grad(value.sum(), {name: leaves[name] for name in vector}, create_graph=True)
         product = _add(product, _product(first, leaves, vector))
@@ -64,7 +64,7 @@ def difference_quotient(loss: Loss, params: Tensors, batch, grads: Tensors, vect
 
     h = `STEP` · ‖θ‖ / ‖vector‖ over the parameters that ``vector`` names.
     """
-    size = _norm({name: params[name] for name in vector}) / _norm(vector).clamp(min=1e-30)
+    size = joint_norm({name: params[name] for name in vector}) / joint_norm(vector).clamp(min=1e-30)
     h = STEP * size
     moved = {**params, **{name: torch.addcmul(params[name], v, h) for name, v in vector.items()}}
     _, ahead = loss_and_grad(loss, moved, batch)
@@ -82,7 +82,8 @@ def parts_of(loss: Loss, batch) -> list[tuple[float, Any]]:
     return loss.split(batch) if hasattr(loss, "split") else [(1.0, batch)]
 
 
-def _leaves(params: Tensors) -> Tensors:
+def leaves_of(params: Tensors) -> Tensors:
+    """The same values as new variables that autograd tracks."""
     return {name: p.detach().requires_grad_() for name, p in params.items()}
 
 
@@ -92,5 +93,6 @@ def _add(total: Tensors | None, more: Tensors) -> Tensors:
     return {name: total[name] + more[name] for name in more}
 
 
-def _norm(tensors: Tensors) -> torch.Tensor:
+def joint_norm(tensors: Tensors) -> torch.Tensor:
+    """Euclidean norm of all tensors taken together."""
     return torch.stack([t.norm() for t in tensors.values()]).norm()

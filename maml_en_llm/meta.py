@@ -17,6 +17,7 @@ from .calculus import (
     difference_quotient,
     gradient_and_product,
     hessian_vector_product,
+    leaves_of,
     loss_and_grad,
     named_grad,
     parts_of,
@@ -133,7 +134,7 @@ def _sweep(loss, params, support, query, inner, state, names, look_back, recompu
 
 
 def _unrolled(loss, params, support, query, inner, state, names) -> MetaGradient:
-    theta, losses = {name: p.requires_grad_() for name, p in tree_map(torch.clone, params).items()}, []
+    theta, losses = leaves_of(params), []
     adapted = theta
     for batch in support:
         value = loss(adapted, batch)

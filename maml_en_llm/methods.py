@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .episodes import Episode
-from .calculus import Loss
+from .calculus import Loss, joint_norm
 from .errors import check_choice
 from .meta import MetaGradient, meta_gradient
 from .optimizers import Frozen, Tensors
@@ -107,6 +107,6 @@ def _average(results: Iterable[MetaGradient], state: Any, advanced: bool = False
 
 def clip_by_norm(grads: Tensors, limit: float) -> tuple[Tensors, float]:
     """Scale all gradients down so that their joint Euclidean norm is at most ``limit``; returns the norm before."""
-    norm = torch.stack([g.norm() for g in grads.values()]).norm()
+    norm = joint_norm(grads)
     scale = (limit / norm).clamp(max=1.0)
     return tree_map(lambda g: g * scale, grads), norm.item()

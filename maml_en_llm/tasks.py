@@ -22,7 +22,6 @@ from .errors import DataError, check_choice, nearest
 from .records import Example, read_examples
 
 SEEDS = (100, 13, 21, 42, 87)  # the demonstration seeds of the published benchmark
-KINDS = ("classification", "multi-choice", "free-form")
 _TRAIN = ("{task}_16384_100_train", "{task}_mt_train", "{task}_train")
 _TEST = ("{task}_16_100_test", "{task}_test")
 _DEMONSTRATIONS = "{task}_16_{seed}_train"
