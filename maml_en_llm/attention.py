@@ -1,8 +1,9 @@
 """Attention that can be differentiated twice in the memory of one.
 
 Fused attention has no second derivative, and the explicit one keeps every (T, T) matrix of every layer until the end. Here
-the forward pass is the fused kernel; the gradient and its own gradient are explicit, and compute the probabilities anew
-when they need them, so that between passes only q, k, v and the incoming gradient are kept. Registered with
+the forward pass is the fused kernel, and so is the gradient where it is not to be differentiated again. Where it is, it and
+its own gradient are explicit, and compute the probabilities anew when they need them, so that between passes only q, k, v
+and the incoming gradient are kept. Registered with
 `transformers` as the attention implementation "twice".
 """
 
@@ -21,11 +22,12 @@ class _Attention(torch.autograd.Function):
     def forward(ctx, q, k, v, mask, scale):
         ctx.save_for_backward(q, k, v)
         ctx.mask, ctx.scale = mask, scale
-        return scaled_dot_product_attention(q, k, v, mask, is_causal=_causal(q, mask), scale=scale)
+        return _fused(q, k, v, mask, scale)
 
     @staticmethod
     def backward(ctx, grad):
-        return *_Gradient.apply(*ctx.saved_tensors, grad, ctx.mask, ctx.scale), None, None
+        gradient = _Gradient.apply if torch.is_grad_enabled() else _fused_gradient  # enabled: "create_graph"
+        return *gradient(*ctx.saved_tensors, grad, ctx.mask, ctx.scale), None, None
 
 
 class _Gradient(torch.autograd.Function):
@@ -43,6 +45,18 @@ class _Gradient(torch.autograd.Function):
         with torch.enable_grad():
             outputs = _explicit_gradient(*inputs, ctx.mask, ctx.scale)
         return *torch.autograd.grad(outputs, inputs, weights), None, None
+
+
+def _fused(q, k, v, mask, scale):
+    return scaled_dot_product_attention(q, k, v, mask, is_causal=_causal(q, mask), scale=scale)
+
+
+def _fused_gradient(q, k, v, grad, mask, scale):
+    """As `_explicit_gradient`, by the fused kernel, whose forward pass is run again."""
+    inputs = [t.detach().requires_grad_() for t in (q, k, v)]
+    with torch.enable_grad():
+        output = _fused(*inputs, mask, scale)
+    return torch.autograd.grad(output, inputs, grad)
 
 
 def _explicit_gradient(q, k, v, grad, mask, scale):

@@ -1,14 +1,14 @@
 """Elementwise rules applied block by block, so that their intermediate results stay in the processor's cache.
 
 Written as whole-tensor operations, one Adam step of a large embedding streams a dozen temporaries through main memory.
-In blocks of 64 thousand elements each input is read once and each output written once, which is all it has to cost.
+In blocks of 128 thousand elements each input is read once and each output written once, which is all it has to cost.
 """
 
 from collections.abc import Callable, Sequence
 
 import torch
 
-BLOCK = 1 << 16  # elements; a dozen float32 blocks take 3 MiB
+BLOCK = 1 << 17  # elements; a dozen float32 blocks take 6 MiB. Best of 2^15 … 2^24 on two cores with 2 MiB of L2 each
 
 
 def map_blocks(

@@ -9,7 +9,7 @@ from torch.autograd import grad
 from .optimizers import Tensors
 
 Loss = Callable[[Tensors, Any], torch.Tensor]
-STEP = 1e-5  # of a difference quotient, relative to the size of the parameters; chosen for float32
+CHANGE = 1e-3  # of the gradient over a difference quotient: less drowns in float32 rounding, more bends
 
 
 def loss_and_grad(loss: Loss, params: Tensors, batch) -> tuple[float, Tensors]:
@@ -59,16 +59,37 @@ def _product(grads: Tensors, leaves: Tensors, vector: Tensors) -> Tensors:
     return named_grad([grads[name] for name in curved], leaves, [vector[name] for name in curved])
 
 
-def difference_quotient(loss: Loss, params: Tensors, batch, grads: Tensors, vector: Tensors) -> Tensors:
-    """(∇L(θ + h·vector) − ∇L(θ)) / h, one more gradient where ``grads`` = ∇L(θ) is known; error of order h.
+class DifferenceQuotient:
+    """(∇L(θ + h·vector) − ∇L(θ)) / h, one more gradient where ∇L(θ) is known; error of order h.
 
-    h = `STEP` · ‖θ‖ / ‖vector‖ over the parameters that ``vector`` names.
+    h is chosen so that the gradient moves by `CHANGE` of its size, whatever the optimiser has made of the vector. How fast
+    it moves is taken from the product before; the first one finds it out with one gradient more.
     """
-    size = joint_norm({name: params[name] for name in vector}) / joint_norm(vector).clamp(min=1e-30)
-    h = STEP * size
-    moved = {**params, **{name: torch.addcmul(params[name], v, h) for name, v in vector.items()}}
-    _, ahead = loss_and_grad(loss, moved, batch)
-    return {name: ahead[name].sub_(grads[name]).div_(h) for name in grads}
+
+    def __init__(self, loss: Loss):
+        self.loss, self.rate = loss, None  # rate: ‖Hv‖ / ‖v‖, of the last vector
+
+    def __call__(self, params: Tensors, batch, grads: Tensors, vector: Tensors) -> Tensors:
+        """∇²L(θ) · vector for every parameter, where ``grads`` = ∇L(θ); ``vector`` may name some of them only and is
+        written over."""
+        length = joint_norm(vector).item()
+        if not length:
+            return {name: torch.zeros_like(g) for name, g in grads.items()}
+        unit = joint_norm(params).item() / length
+        if self.rate is None:
+            probe = {name: v.clone() for name, v in vector.items()}
+            self._ahead(params, batch, grads, probe, 1e-5 * unit, length)
+        h = CHANGE * joint_norm(grads).item() / (self.rate * length)
+        h = min(max(h, 1e-7 * unit), 1e-2 * unit)  # a straight or a flat loss says nothing about the step
+        return {name: change.div_(h) for name, change in self._ahead(params, batch, grads, vector, h, length).items()}
+
+    def _ahead(self, params, batch, grads, vector, h, length) -> Tensors:
+        """∇L(θ + h·vector) − ∇L(θ); θ + h·vector takes the place of the vector."""
+        moved = {name: v.mul_(h).add_(params[name]) for name, v in vector.items()}
+        _, change = loss_and_grad(self.loss, {**params, **moved}, batch)
+        change = {name: change[name].sub_(g) for name, g in grads.items()}
+        self.rate = max(joint_norm(change).item() / (h * length), 1e-30)
+        return change
 
 
 def named_grad(outputs, inputs: Tensors, weights=None, create_graph: bool = False) -> Tensors:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from .calculus import (
+    DifferenceQuotient,
     Loss,
-    difference_quotient,
     gradient_and_product,
     hessian_vector_product,
     leaves_of,
@@ -24,6 +24,7 @@ from .calculus import (
 )
 from .errors import check_choice
 from .optimizers import Tensors
+from .trajectory import Trajectory
 from .trees import tree_map
 
 MODES = ("reverse", "unrolled", "first_order", "finite_difference")
@@ -65,7 +66,7 @@ def meta_gradient(
         mode: "reverse" is exact and keeps one step's activations at a time; "unrolled" is exact, the textbook way, and
             keeps those of all k steps; "finite_difference" is the sweep with every Hessian-vector product replaced by
             a difference of two gradients, for any kernel; "first_order" takes the adapted parameters for a constant
-            shift of θ. Cost in gradients: about 4k, 3k+1, 2k+1, k+1.
+            shift of θ. Cost in gradients: about 4k, 3k+1, 2k+2, k+1.
         state: the optimiser's state to begin with, taken as a constant; default: ``inner.init``.
         adapt: names of the parameters that the inner steps move (default: all). The gradient is still with respect to
             every parameter of ``params``.
@@ -102,28 +103,30 @@ def _reverse(loss, params, support, query, inner, state, names) -> MetaGradient:
 
 
 def _finite_difference(loss, params, support, query, inner, state, names) -> MetaGradient:
+    quotient = DifferenceQuotient(loss)
+
     def look_back(params, batch, grads):
-        return grads, lambda vector: difference_quotient(loss, params, batch, grads, vector)
+        return grads, lambda vector: quotient(params, batch, grads, vector)
 
     return _sweep(loss, params, support, query, inner, state, names, look_back)
 
 
 def _sweep(loss, params, support, query, inner, state, names, look_back, recomputes=False) -> MetaGradient:
-    tape, losses, waiting = [], [], None
-    for t, batch in enumerate(support, 1):  # forward: all that is kept of a step is θₜ and sₜ, and gₜ if not recomputed
-        if recomputes and t == len(support):  # looked back at next: its graph can wait
+    trajectory, losses, waiting = Trajectory(inner, names, keep_grads=not recomputes), [], None
+    for t, batch in enumerate(support, 1):  # forward: no graph is kept
+        last = t == len(support)
+        if recomputes and last:  # looked back at next: this graph can wait
             value, grads, product = gradient_and_product(loss, params, batch, names)
             waiting = grads, product
         else:
             value, grads = loss_and_grad(loss, params, batch)
-        tape.append((batch, params, state, None if recomputes else grads))
-        params, state = inner.update({name: grads[name] for name in names}, state, params)
+        params, state = trajectory.step(params, state, grads, last)
         losses.append(value)
     value, adjoint = loss_and_grad(loss, params, query)
     adapted, final, moments_adjoint = params, state, None
     adjoint = {name: g.clone(memory_format=torch.contiguous_format) for name, g in adjoint.items()}
-    while tape:  # backward: λ ← ∂U/∂θ·λ + ∇²L(θₜ)·λ_g
-        batch, params, state, grads = tape.pop()
+    for batch in reversed(support):  # backward: λ ← ∂U/∂θ·λ + ∇²L(θₜ)·λ_g
+        params, state, grads = trajectory.pop()
         grads, product = waiting or look_back(params, batch, grads)
         moved = {name: grads[name] for name in names}
         to_grads, moments_adjoint = inner.pull_back_(moved, state, params, adjoint, moments_adjoint)

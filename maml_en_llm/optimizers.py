@@ -26,7 +26,8 @@ class State(NamedTuple):
 
 
 class Optimizer:
-    """What all optimisers share; a subclass gives ``slots``, ``rule`` and ``adjoint``."""
+    """What all optimisers share; a subclass gives ``slots``, ``rule`` and ``adjoint``, which may write over the adjoints
+    that it is given."""
 
     slots: ClassVar[tuple[str, ...]] = ()  # names of the moments
 
@@ -43,11 +44,19 @@ class Optimizer:
         return State(tuple({n: torch.zeros_like(p, memory_format=torch.contiguous_format) for n, p in params.items()}
                            for _ in self.slots), 0)
 
-    def update(self, grads: Tensors, state: State, params: Tensors) -> tuple[Tensors, State]:
-        """One step: the new parameters and the new state."""
-        moved = {n: self._step(state.step + 1, g, params[n], *(m[n] for m in state.moments)) for n, g in grads.items()}
-        moments = tuple({n: out[i] for n, out in moved.items()} for i in range(1, len(self.slots) + 1))
-        return {**params, **{n: out[0] for n, out in moved.items()}}, State(moments, state.step + 1)
+    def update(self, grads: Tensors, state: State, params: Tensors, *, out=None) -> tuple[Tensors, State]:
+        """One step: the new parameters and the new state.
+
+        ``out``, (parameters, state) of an earlier step or the arguments themselves, is written over, which saves new
+        memory; not where autograd records.
+        """
+        moved = {}
+        for n, g in grads.items():
+            inputs = [g, params[n], *(m[n] for m in state.moments)]
+            outputs = [None] * (1 + len(self.slots)) if out is None else [out[0][n], *(m[n] for m in out[1].moments)]
+            moved[n] = self._step(state.step + 1, inputs, outputs)
+        moments = tuple({n: new[i] for n, new in moved.items()} for i in range(1, len(self.slots) + 1))
+        return {**params, **{n: new[0] for n, new in moved.items()}}, State(moments, state.step + 1)
 
     def pull_back_(self, grads: Tensors, state: State, params: Tensors, adjoint: Tensors, moments_adjoint):
         """The adjoint of `update`: from (λ_θ', λ_s') to (λ_g, λ_θ, λ_s).
@@ -64,13 +73,10 @@ class Optimizer:
             to_grads[n] = map_blocks(lambda *x: self.adjoint(state.step + 1, *x), inputs, [None, *carried])[0]
         return to_grads, moments_adjoint
 
-    def _step(self, t: int, *inputs: torch.Tensor) -> list[torch.Tensor]:
-        def rule(*blocks):
-            return self.rule(t, *blocks)
-
+    def _step(self, t: int, inputs: list[torch.Tensor], outputs: list) -> list[torch.Tensor]:
         if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
-            return list(rule(*inputs))  # autograd has to see whole tensors
-        return map_blocks(rule, inputs, [None] * (1 + len(self.slots)))
+            return list(self.rule(t, *inputs))  # autograd has to see whole tensors
+        return map_blocks(lambda *blocks: self.rule(t, *blocks), inputs, outputs)
 
 
 @dataclass(frozen=True)
@@ -138,14 +144,15 @@ class Adam(Optimizer):
         return torch.addcdiv(p, m, root + self.eps, value=-self.lr / (1 - self.betas[0] ** t)), m, v
 
     def adjoint(self, t, g, p, m, v, dp, dm, dv):
-        """(λ_g, λ_θ, λ_m, λ_v)"""
+        """(λ_g, λ_θ, λ_m, λ_v), the last two written over"""
         b1, b2 = self.betas
-        m, v, root = self._moments(t, g, m, v)
-        to_mean = (dp / (root + self.eps)).mul_(-self.lr / (1 - b1**t))  # through the numerator
-        dm = dm + to_mean
-        to_root = to_mean.mul_(m).div_(root + self.eps)  # through the denominator, up to its sign
-        dv = torch.addcdiv(dv, to_root, root, value=-0.5 / (1 - b2**t))
-        dg = torch.addcmul((1 - b1) * dm, g, dv, value=2 * (1 - b2))
+        c1, c2 = 1 - b1**t, 1 - b2**t
+        root = (v * (b2 / c2)).addcmul_(g, g, value=(1 - b2) / c2).add_(self.eps_root).sqrt_()
+        to_mean = dp / (root + self.eps)  # through the numerator, up to −lr / c1
+        to_root = torch.lerp(m, g, 1 - b1).mul_(to_mean).div_(root + self.eps)  # through the denominator, up to lr / c1
+        dm.add_(to_mean, alpha=-self.lr / c1)
+        dv.addcdiv_(to_root, root, value=0.5 * self.lr / (c1 * c2))
+        dg = torch.mul(dm, 1 - b1, out=to_mean).addcmul_(g, dv, value=2 * (1 - b2))
         return dg, dp if self.decay == 1 else self.decay * dp, dm.mul_(b1), dv.mul_(b2)
 
 
@@ -224,13 +231,14 @@ class Frozen:
     """Another optimiser whose state is read but not advanced: every step starts from the same moments."""
 
     optimizer: Optimizer
+    slots: ClassVar = ()  # no step writes the moments
 
     def init(self, params: Tensors) -> State:
         """The wrapped optimiser's state."""
         return self.optimizer.init(params)
 
-    def update(self, grads: Tensors, state: State, params: Tensors):
-        """One step of the wrapped optimiser; the state comes back unchanged."""
+    def update(self, grads: Tensors, state: State, params: Tensors, *, out=None):
+        """One step of the wrapped optimiser, into new memory; the state comes back unchanged."""
         return self.optimizer.update(grads, state, params)[0], state
 
     def pull_back_(self, grads: Tensors, state: State, params: Tensors, adjoint: Tensors, moments_adjoint):
