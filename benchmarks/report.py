@@ -29,7 +29,7 @@ def summarise(plan, lines: list[dict]) -> list[dict]:
         row = asdict(case) | dict(method=method, repeats=len(good))
         if good:
             row |= dict(seconds=median(x["seconds"] for x in good), peak=median(x["peak"] for x in good))
-            row |= {n: good[0][n] for n in ("model_bytes", "finite", "error", "second_order_share") if n in good[0]}
+            row |= {n: good[0][n] for n in ("model_bytes", "finite", "error", "rounding", "second_order_share") if n in good[0]}
         elif found:
             row["failed"] = found[-1]["failed"]
         rows.append(row)
@@ -75,7 +75,7 @@ def verdicts(rows: list[dict]) -> list[str]:
             ("time, finite_difference / reverse, k = 4",
              _ratio(get(4, "finite_difference", "seconds"), get(4, "reverse", "seconds")), FD_TIME[i]),
             ("error of finite_difference, k = 4", get(4, "finite_difference", "error"), FD_ERROR),
-            *((f"error of reverse, {name}, worst k", _worst(rows, shape, name), ERROR)
+            *(_error_bar(rows, shape, name)
               for name in dict.fromkeys(row["optimizer"] for row in rows if row["optimizer"] != "none")),
             ("k = 32: |peak / predicted - 1|, predicted from k = 4 and 8", _surprise(get), PREDICTION),
         ]
@@ -124,9 +124,16 @@ def _surprise(get) -> float | None:
     return abs(many / (some + (32 - 8) * (some - few) / (8 - 4)) - 1)
 
 
-def _worst(rows, shape: str, optimizer: str) -> float | None:
+def _error_bar(rows, shape: str, optimizer: str) -> tuple[str, float | None, float]:
+    """The row whose error is worst, against the bar or twice what float32 gradients alone give, if that is more."""
     mine = [r for r in rows if (r["shape"], r["optimizer"], r["method"]) == (shape, optimizer, "reverse")]
-    return max((e for e in (_figure(r, "error") for r in mine) if e is not None), default=None)
+    figures = [(e / max(ERROR, 2 * r.get("rounding", 0)), e, r) for r in mine if (e := _figure(r, "error")) is not None]
+    if not figures:
+        return f"error of reverse, {optimizer}, worst k", None, ERROR
+    _, error, row = max(figures, key=lambda figure: figure[0])
+    floor = row.get("rounding", 0)
+    because = f", where float32 gradients alone give {floor:.1e}" if 2 * floor > ERROR else ""
+    return f"error of reverse, {optimizer}, worst k ({row['k']}{because})", error, max(ERROR, 2 * floor)
 
 
 def _ratio(a: float | None, b: float | None) -> float | None:

@@ -1,6 +1,7 @@
 """Causal language models from `transformers`, and their loss as a pure function of the parameters."""
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,10 +123,8 @@ class PromptLoss:
         inputs = (batch.input_ids, batch.attention_mask, positions, labels, valid)
         if batch.input_ids.dim() == 2:
             return self._loss(params, *inputs)
-        if self.model.config._attn_implementation != "eager":
-            raise ValueError("attention: tasks run together need 'eager', found "
-                             f"{self.model.config._attn_implementation!r}; model.set_attn_implementation('eager')")
-        return torch.vmap(self._loss)(params, *inputs)
+        with _attention(self.model, "eager"):  # the one that `vmap` can see through
+            return torch.vmap(self._loss)(params, *inputs)
 
     def _loss(self, params, input_ids, attention_mask, positions, labels, valid) -> torch.Tensor:
         inputs = dict(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=positions - 1)
@@ -150,6 +149,17 @@ class PromptLoss:
                 "gradient checkpointing: the module would be recomputed with its own weights instead of the adapted "
                 "ones, silently; model.activation_checkpointing_disable() (mode 'reverse' keeps memory flat instead)"
             )
+
+
+@contextmanager
+def _attention(model: PreTrainedModel, name: str):
+    """``model`` computing its attention another way for a while: the same function of the same weights."""
+    before = model.config._attn_implementation
+    model.config._attn_implementation = name
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = before
 
 
 def target_positions(loss_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,7 +11,7 @@ from models_small import small_model
 from test_meta import batches, distance, gpt2  # noqa: F401  (fixtures)
 from test_optimizers import ALL, name
 
-from maml_en_llm import MAMLenLLM, PromptLoss, meta_gradient, parameters
+from maml_en_llm import MAMLenLLM, PromptLoss, meta_gradient, methods, parameters
 from maml_en_llm.calculus import loss_and_grad
 from maml_en_llm.episodes import Episode
 from maml_en_llm.optimizers import SGD, Adam, Frozen, Lion, Momentum, RMSprop
@@ -144,12 +144,17 @@ def test_tasks_together_equal_tasks_one_by_one(gpt2, moments, mode):  # noqa: F8
         assert a == pytest.approx(b, rel=1e-12)
 
 
-def test_tasks_together_need_eager_attention():
+def test_small_models_run_their_tasks_together_whatever_their_attention(monkeypatch):
     model = small_model(attention="twice")
-    episodes = [Episode("a", (batch_for(model),), batch_for(model))] * 2
-    method = MAMLenLLM(inner=SGD(0.1), together=True)
-    with pytest.raises(ValueError, match="tasks run together need 'eager', found 'twice'"):
-        method.gradient(PromptLoss(model), parameters(model), episodes, SGD(0.1).init(parameters(model)))
+    loss, params = PromptLoss(model), parameters(model)
+    episodes = [Episode(str(seed), (batch_for(model, seed),), batch_for(model, seed + 5)) for seed in range(3)]
+    stacked, inner = [], "maml_en_llm.methods._together"
+    monkeypatch.setattr(inner, lambda *args, run=methods._together: stacked.append(1) or run(*args))
+    found = {limit: (monkeypatch.setattr("maml_en_llm.methods.TOGETHER", limit),
+                     MAMLenLLM(inner=SGD(0.1)).gradient(loss, params, episodes, SGD(0.1).init(params)))[1]
+             for limit in (0, 2 * 12 * 32)}  # numbers in the hidden states of these batches
+    assert len(stacked) == 1 and model.config._attn_implementation == "twice"
+    assert distance(*(outer.grads for outer in found.values())) < 1e-9
 
 
 def test_no_leak_over_fifty_calls(gpt2, batches):  # noqa: F811

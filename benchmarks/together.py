@@ -1,0 +1,92 @@
+"""Are n inner loops faster run together or one after the other? The rule of `maml_en_llm.methods` comes from this table.
+
+    python benchmarks/together.py            # ten minutes
+
+For models from 2 × 64 to 4 × 256, one MAML-en-LLM gradient of n = 4 tasks, k = 2 steps of Adam, by both ways, interleaved,
+median of the repeats, and the difference of the two gradients in float32. Prints a Markdown table and stores it as JSON.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
+
+from maml_en_llm.episodes import Episode
+from maml_en_llm.methods import MAMLenLLM
+from maml_en_llm.models import PromptLoss, parameters
+from maml_en_llm.optimizers import Adam
+from maml_en_llm.prompts import Prompt, collate
+from measure import RATES
+from report import machine
+
+ROOT = Path(__file__).resolve().parents[1]
+WORDS, TASKS, STEPS, TARGET = 400, 4, 2, 2
+GRID = [(family, layers, width, prompts, length) for family in ("gpt2", "llama") for layers, width in
+        ((2, 64), (2, 128), (4, 256)) for prompts in (1, 4) for length in (32, 128, 512)]
+
+
+def build(family: str, layers: int, width: int, attention: str):
+    """A random model of ``WORDS`` words."""
+    heads = width // 32
+    if family == "gpt2":
+        config = GPT2Config(vocab_size=WORDS, n_layer=layers, n_embd=width, n_head=heads, bos_token_id=0, eos_token_id=0)
+    else:
+        config = LlamaConfig(vocab_size=WORDS, num_hidden_layers=layers, hidden_size=width, num_attention_heads=heads,
+                             intermediate_size=2 * width, tie_word_embeddings=True, bos_token_id=0, eos_token_id=0)
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
+
+
+def draw_episodes(prompts: int, length: int) -> list[Episode]:
+    """Random tasks of ``STEPS`` support batches and a query batch."""
+    source = torch.Generator().manual_seed(1)
+
+    def batch():
+        ids = torch.randint(WORDS, (prompts, length), generator=source).tolist()
+        return collate([Prompt(tuple(row), TARGET) for row in ids])
+
+    return [Episode(str(i), tuple(batch() for _ in range(STEPS)), batch()) for i in range(TASKS)]
+
+
+def measure(family: str, layers: int, width: int, prompts: int, length: int, repeats: int) -> dict:
+    """Seconds of one gradient: together, one by one with the same and with the default attention; relative difference."""
+    episodes, found, times = draw_episodes(prompts, length), {}, {}
+    ways = {"together": (True, "eager"), "eager": (False, "eager"), "twice": (False, "twice")}
+    models = {way: build(family, layers, width, attention) for way, (_, attention) in ways.items()}
+    for repeat in range(repeats + 1):  # the first warms up
+        for way, (together, _) in ways.items():
+            params = parameters(models[way])
+            method = MAMLenLLM(inner=Adam(RATES["Adam"]), inner_steps=STEPS, moments="fresh", together=together)
+            start = time.perf_counter()
+            found[way] = method.gradient(PromptLoss(models[way]), params, episodes, None).grads
+            times.setdefault(way, []).append(time.perf_counter() - start)
+    gap = sum((found["together"][n] - g).square().sum() for n, g in found["eager"].items())
+    size = sum(g.square().sum() for g in found["eager"].values())
+    row = dict(family=family, layers=layers, width=width, prompts=prompts, length=length)
+    return row | {way: median(t[1:]) for way, t in times.items()} | dict(difference=(gap / size).sqrt().item())
+
+
+def main() -> None:
+    """Measure the grid, print it, store it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--record", type=Path, default=ROOT / "results/together-cpu.json")
+    options = parser.parse_args()
+    print("| family | layers × width | prompts × tokens | together / one by one | the same, attention twice | difference |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    rows = []
+    for case in GRID:
+        row = measure(*case, options.repeats)
+        rows.append(row)
+        print(f"| {row['family']} | {row['layers']} × {row['width']} | {row['prompts']} × {row['length']} | "
+              f"{row['together'] / row['eager']:.2f} | {row['together'] / row['twice']:.2f} | {row['difference']:.0e} |",
+              flush=True)
+    options.record.write_text(json.dumps({"machine": machine("cpu"), "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
