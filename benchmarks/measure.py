@@ -1,6 +1,5 @@
 """One measurement, in a process of its own: time, peak memory above the model, and error of one meta-gradient."""
 
-import copy
 import os
 import threading
 import time
@@ -99,13 +98,13 @@ def write_reference(case: Case, path: str) -> dict:
 
 
 def rounding(case: Case, path: str) -> dict:
-    """The error that float32 inner gradients alone cause: everything else is float64.
+    """The error that the mode's float32 inner gradients alone cause: everything else is float64.
 
     What a cold Adam makes of a coordinate that is almost silent depends steeply on the last digits of its gradient, so
     no implementation with float32 gradients can be expected to come closer.
     """
-    model = build(replace(case, attention="eager"), "unrolled")
-    coarse, fine, mean = PromptLoss(model), PromptLoss(copy.deepcopy(model).double()), None
+    coarse, mean = PromptLoss(build(case, "reverse")), None
+    fine = PromptLoss(build(replace(case, attention="eager"), "reverse").double())
     for support, query in draw_tasks(case, case.k, case.length):
         inner = _Float32Gradients(getattr(optimizers, case.optimizer)(RATES[case.optimizer]), coarse, support)
         grads = meta_gradient(fine, parameters(fine.model), support, query, inner).grads

@@ -1,0 +1,258 @@
+"""How MiniCrossFit's records are made: one function a family of tasks.
+
+A family takes a source of random numbers, a domain and a difficulty, fixes what is the task's own (which slot of the sentence
+matters, which of its words belong together), and returns a `Recipe`. What word means what is drawn anew for every task.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import NamedTuple
+
+from . import lexicon as words
+from .lexicon import Domain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difficulty:
+    """The knobs: sizes in words, the others are shares of the records."""
+
+    labels: int = 4  # most labels of a classification task
+    cues: int = 3  # words that stand for one label
+    facts: int = 3  # facts of a question's context
+    distractors: float = 0.5  # share with words before and after the sentence that say nothing
+    swapped: float = 0.5  # share with the other order of clauses, which moves the word that matters
+    noise: float = 0.0  # share of training records and demonstrations with a wrong label
+
+
+DIFFICULTIES = {
+    "easy": Difficulty(labels=2, cues=2, facts=2, distractors=0.0, swapped=0.0),
+    "normal": Difficulty(),
+    "hard": Difficulty(labels=6, cues=4, facts=4, distractors=1.0, noise=0.1),
+}
+
+
+class Draw:
+    """Random choices made from `random.Random.random` only, whose numbers do not change between Python versions."""
+
+    def __init__(self, seed: int):
+        self._next = Random(seed).random
+
+    def chance(self, p: float) -> bool:
+        """True with probability p."""
+        return self._next() < p
+
+    def one(self, items):
+        """One of the items."""
+        return items[int(self._next() * len(items))]
+
+    def some(self, items, n: int) -> list:
+        """n different items, in random order."""
+        pool = list(items)
+        return [pool.pop(int(self._next() * len(pool))) for _ in range(n)]
+
+    def shuffled(self, items) -> list:
+        """All items in random order."""
+        return self.some(items, len(items))
+
+
+class Recipe(NamedTuple):
+    """``make(draw, i)`` gives (input, answer, options) of a record of class i < ``classes``.
+
+    In a classification task the answer is the class number, and the labels are chosen by the caller.
+    """
+
+    kind: str  # "classification", "multi-choice", "free-form"
+    classes: int
+    instruction: str  # with {labels} in it where there are some
+    make: Callable
+
+
+def _framed(draw: Draw, domain: Domain, d: Difficulty, text: str) -> str:
+    if draw.chance(d.distractors):
+        text = f"{draw.one(domain.opening)} , {text}"
+    return f"{text} {draw.one(domain.closing)}" if draw.chance(d.distractors) else text
+
+
+def _cues(draw: Draw, groups, n_labels: int, n: int) -> list[list[str]]:
+    """n words for each label: a half of each group where there are more labels than groups."""
+    if n_labels <= len(groups):
+        return [draw.some(group, min(n, len(group))) for group in draw.some(groups, n_labels)]
+    parts = -(-n_labels // len(groups))
+    split = [draw.shuffled(group)[i::parts][:n] for group in groups for i in range(parts)]
+    return draw.some(split, n_labels)
+
+
+def _by_slot(slot, instruction, first, second, groups_of, most=99):
+    """A family in which the words of one slot decide; ``first`` and ``second`` are the two orders of the clauses."""
+
+    def family(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
+        groups = groups_of(domain)
+        n_labels = draw.one([n for n in (2, 2, 3, 4, 5, 6) if n <= min(d.labels, most)])
+        cues = _cues(draw, groups, n_labels, d.cues)
+
+        def make(draw: Draw, i: int):
+            filled = _fillers(draw, domain) | {slot: draw.one(cues[i])}
+            text = (second if draw.chance(d.swapped) else first).format(**filled)
+            return _framed(draw, domain, d, text), i, ()
+
+        return Recipe("classification", n_labels, instruction, make)
+
+    return family
+
+
+def _fillers(draw: Draw, domain: Domain) -> dict[str, str]:
+    nouns = [noun for group in domain.groups for noun in group]
+    slots = dict(noun=nouns, name=words.NAMES, verb=words.VERBS, place=words.PLACES, adverb=words.ADVERBS,
+                 size=[w for g in words.SIZES for w in g], colour=words.COLOURS, state=words.STATES,
+                 mood=[w for g in words.MOODS for w in g])
+    return {slot: draw.one(items) for slot, items in slots.items()}
+
+
+def _halves(items):
+    return lambda domain: (items[::2], items[1::2])
+
+
+sentiment = _by_slot(
+    "mood", "decide by the mood , {labels}", "{name} {verb} the {noun} , it was {mood}", "it was {mood} , {name} {verb} the {noun}",
+    lambda domain: words.MOODS, most=2)
+topic = _by_slot(
+    "noun", "decide by the kind of thing , {labels}", "{name} {adverb} {verb} the {noun}", "the {colour} {noun} is what {name} {verb}",
+    lambda domain: domain.groups)
+colour = _by_slot(
+    "colour", "decide by the colour , {labels}", "{name} has a {size} {colour} {noun}", "the {noun} of {name} is {colour} and {size}",
+    _halves(words.COLOURS))
+size = _by_slot(
+    "size", "decide by the size , {labels}", "{name} has a {size} {colour} {noun}", "the {noun} of {name} is {colour} and {size}",
+    lambda domain: words.SIZES, most=4)
+state = _by_slot(
+    "state", "decide by how the thing is , {labels}", "the {state} {noun} is {adverb} with {name}",
+    "{name} {verb} the {noun} , it is {state}", _halves(words.STATES))
+action = _by_slot(
+    "verb", "decide by the word after the name , {labels}",
+    "{name} {verb} the {colour} {noun}", "the {noun} is what {name} {verb}", _halves(words.VERBS))
+
+
+def order(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
+    """Which of two kinds of things comes first; both are in every text."""
+    pair = _cues(draw, domain.groups, 2, d.cues)
+
+    def make(draw: Draw, i: int):
+        first, second = draw.one(pair[i]), draw.one(pair[1 - i])
+        link = draw.one(["before", "after"]) if d.labels > 4 else "before"
+        filled = _fillers(draw, domain)
+        text = f"{filled['name']} {filled['verb']} the {first} {link} the {second}"
+        return _framed(draw, domain, d, text), i, ()
+
+    return Recipe("classification", 2, "decide by which thing comes first , {labels}", make)
+
+
+def agreement(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
+    """Whether two things have the same colour."""
+
+    def make(draw: Draw, i: int):
+        things = draw.some([noun for group in domain.groups for noun in group], 2)
+        a, other = draw.some(words.COLOURS, 2)
+        b = other if i else a
+        name = draw.one(words.NAMES)
+        return _framed(draw, domain, d, f"{name} has a {a} {things[0]} and a {b} {things[1]}"), i, ()
+
+    return Recipe("classification", 2, "decide whether the colour is the same , {labels}", make)
+
+
+def counting(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
+    """How many times one noun appears among others."""
+    counted, *others = draw.shuffled(domain.groups[0])
+    n_labels = min(d.labels, 3)
+
+    def make(draw: Draw, i: int):
+        row = [counted] * (i + 1) + [draw.one([*others, *domain.groups[1]]) for _ in range(4 - i)]
+        return " ".join([draw.one(words.NAMES), draw.one(words.VERBS), *draw.shuffled(row)]), i, ()
+
+    return Recipe("classification", n_labels, f"decide by how many times {counted} appears , {{labels}}", make)
+
+
+def nli(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
+    """Three labels: the second sentence follows, may hold, or cannot hold."""
+
+    def make(draw: Draw, i: int):
+        f = _fillers(draw, domain)
+        size = draw.one([w for w in words.OPPOSITES if w in words.SIZES[0] + words.SIZES[1]])
+        second = (draw.one(["", size]), f["colour"], words.OPPOSITES[size])[i]
+        head = f"{f['name']} {f['verb']} the"
+        return " ".join(f"{head} {size} {f['noun']} [SEP] {head} {second} {f['noun']}".split()), i, ()
+
+    return Recipe("classification", 3, "decide whether the last sentence follows , {labels}", make)
+
+
+def paraphrase(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
+    """Whether two sentences are about the same thing."""
+
+    def make(draw: Draw, i: int):
+        f = _fillers(draw, domain)
+        noun = draw.one([n for group in domain.groups for n in group if n != f["noun"]]) if i else f["noun"]
+        return f"{f['name']} {f['verb']} the {f['noun']} [SEP] the {noun} is what {f['name']} {f['verb']}", i, ()
+
+    return Recipe("classification", 2, "decide whether the sentences mean the same , {labels}", make)
+
+
+def _by_fact(instruction, fact, question, answers, of_answer):
+    """A family of questions over a context of facts; the options are the answers that the facts name."""
+
+    def family(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
+        wanted = draw.one(of_answer)  # where a fact has two possible answers the task decides which is meant
+
+        def make(draw: Draw, i: int):
+            m = draw.one(range(2, d.facts + 1))
+            rows = [dict(noun=n, name=a, place=p, colour=c) for n, a, p, c in zip(
+                draw.some([n for g in domain.groups for n in g], m), *(draw.some(pool, m) for pool in (
+                    words.NAMES, words.PLACES, words.COLOURS)))]
+            asked = draw.one(rows)
+            text = " . ".join([*(fact.format(**row) for row in rows), question.format(**asked)])
+            return text, asked[wanted], tuple(draw.shuffled([row[slot] for row in rows for slot in answers]))
+
+        return Recipe("multi-choice", 1, instruction, make)
+
+    return family
+
+
+holder = _by_fact("answer the question from the context", "{name} has {noun}", "who has {noun} ?", ["name"], ["name"])
+place = _by_fact("answer the question from the context", "{noun} in {place}", "where is {noun} ?", ["place"], ["place"])
+shade = _by_fact("answer the question from the context", "{noun} is {colour}", "{noun} is ?", ["colour"], ["colour"])
+which = _by_fact("answer the question from the context", "{name} {colour} {noun}", "what of {noun} ?", ["name", "colour"],
+                 ["name", "colour"])
+
+
+def pick(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
+    """The one word of a kind that the task has in mind, among words of the other kind."""
+    key, rest = draw.some(domain.groups, 2)
+
+    def make(draw: Draw, i: int):
+        row = draw.shuffled([draw.one(key), *draw.some(rest, d.facts - 1)])
+        answer = next(word for word in row if word in key)
+        text = f"{draw.one(words.NAMES)} {draw.one(words.VERBS)} {' , '.join(row)}"
+        return text, answer, tuple(draw.shuffled(row))
+
+    return Recipe("multi-choice", 1, "choose the word of the other kind", make)
+
+
+def _free(instruction, answer):
+    def family(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
+        def make(draw: Draw, i: int):
+            f = _fillers(draw, domain) | {"size": draw.one([w for w in words.OPPOSITES if w in sum(words.SIZES, [])])}
+            text = "{name} {verb} the {size} {colour} {noun}".format(**f)
+            return text, answer(f, text), ()
+
+        return Recipe("free-form", 1, instruction, make)
+
+    return family
+
+
+copy = _free("copy the text", lambda f, text: text)
+extract_noun = _free("say the noun", lambda f, text: f["noun"])
+extract_name = _free("say the name", lambda f, text: f["name"])
+extract_colour = _free("say the colour", lambda f, text: f["colour"])
+last = _free("say the last words", lambda f, text: f"{f['colour']} {f['noun']}")
+swap = _free("swap the colour and the noun", lambda f, text: f"{f['noun']} {f['colour']}")
+opposite = _free("say the opposite of the size", lambda f, text: words.OPPOSITES[f["size"]])
+first = _free("say the name and the word after it", lambda f, text: f"{f['name']} {f['verb']}")
