@@ -7,8 +7,13 @@ from tqdm import tqdm
 from transformers import HfArgumentParser
 
 from .families import DIFFICULTIES
+from .metrics import predict
 from .minicrossfit import write_benchmark
 from .pretrain import PretrainConfig, pretrain
+from .scoring import score_options
+from .tasks import SEEDS, load_benchmark
+
+PROBED = ["topic-market", "colour-travel", "size-sea", "state-food", "action-sport"]
 
 
 def tasks(arguments: list[str]) -> None:
@@ -30,8 +35,23 @@ def pretraining(arguments: list[str]) -> None:
             bar.update(step + 1 - bar.n)
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
 
-        record = pretrain(config, options.out, progress=progress)
+        record = pretrain(config, options.out, probe=in_context, progress=progress)
     print(f"{options.out}: {record['parameters']} parameters, weights sha256 {record['weights']}, {record['probes'][-1]}")
+
+
+def in_context(model, tokenizer) -> dict[str, float]:
+    """Share of right answers, with 0, 4, 8 and 16 demonstrations, on five two-label tasks of MiniCrossFit's easiest kind."""
+    benchmark = load_benchmark("minicrossfit:easy", "class_to_class", seeds=SEEDS[:2], tasks=PROBED)
+    found = {}
+    for k in (0, 4, 8, 16):
+        hits = []
+        for task in benchmark.test:
+            for seed in SEEDS[:2]:
+                queries = task.test[:32]
+                scores = score_options(model, tokenizer, task.few_shot(seed, k), queries, max_length=512)
+                hits += [query.options[predict(row)] == query.output for query, row in zip(queries, scores)]
+        found[f"in context, {k}"] = sum(hits) / len(hits)
+    return found
 
 
 COMMANDS = {"tasks": tasks, "pretrain": pretraining}

@@ -11,7 +11,8 @@ from .families import Draw
 PAD, UNKNOWN, NEWLINE, BLANK, GAP = "[PAD]", "[UNK]", "\n", "\n\n", "\n\n\n"
 SPECIAL = [PAD, UNKNOWN, NEWLINE, BLANK, GAP]
 RARE = 0.25  # share of the draws that may fall on a domain which the meta-training tasks do not have
-_SEPARATORS = [NEWLINE, GAP, ",", "."]
+LINES = 0.02  # share of the glossaries in the form of a prompt's examples, on lines of their own
+SEPARATORS = [",", ".", "?", ":"]
 
 
 def build_tokenizer():
@@ -41,7 +42,7 @@ def repeats(draw: Draw, length: int) -> list[str]:
 
 def separated(draw: Draw, length: int) -> list[str]:
     """The same with a separator after every word."""
-    row, separator = _words(draw, draw.one(range(3, 11))), draw.one(_SEPARATORS)
+    row, separator = _words(draw, draw.one(range(3, 11))), draw.one(SEPARATORS)
     return ([part for word in row for part in (word, separator)] * length)[:length]
 
 
@@ -78,12 +79,16 @@ KINDS = [repeats, repeats, separated, separated, glossary, glossary, categories,
 
 
 def _pairs(draw: Draw, length: int, keys: list[list[str]], values: list[str]) -> list[str]:
-    between, after = draw.one([(NEWLINE, GAP), tuple(draw.some(_SEPARATORS, 2))])
+    between, after = _separators(draw)
     found = []
     while len(found) < length:
         i = draw.one(range(len(keys)))
         found += [*keys[i], between, values[i], after]
     return found[:length]
+
+
+def _separators(draw: Draw) -> tuple[str, str]:
+    return (NEWLINE, GAP) if draw.chance(LINES) else tuple(draw.some(SEPARATORS, 2))
 
 
 def _words(draw: Draw, n: int) -> list[str]:
@@ -94,6 +99,6 @@ def _domain(draw: Draw) -> str:
     return draw.one(list(words.DOMAINS) if draw.chance(RARE) else [d for d in words.DOMAINS if d not in words.UNSEEN])
 
 
-_ALL = [word for word in words.vocabulary() if word not in _SEPARATORS]
+_ALL = [word for word in words.vocabulary() if word not in SEPARATORS]
 _RARE_WORDS = {noun for domain in words.UNSEEN for group in words.DOMAINS[domain].groups for noun in group}
 _COMMON = [word for word in _ALL if word not in _RARE_WORDS]

@@ -17,18 +17,19 @@ from .lexicon import Domain
 class Difficulty:
     """The knobs: sizes in words, the others are shares of the records."""
 
-    labels: int = 4  # most labels of a classification task
+    labels: int = 3  # most labels of a classification task
     cues: int = 3  # words that stand for one label
     facts: int = 3  # facts of a question's context
-    distractors: float = 0.5  # share with words before and after the sentence that say nothing
-    swapped: float = 0.5  # share with the other order of clauses, which moves the word that matters
+    distractors: float = 0.0  # share with words before, and share with words after, the sentence that say nothing
+    foreign: float = 0.4  # the same in the domains that are never trained on, if that is more
+    swapped: float = 0.25  # share with another order of clauses, which moves the word that matters
     noise: float = 0.0  # share of training records and demonstrations with a wrong label
 
 
 DIFFICULTIES = {
-    "easy": Difficulty(labels=2, cues=2, facts=2, distractors=0.0, swapped=0.0),
+    "easy": Difficulty(labels=2, cues=2, facts=2, foreign=0.0, swapped=0.0),
     "normal": Difficulty(),
-    "hard": Difficulty(labels=6, cues=4, facts=4, distractors=1.0, noise=0.1),
+    "hard": Difficulty(labels=6, cues=4, facts=4, distractors=0.5, foreign=1.0, swapped=0.5, noise=0.1),
 }
 
 
@@ -69,9 +70,10 @@ class Recipe(NamedTuple):
 
 
 def _framed(draw: Draw, domain: Domain, d: Difficulty, text: str) -> str:
-    if draw.chance(d.distractors):
+    share = max(d.distractors, d.foreign if domain.foreign else 0.0)
+    if draw.chance(share):
         text = f"{draw.one(domain.opening)} , {text}"
-    return f"{text} {draw.one(domain.closing)}" if draw.chance(d.distractors) else text
+    return f"{text} {draw.one(domain.closing)}" if draw.chance(share) else text
 
 
 def _cues(draw: Draw, groups, n_labels: int, n: int) -> list[list[str]]:
@@ -79,7 +81,7 @@ def _cues(draw: Draw, groups, n_labels: int, n: int) -> list[list[str]]:
     if n_labels <= len(groups):
         return [draw.some(group, min(n, len(group))) for group in draw.some(groups, n_labels)]
     parts = -(-n_labels // len(groups))
-    split = [draw.shuffled(group)[i::parts][:n] for group in groups for i in range(parts)]
+    split = [row[i::parts][:n] for row in map(draw.shuffled, groups) for i in range(parts)]
     return draw.some(split, n_labels)
 
 
@@ -114,23 +116,22 @@ def _halves(items):
 
 
 sentiment = _by_slot(
-    "mood", "decide by the mood , {labels}", "{name} {verb} the {noun} , it was {mood}", "it was {mood} , {name} {verb} the {noun}",
-    lambda domain: words.MOODS, most=2)
+    "mood", "decide by the mood , {labels}", "{noun} of {name} is {mood}", "{name} has {mood} {noun}", lambda domain: words.MOODS,
+    most=2)
 topic = _by_slot(
-    "noun", "decide by the kind of thing , {labels}", "{name} {adverb} {verb} the {noun}", "the {colour} {noun} is what {name} {verb}",
+    "noun", "decide by the kind of thing , {labels}", "{name} {adverb} {verb} {noun}", "{name} {verb} {noun} {adverb}",
     lambda domain: domain.groups)
 colour = _by_slot(
-    "colour", "decide by the colour , {labels}", "{name} has a {size} {colour} {noun}", "the {noun} of {name} is {colour} and {size}",
-    _halves(words.COLOURS))
+    "colour", "decide by the colour , {labels}", "{size} {noun} is {colour}", "{size} {colour} {noun}", _halves(words.COLOURS))
 size = _by_slot(
-    "size", "decide by the size , {labels}", "{name} has a {size} {colour} {noun}", "the {noun} of {name} is {colour} and {size}",
-    lambda domain: words.SIZES, most=4)
+    "size", "decide by the size , {labels}", "{colour} {noun} is {size}", "{colour} {size} {noun}", lambda domain: words.SIZES,
+    most=4)
 state = _by_slot(
-    "state", "decide by how the thing is , {labels}", "the {state} {noun} is {adverb} with {name}",
-    "{name} {verb} the {noun} , it is {state}", _halves(words.STATES))
+    "state", "decide by how the thing is , {labels}", "{noun} of {name} is {state}", "{name} has {state} {noun}",
+    _halves(words.STATES))
 action = _by_slot(
-    "verb", "decide by the word after the name , {labels}",
-    "{name} {verb} the {colour} {noun}", "the {noun} is what {name} {verb}", _halves(words.VERBS))
+    "verb", "decide by the word after the name , {labels}", "{adverb} {noun} which {name} {verb}", "{adverb} {name} {verb} {noun}",
+    _halves(words.VERBS))
 
 
 def order(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
@@ -139,10 +140,7 @@ def order(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
 
     def make(draw: Draw, i: int):
         first, second = draw.one(pair[i]), draw.one(pair[1 - i])
-        link = draw.one(["before", "after"]) if d.labels > 4 else "before"
-        filled = _fillers(draw, domain)
-        text = f"{filled['name']} {filled['verb']} the {first} {link} the {second}"
-        return _framed(draw, domain, d, text), i, ()
+        return _framed(draw, domain, d, f"{draw.one(words.NAMES)} {draw.one(words.VERBS)} {first} before {second}"), i, ()
 
     return Recipe("classification", 2, "decide by which thing comes first , {labels}", make)
 
@@ -154,8 +152,7 @@ def agreement(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
         things = draw.some([noun for group in domain.groups for noun in group], 2)
         a, other = draw.some(words.COLOURS, 2)
         b = other if i else a
-        name = draw.one(words.NAMES)
-        return _framed(draw, domain, d, f"{name} has a {a} {things[0]} and a {b} {things[1]}"), i, ()
+        return _framed(draw, domain, d, f"{a} {things[0]} and {b} {things[1]}"), i, ()
 
     return Recipe("classification", 2, "decide whether the colour is the same , {labels}", make)
 
@@ -166,8 +163,8 @@ def counting(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
     n_labels = min(d.labels, 3)
 
     def make(draw: Draw, i: int):
-        row = [counted] * (i + 1) + [draw.one([*others, *domain.groups[1]]) for _ in range(4 - i)]
-        return " ".join([draw.one(words.NAMES), draw.one(words.VERBS), *draw.shuffled(row)]), i, ()
+        row = [counted] * (i + 1) + [draw.one([*others, *domain.groups[1]]) for _ in range(3 - i)]
+        return " ".join([draw.one(words.NAMES), *draw.shuffled(row)]), i, ()
 
     return Recipe("classification", n_labels, f"decide by how many times {counted} appears , {{labels}}", make)
 
@@ -179,8 +176,7 @@ def nli(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
         f = _fillers(draw, domain)
         size = draw.one([w for w in words.OPPOSITES if w in words.SIZES[0] + words.SIZES[1]])
         second = (draw.one(["", size]), f["colour"], words.OPPOSITES[size])[i]
-        head = f"{f['name']} {f['verb']} the"
-        return " ".join(f"{head} {size} {f['noun']} [SEP] {head} {second} {f['noun']}".split()), i, ()
+        return " ".join(f"{f['name']} {size} {f['noun']} [SEP] {second} {f['noun']}".split()), i, ()
 
     return Recipe("classification", 3, "decide whether the last sentence follows , {labels}", make)
 
@@ -191,7 +187,7 @@ def paraphrase(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
     def make(draw: Draw, i: int):
         f = _fillers(draw, domain)
         noun = draw.one([n for group in domain.groups for n in group if n != f["noun"]]) if i else f["noun"]
-        return f"{f['name']} {f['verb']} the {f['noun']} [SEP] the {noun} is what {f['name']} {f['verb']}", i, ()
+        return f"{f['name']} {f['verb']} {f['noun']} [SEP] {noun} , {f['name']} {f['verb']}", i, ()
 
     return Recipe("classification", 2, "decide whether the sentences mean the same , {labels}", make)
 
@@ -216,10 +212,10 @@ def _by_fact(instruction, fact, question, answers, of_answer):
     return family
 
 
-holder = _by_fact("answer the question from the context", "{name} has {noun}", "who has {noun} ?", ["name"], ["name"])
-place = _by_fact("answer the question from the context", "{noun} in {place}", "where is {noun} ?", ["place"], ["place"])
-shade = _by_fact("answer the question from the context", "{noun} is {colour}", "{noun} is ?", ["colour"], ["colour"])
-which = _by_fact("answer the question from the context", "{name} {colour} {noun}", "what of {noun} ?", ["name", "colour"],
+holder = _by_fact("answer the question from the context", "{noun} , {name}", "{noun}", ["name"], ["name"])
+place = _by_fact("answer the question from the context", "{noun} in {place}", "{noun} in", ["place"], ["place"])
+shade = _by_fact("answer the question from the context", "{noun} is {colour}", "{noun} is", ["colour"], ["colour"])
+which = _by_fact("answer the question from the context", "{noun} , {name} {colour}", "{noun}", ["name", "colour"],
                  ["name", "colour"])
 
 
@@ -230,7 +226,7 @@ def pick(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
     def make(draw: Draw, i: int):
         row = draw.shuffled([draw.one(key), *draw.some(rest, d.facts - 1)])
         answer = next(word for word in row if word in key)
-        text = f"{draw.one(words.NAMES)} {draw.one(words.VERBS)} {' , '.join(row)}"
+        text = f"{draw.one(words.NAMES)} {' '.join(row)}"
         return text, answer, tuple(draw.shuffled(row))
 
     return Recipe("multi-choice", 1, "choose the word of the other kind", make)
@@ -240,7 +236,7 @@ def _free(instruction, answer):
     def family(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
         def make(draw: Draw, i: int):
             f = _fillers(draw, domain) | {"size": draw.one([w for w in words.OPPOSITES if w in sum(words.SIZES, [])])}
-            text = "{name} {verb} the {size} {colour} {noun}".format(**f)
+            text = "{name} {verb} {size} {colour} {noun}".format(**f)
             return text, answer(f, text), ()
 
         return Recipe("free-form", 1, instruction, make)

@@ -21,7 +21,9 @@ from .lexicon import DOMAINS, LABELS, UNSEEN
 
 NAME = "minicrossfit"
 SEEDS = (100, 13, 21, 42, 87)  # of the demonstrations, as in MetaICL
-SHOTS, TRAIN, TEST = 16, 256, 128  # records a seed, a meta-training file, a test file
+SHOTS, TRAIN, TEST = 16, 160, 112  # records a seed, a meta-training file, a test file
+
+TWINS = 8  # meta-training tasks with the same texts whose labels mean something else: nothing to be learned by heart
 
 # family: domains of its meta-training tasks | domains of its low-resource tasks, which are targets
 _CLASSIFICATION = {
@@ -59,16 +61,17 @@ class Plan:
     family: str
     domain: str
     target: bool
+    twin: int = 0  # a twin has the same texts and labels, and another label for each class
 
     @property
     def name(self) -> str:
-        """As in ``topic-sea``."""
-        return f"{self.family}-{self.domain}"
+        """As in ``topic-sea``, and its twin ``topic-sea-2``."""
+        return f"{self.family}-{self.domain}" + (f"-{self.twin + 1}" if self.twin else "")
 
     @property
     def seed(self) -> int:
-        """Of the task's own choices and records: adding a task changes no other."""
-        return int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:6], "big")
+        """Of the choices that twins share; adding a task changes no other."""
+        return int.from_bytes(hashlib.sha256(f"{self.family}-{self.domain}".encode()).digest()[:6], "big") + self.twin * 10**6
 
 
 def plans() -> list[Plan]:
@@ -76,7 +79,9 @@ def plans() -> list[Plan]:
     found = []
     for family, domains in _TABLE.items():
         train, target = (part.split() for part in domains.split("|"))
-        found += [Plan(family, domain, domain in target) for domain in train + target]
+        twins = TWINS if family in _CLASSIFICATION | _NLI | _PARAPHRASE else 1
+        found += [Plan(family, domain, False, twin) for domain in train for twin in range(twins)]
+        found += [Plan(family, domain, True) for domain in target]
     return found
 
 
@@ -121,8 +126,9 @@ def write_benchmark(out: str | Path, difficulty: str | Difficulty = "normal") ->
     with TemporaryDirectory(dir=out.parent) as folder:
         partial, about = Path(folder) / out.name, {}
         partial.mkdir()
-        for plan, labels in zip(plans(), _label_sets(difficulty), strict=True):
-            about[plan.name] = _write_task(partial, plan, labels, difficulty)
+        labels = _label_words(difficulty)
+        for plan in plans():
+            about[plan.name] = _write_task(partial, plan, labels[plan.seed], difficulty)
         content = json.dumps({"settings": settings(), "tasks": about}, indent=1) + "\n"
         (partial / "settings.json").write_bytes(content.encode())
         digest = folder_digest(partial)
@@ -156,36 +162,36 @@ def cached(source: str = NAME) -> Path:
     return folder
 
 
-def _label_sets(difficulty: Difficulty) -> list[list[str]]:
-    """Label words for every task, no word twice as long as there are enough of them."""
-    pool, draw, sets = [], Draw(0), []
-    for _ in plans():
-        if len(pool) < difficulty.labels:
-            pool = draw.shuffled(LABELS)
-        sets.append([pool.pop() for _ in range(difficulty.labels)])
-    return sets
+def _label_words(difficulty: Difficulty) -> dict[int, list[str]]:
+    """Label words for every task, by seed; no word in two tasks as long as there are enough of them, which is so for targets."""
+    pool, draw, found = [], Draw(0), {}
+    most = max(difficulty.labels, 3)  # natural language inference has three
+    for plan in sorted(plans(), key=lambda plan: not plan.target):
+        if plan.seed not in found:
+            pool = pool if len(pool) >= most else draw.shuffled(LABELS)
+            found[plan.seed] = [pool.pop() for _ in range(most)]
+    return found
 
 
 def _write_task(folder: Path, plan: Plan, labels: list[str], difficulty: Difficulty) -> dict:
     """One task's files; returns its entry of ``settings.json``."""
-    draw = Draw(plan.seed)
-    recipe = getattr(families, plan.family)(draw, DOMAINS[plan.domain], difficulty)
-    if recipe.classes > len(labels):
-        labels = [*labels, *(w for w in LABELS if w not in labels)][: recipe.classes]
+    recipe = getattr(families, plan.family)(Draw(plan.seed), DOMAINS[plan.domain], difficulty)
     labels = labels[: recipe.classes] if recipe.kind == "classification" else []
-    seen, parts = set(), {f"16_{seed}_train": SHOTS for seed in SEEDS}
-    parts = {f"16_{SEEDS[0]}_test": TEST} | parts | ({} if plan.target else {f"16384_{SEEDS[0]}_train": TRAIN})
+    meaning = labels
+    draw, seen = Draw(plan.seed + 1 + plan.twin), set()
+    parts = {f"16_{SEEDS[0]}_test": TEST} | {f"16_{seed}_train": SHOTS for seed in SEEDS}
+    parts |= {} if plan.target else {f"16384_{SEEDS[0]}_train": TRAIN}
     (folder / plan.name).mkdir()
     for part, n in parts.items():
         noise = 0.0 if part.endswith("test") else difficulty.noise
-        records = _records(draw, plan.name, recipe, labels, n, noise, seen)
+        records = _records(draw, plan.name, recipe, meaning, labels, n, noise, seen)
         lines = "".join(json.dumps(record) + "\n" for record in records)
         (folder / plan.name / f"{plan.name}_{part}.jsonl").write_bytes(lines.encode())
     return dict(kind=recipe.kind, family=plan.family, domain=plan.domain,
                 instruction=recipe.instruction.format(labels=" or ".join(labels).replace(" or ", " , ")))
 
 
-def _records(draw: Draw, name: str, recipe: Recipe, labels, n: int, noise: float, seen: set[str]) -> list[dict]:
+def _records(draw: Draw, name: str, recipe: Recipe, meaning, labels, n: int, noise: float, seen: set[str]) -> list[dict]:
     """n records with inputs not in ``seen``, as many of each class as divides evenly."""
     records = []
     for i in draw.shuffled([i % recipe.classes for i in range(n)]):
@@ -199,6 +205,6 @@ def _records(draw: Draw, name: str, recipe: Recipe, labels, n: int, noise: float
         if labels:
             if draw.chance(noise):
                 i = draw.one([j for j in range(recipe.classes) if j != i])
-            answer, options = labels[i], labels
+            answer, options = meaning[i], labels
         records.append({"task": name, "input": text, "output": answer, "options": list(options)})
     return records

@@ -22,6 +22,7 @@ from .attention import TWICE
 from .optimizers import Tensors
 from .prompts import Batch
 
+SHIPPED = {"tiny-base": Path(__file__).parent / "tiny_base"}
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
@@ -36,7 +37,8 @@ def load_model(
     """Load a causal LM and its tokenizer; returns ``(model, tokenizer)``, the model in evaluation mode (no dropout).
 
     Args:
-        name: a hub name, a folder in `transformers` layout, a configuration file, or a configuration. Without
+        name: ``"tiny-base"``, the model that comes with this package (`pretrain`), a hub name, a folder in
+            `transformers` layout, a configuration file, or a configuration. Without
             weights (a configuration, or a folder that holds only one) the model is initialised at random.
         tokenizer: hub name or folder. Default: the model's own; a configuration has none of its own and is given
             GPT-2's byte-level BPE, from the folder ``$GPT2_BPE`` if that is set, else from the hub.
@@ -47,6 +49,7 @@ def load_model(
     Raises:
         ValueError: nothing to load under that name, or a tokenizer with more words than the model.
     """
+    name = SHIPPED.get(name, name) if isinstance(name, str) else name
     config = _configuration(name)
     if config is None:
         model = _pretrained(name, attention, dtype)
@@ -65,11 +68,11 @@ def load_model(
 
 def load_tokenizer(name: str | Path):
     """Load a tokenizer by hub name or folder; a folder may hold GPT-2's bare ``vocab.json`` and ``merges.txt``."""
-    folder = Path(name)
+    folder = Path(SHIPPED.get(str(name), name))
     if (folder / "merges.txt").is_file() and not (folder / "tokenizer.json").is_file():
         return GPT2TokenizerFast.from_pretrained(folder)
     try:
-        return AutoTokenizer.from_pretrained(name)
+        return AutoTokenizer.from_pretrained(folder if folder.is_dir() else name)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"tokenizer: expected a folder or a name on the hub, found {str(name)!r} ({error}); "

@@ -19,7 +19,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
-from .corpus import GAP, NEWLINE, build_tokenizer, text
+from .corpus import GAP, NEWLINE, SEPARATORS, build_tokenizer, categories, glossary, repeats, separated, text
 from .errors import check_choice
 from .families import Draw
 
@@ -119,8 +119,6 @@ def probes(model, tokenizer, *, length: int = 192, rows: int = 32) -> dict[str, 
 
     "repeats" and "separated": the next word of a row seen before; "recall": the value of a key seen before.
     """
-    from .corpus import categories, glossary, repeats, separated
-
     found = {"loss": held_out_loss(model, tokenizer, length=length, rows=rows)}
     for name, kind in dict(repeats=repeats, separated=separated, recall=glossary, categories=categories).items():
         draw = Draw(HELD_OUT + 1)
@@ -161,15 +159,17 @@ def _asked(kind: str, row: list[str]) -> list[bool]:
 
 
 def _values_seen_before(row: list[str]) -> list[bool]:
-    after = {w for w in (NEWLINE, GAP, ",", ".")}
-    asked, key, seen = [], [], {}
-    for i, word in enumerate(row):
-        is_value = i > 0 and row[i - 1] in after and len(key) > 0
-        asked.append(is_value and seen.get(tuple(key)) == word)
-        if is_value:
-            seen[tuple(key)], key = word, []
-        elif word not in after:
+    between_or_after = {*SEPARATORS, NEWLINE, GAP}
+    asked, key, seen, expects_value = [], [], {}, False
+    for word in row:
+        asked.append(expects_value and seen.get(tuple(key)) == word)
+        if expects_value:
+            seen[tuple(key)] = word
+            key, expects_value = [], False
+        elif word not in between_or_after:
             key.append(word)
+        elif key:
+            expects_value = True
     return asked
 
 

@@ -83,7 +83,8 @@ def load_benchmark(
     """Read the tasks of ``setting`` from a folder or from ``hf://datasets/<repository>/<folder>``.
 
     Args:
-        source: folder of MetaICL-format files, or a hub address such as ``hf://datasets/allenai/metaicl-data/data``.
+        source: folder of MetaICL-format files, a hub address such as ``hf://datasets/allenai/metaicl-data/data``, or
+            ``"minicrossfit"``, the generated benchmark (also ``"minicrossfit:easy"`` and ``"minicrossfit:hard"``).
         setting: e.g. ``"hr_to_lr"``; one of `settings(source)`.
         seeds: demonstration seeds to read for every target task.
         tasks: read only these tasks of the setting (default: all of them).
@@ -92,6 +93,7 @@ def load_benchmark(
     Raises:
         DataError: unknown setting, task or seed, a task without its file, or a malformed file (with its line).
     """
+    name, source = str(source), _generated(source)
     lists = _setting_lists(source, setting)
     wanted = _selection(lists, tasks, setting)
     seeds = _checked_seeds(seeds)
@@ -106,12 +108,21 @@ def load_benchmark(
     test = tuple(_target_task(root, t, seeds, info) for t in have["test"])
     train = tuple(_training_task(root, t, info) for t in have["train"])
     unseen = frozenset(lists.get("unseen_domain_test", ())) & set(have["test"])
-    return Benchmark(train, test, setting, str(source), unseen, tuple(missing))
+    return Benchmark(train, test, setting, name, unseen, tuple(missing))
 
 
 def settings(source: str | Path | None = None) -> dict[str, dict]:
     """The settings of a source: name → ``{"train", "test", "unseen_domain_test"}``, lists of task names."""
-    return _settings_file(source)["settings"]
+    return _settings_file(_generated(source))["settings"]
+
+
+def _generated(source):
+    """The folder of a generated benchmark that is named, anything else as it is."""
+    if str(source).partition(":")[0] != "minicrossfit" or Path(source).is_dir():
+        return source
+    from .minicrossfit import cached
+
+    return cached(str(source))
 
 
 def _settings_file(source: str | Path | None) -> dict:
