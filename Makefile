@@ -10,7 +10,7 @@ STAGE := _build/stage
 NOTEBOOKS := $(wildcard book/*.ipynb)
 RUN := $(NOTEBOOKS:%=$(STAGE)/%)
 # what a chapter's numbers depend on, besides the chapter
-CODE := $(wildcard maml_en_llm/*.py maml_en_llm/*.json results/*) book/execute.py
+CODE := $(wildcard maml_en_llm/*.py maml_en_llm/*.json maml_en_llm/tiny_base/* results/*) book/execute.py
 
 # chapters run inside book/: local folders have to be absolute, hub addresses are left alone
 absolute = $(if $(wildcard $(1)),$(abspath $(1)),$(1))

@@ -12,9 +12,6 @@ REAL_DATA = {
     "GPT2_BPE": "a folder with GPT-2's vocab.json and merges.txt",
     "METAICL_GOLDEN": "the file golden-gpt2-large.json",
 }
-# chapters that read real task files
-CHAPTERS = {"01-": ("METAICL_DATA", "GPT2_BPE"), "03-": ("METAICL_DATA", "GPT2_BPE")}
-
 # Kernels run inside book/, where a path relative to the root would point elsewhere.
 for name in REAL_DATA:
     if os.environ.get(name) and (ROOT / os.environ[name]).exists():
@@ -32,13 +29,6 @@ def real_data(name: str) -> Path:
     if os.environ.get("REQUIRE_REAL_DATA", "0") not in ("", "0"):
         pytest.fail(f"{reason}; REQUIRE_REAL_DATA is set", pytrace=False)
     pytest.skip(reason)
-
-
-@pytest.hookimpl(tryfirst=True)  # before nbval starts a kernel
-def pytest_runtest_setup(item):
-    if item.path.suffix == ".ipynb":
-        for name in CHAPTERS.get(item.path.name[:3], ()):
-            real_data(name)
 
 
 @pytest.fixture(scope="session")

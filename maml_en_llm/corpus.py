@@ -6,13 +6,13 @@ which words are alike.
 """
 
 from . import lexicon as words
-from .families import Draw
+from .draw import Draw
 
 PAD, UNKNOWN, NEWLINE, BLANK, GAP = "[PAD]", "[UNK]", "\n", "\n\n", "\n\n\n"
 SPECIAL = [PAD, UNKNOWN, NEWLINE, BLANK, GAP]
 RARE = 0.25  # share of the draws that may fall on a domain which the meta-training tasks do not have
 LINES = 0.02  # share of the glossaries in the form of a prompt's examples, on lines of their own
-SEPARATORS = [",", ".", "?", ":"]
+SEPARATORS = [":", ";", ",", "."]
 
 
 def build_tokenizer():
@@ -88,7 +88,9 @@ def _pairs(draw: Draw, length: int, keys: list[list[str]], values: list[str]) ->
 
 
 def _separators(draw: Draw) -> tuple[str, str]:
-    return (NEWLINE, GAP) if draw.chance(LINES) else tuple(draw.some(SEPARATORS, 2))
+    if draw.chance(LINES):
+        return NEWLINE, GAP
+    return (":", ";") if draw.chance(0.5) else tuple(draw.some(SEPARATORS, 2))
 
 
 def _words(draw: Draw, n: int) -> list[str]:

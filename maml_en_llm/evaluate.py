@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
+from .adaptation import Adaptation
 from .metrics import accuracy, macro_f1, predict
 from .prompts import Format
 from .records import Example
 from .scoring import score_options
 from .tasks import SEEDS, Benchmark, Task
+
+SHOTS = 16  # demonstrations to adapt to where the prompt has none
 
 
 def evaluate(
@@ -22,6 +25,7 @@ def evaluate(
     max_length: int = 1024,
     max_example_length: int = 256,
     max_records: int | None = None,
+    adapt: Adaptation | None = None,
     progress: Callable[[str, int, float], None] | None = None,
 ) -> dict:
     """Score every target task with ``k`` demonstrations for each seed.
@@ -29,7 +33,9 @@ def evaluate(
     Returns the record ``{"tasks": {name: {"metric", "unseen", "scores": {seed: x}, "mean", "worst"}}, "mean", "worst",
     "unseen_mean", "unseen_worst", …}`` in points (0–100): a task's metric is macro-F1 for classification and accuracy
     otherwise, its ``mean`` and ``worst`` are over seeds, and the totals are means over tasks (protocol 4.5, 4.6).
-    ``max_records`` keeps only the first test records of each task: a declared deviation, for quick looks.
+    ``max_records`` keeps only the first test records of each task: a declared deviation, for quick looks. With ``adapt``
+    every task and seed is scored by a copy of the model that was first adapted to its 16 demonstrations, or ``k`` where that
+    is more than none.
 
     Raises:
         DataError: fewer than ``k`` demonstrations, or an unknown seed.
@@ -43,14 +49,16 @@ def evaluate(
     for task in benchmark.test:
         scores = {}
         for seed in seeds:
-            scores[seed] = task_score(model, tokenizer, task, seed, k=k, fmt=fmt, max_records=max_records)
+            scorer = adapt(model, tokenizer, task.few_shot(seed, k or SHOTS), fmt) if adapt else model
+            scores[seed] = task_score(scorer, tokenizer, task, seed, k=k, fmt=fmt, max_records=max_records)
             if progress is not None:
                 progress(task.name, seed, scores[seed])
         tasks[task.name] = dict(
             metric=metric_name(task), unseen=task.name in benchmark.unseen, scores=scores,
             mean=fmean(scores.values()), worst=min(scores.values()),
         )
-    protocol = dict(k=k, seeds=seeds, mode=mode, separator=separator, max_length=max_length, max_records=max_records)
+    protocol = dict(k=k, seeds=seeds, mode=mode, separator=separator, max_length=max_length, max_records=max_records,
+                    adapt=repr(adapt) if adapt else None)
     return dict(tasks=tasks, **_totals(tasks), setting=benchmark.setting, protocol=protocol)
 
 

@@ -6,10 +6,10 @@ matters, which of its words belong together), and returns a `Recipe`. What word 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from random import Random
 from typing import NamedTuple
 
 from . import lexicon as words
+from .draw import Draw
 from .lexicon import Domain
 
 
@@ -31,30 +31,6 @@ DIFFICULTIES = {
     "normal": Difficulty(),
     "hard": Difficulty(labels=6, cues=4, facts=4, distractors=0.5, foreign=1.0, swapped=0.5, noise=0.1),
 }
-
-
-class Draw:
-    """Random choices made from `random.Random.random` only, whose numbers do not change between Python versions."""
-
-    def __init__(self, seed: int):
-        self._next = Random(seed).random
-
-    def chance(self, p: float) -> bool:
-        """True with probability p."""
-        return self._next() < p
-
-    def one(self, items):
-        """One of the items."""
-        return items[int(self._next() * len(items))]
-
-    def some(self, items, n: int) -> list:
-        """n different items, in random order."""
-        pool = list(items)
-        return [pool.pop(int(self._next() * len(pool))) for _ in range(n)]
-
-    def shuffled(self, items) -> list:
-        """All items in random order."""
-        return self.some(items, len(items))
 
 
 class Recipe(NamedTuple):
@@ -104,11 +80,14 @@ def _by_slot(slot, instruction, first, second, groups_of, most=99):
 
 
 def _fillers(draw: Draw, domain: Domain) -> dict[str, str]:
-    nouns = [noun for group in domain.groups for noun in group]
-    slots = dict(noun=nouns, name=words.NAMES, verb=words.VERBS, place=words.PLACES, adverb=words.ADVERBS,
+    slots = dict(noun=_nouns(domain), name=words.NAMES, verb=words.VERBS, place=words.PLACES, adverb=words.ADVERBS,
                  size=[w for g in words.SIZES for w in g], colour=words.COLOURS, state=words.STATES,
                  mood=[w for g in words.MOODS for w in g])
     return {slot: draw.one(items) for slot, items in slots.items()}
+
+
+def _nouns(domain: Domain) -> list[str]:
+    return [noun for group in domain.groups for noun in group]
 
 
 def _halves(items):
@@ -149,7 +128,7 @@ def agreement(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
     """Whether two things have the same colour."""
 
     def make(draw: Draw, i: int):
-        things = draw.some([noun for group in domain.groups for noun in group], 2)
+        things = draw.some(_nouns(domain), 2)
         a, other = draw.some(words.COLOURS, 2)
         b = other if i else a
         return _framed(draw, domain, d, f"{a} {things[0]} and {b} {things[1]}"), i, ()
@@ -186,7 +165,7 @@ def paraphrase(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
 
     def make(draw: Draw, i: int):
         f = _fillers(draw, domain)
-        noun = draw.one([n for group in domain.groups for n in group if n != f["noun"]]) if i else f["noun"]
+        noun = draw.one([n for n in _nouns(domain) if n != f["noun"]]) if i else f["noun"]
         return f"{f['name']} {f['verb']} {f['noun']} [SEP] {noun} , {f['name']} {f['verb']}", i, ()
 
     return Recipe("classification", 2, "decide whether the sentences mean the same , {labels}", make)
@@ -200,9 +179,8 @@ def _by_fact(instruction, fact, question, answers, of_answer):
 
         def make(draw: Draw, i: int):
             m = draw.one(range(2, d.facts + 1))
-            rows = [dict(noun=n, name=a, place=p, colour=c) for n, a, p, c in zip(
-                draw.some([n for g in domain.groups for n in g], m), *(draw.some(pool, m) for pool in (
-                    words.NAMES, words.PLACES, words.COLOURS)))]
+            columns = [draw.some(pool, m) for pool in (_nouns(domain), words.NAMES, words.PLACES, words.COLOURS)]
+            rows = [dict(zip(("noun", "name", "place", "colour"), row)) for row in zip(*columns)]
             asked = draw.one(rows)
             text = " . ".join([*(fact.format(**row) for row in rows), question.format(**asked)])
             return text, asked[wanted], tuple(draw.shuffled([row[slot] for row in rows for slot in answers]))
@@ -215,8 +193,7 @@ def _by_fact(instruction, fact, question, answers, of_answer):
 holder = _by_fact("answer the question from the context", "{noun} , {name}", "{noun}", ["name"], ["name"])
 place = _by_fact("answer the question from the context", "{noun} in {place}", "{noun} in", ["place"], ["place"])
 shade = _by_fact("answer the question from the context", "{noun} is {colour}", "{noun} is", ["colour"], ["colour"])
-which = _by_fact("answer the question from the context", "{noun} , {name} {colour}", "{noun}", ["name", "colour"],
-                 ["name", "colour"])
+which = _by_fact("answer the question from the context", "{noun} , {name} {colour}", "{noun}", *[["name", "colour"]] * 2)
 
 
 def pick(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:

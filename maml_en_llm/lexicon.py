@@ -57,7 +57,7 @@ local global formal casual solid liquid linear round spiral vertical level stati
 cotton linen velvet satin marble granite amber ivory crimson scarlet violet indigo olive teal coral_ maroon""".replace(
     "coral_", "magenta").split()
 
-FUNCTION = """the a and was is in at with has have but . , ? : [SEP] of who where what which before after it not are
+FUNCTION = """the a and was is in at with has have but . , ? : ; [SEP] of who where what which before after it not are
 decide read answer text word words how many copy by to say choose question from context whether sentences mean same
 follows last other kind colour size mood thing group comes agree times appears give opposite name noun swap place sentence""".split()
 

@@ -15,15 +15,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from . import families
+from .draw import Draw
 from .errors import check_choice
-from .families import DIFFICULTIES, Difficulty, Draw, Recipe
+from .families import DIFFICULTIES, Difficulty, Recipe
 from .lexicon import DOMAINS, LABELS, UNSEEN
 
 NAME = "minicrossfit"
 SEEDS = (100, 13, 21, 42, 87)  # of the demonstrations, as in MetaICL
 SHOTS, TRAIN, TEST = 16, 160, 112  # records a seed, a meta-training file, a test file
 
-TWINS = 8  # meta-training tasks with the same texts whose labels mean something else: nothing to be learned by heart
+VARIANTS = 8  # of a labelled meta-training task, with other words that matter and other labels: too many to learn by heart
+
+# of this generator, as it was when it was imported: the cache is keyed by it
+_CODE = hashlib.sha256(b"".join((Path(__file__).parent / f"{module}.py").read_bytes() for module in (
+    "lexicon", "draw", "families", "minicrossfit"))).hexdigest()[:12]
 
 # family: domains of its meta-training tasks | domains of its low-resource tasks, which are targets
 _CLASSIFICATION = {
@@ -61,17 +66,17 @@ class Plan:
     family: str
     domain: str
     target: bool
-    twin: int = 0  # a twin has the same texts and labels, and another label for each class
+    variant: int = 0
 
     @property
     def name(self) -> str:
-        """As in ``topic-sea``, and its twin ``topic-sea-2``."""
-        return f"{self.family}-{self.domain}" + (f"-{self.twin + 1}" if self.twin else "")
+        """As in ``topic-sea``, ``topic-sea-2``."""
+        return f"{self.family}-{self.domain}" + (f"-{self.variant + 1}" if self.variant else "")
 
     @property
     def seed(self) -> int:
-        """Of the choices that twins share; adding a task changes no other."""
-        return int.from_bytes(hashlib.sha256(f"{self.family}-{self.domain}".encode()).digest()[:6], "big") + self.twin * 10**6
+        """Of the task's own choices; adding a task changes no other."""
+        return int.from_bytes(hashlib.sha256(f"{self.family}-{self.domain}".encode()).digest()[:6], "big") + self.variant * 10**6
 
 
 def plans() -> list[Plan]:
@@ -79,8 +84,8 @@ def plans() -> list[Plan]:
     found = []
     for family, domains in _TABLE.items():
         train, target = (part.split() for part in domains.split("|"))
-        twins = TWINS if family in _CLASSIFICATION | _NLI | _PARAPHRASE else 1
-        found += [Plan(family, domain, False, twin) for domain in train for twin in range(twins)]
+        variants = VARIANTS if family in _CLASSIFICATION | _NLI | _PARAPHRASE else 1
+        found += [Plan(family, domain, False, variant) for domain in train for variant in range(variants)]
         found += [Plan(family, domain, True) for domain in target]
     return found
 
@@ -90,6 +95,7 @@ def settings() -> dict[str, dict[str, list[str]]]:
     tasks = plans()
     low = [t for t in tasks if t.target]
     high = [t for t in tasks if not t.target]
+    base = [t for t in tasks if not t.variant]
 
     def of(family_table, among):
         return [t for t in among if t.family in family_table]
@@ -101,8 +107,8 @@ def settings() -> dict[str, dict[str, list[str]]]:
         "non_class_to_class": (of(_QUESTIONS | _FREE_FORM, high), of(labelled, low)),
         "qa_to_qa": (of(_QUESTIONS, high), of(_QUESTIONS, low)),
         "non_qa_to_qa": (of(labelled | _FREE_FORM, high), of(_QUESTIONS, low)),
-        "non_nli_to_nli": ([t for t in high if t.family not in _NLI], of(_NLI, tasks)),
-        "non_paraphrase_to_paraphrase": ([t for t in high if t.family not in _PARAPHRASE], of(_PARAPHRASE, tasks)),
+        "non_nli_to_nli": ([t for t in high if t.family not in _NLI], of(_NLI, base)),
+        "non_paraphrase_to_paraphrase": ([t for t in high if t.family not in _PARAPHRASE], of(_PARAPHRASE, base)),
     }
     return {name: dict(train=[t.name for t in train], test=[t.name for t in test],
                        unseen_domain_test=[t.name for t in test if t.domain in UNSEEN])
@@ -149,10 +155,8 @@ def cached(source: str = NAME) -> Path:
     """The folder of ``"minicrossfit"`` or ``"minicrossfit:<difficulty>"``, written to the user's cache at first use."""
     _, _, difficulty = source.partition(":")
     check_choice("difficulty", difficulty or "normal", DIFFICULTIES)
-    code = hashlib.sha256(b"".join(
-        (Path(__file__).parent / f"{module}.py").read_bytes() for module in ("lexicon", "families", "minicrossfit")))
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maml_en_llm"
-    folder = root / f"{NAME}-{difficulty or 'normal'}-{code.hexdigest()[:12]}"
+    folder = root / f"{NAME}-{difficulty or 'normal'}-{_CODE}"
     if not folder.exists():
         try:
             write_benchmark(folder, difficulty or "normal")
@@ -177,21 +181,20 @@ def _write_task(folder: Path, plan: Plan, labels: list[str], difficulty: Difficu
     """One task's files; returns its entry of ``settings.json``."""
     recipe = getattr(families, plan.family)(Draw(plan.seed), DOMAINS[plan.domain], difficulty)
     labels = labels[: recipe.classes] if recipe.kind == "classification" else []
-    meaning = labels
-    draw, seen = Draw(plan.seed + 1 + plan.twin), set()
+    draw, seen = Draw(plan.seed + 1 + plan.variant), set()
     parts = {f"16_{SEEDS[0]}_test": TEST} | {f"16_{seed}_train": SHOTS for seed in SEEDS}
     parts |= {} if plan.target else {f"16384_{SEEDS[0]}_train": TRAIN}
     (folder / plan.name).mkdir()
     for part, n in parts.items():
         noise = 0.0 if part.endswith("test") else difficulty.noise
-        records = _records(draw, plan.name, recipe, meaning, labels, n, noise, seen)
+        records = _records(draw, plan.name, recipe, labels, n, noise, seen)
         lines = "".join(json.dumps(record) + "\n" for record in records)
         (folder / plan.name / f"{plan.name}_{part}.jsonl").write_bytes(lines.encode())
     return dict(kind=recipe.kind, family=plan.family, domain=plan.domain,
-                instruction=recipe.instruction.format(labels=" or ".join(labels).replace(" or ", " , ")))
+                instruction=recipe.instruction.format(labels=" , ".join(labels)))
 
 
-def _records(draw: Draw, name: str, recipe: Recipe, meaning, labels, n: int, noise: float, seen: set[str]) -> list[dict]:
+def _records(draw: Draw, name: str, recipe: Recipe, labels, n: int, noise: float, seen: set[str]) -> list[dict]:
     """n records with inputs not in ``seen``, as many of each class as divides evenly."""
     records = []
     for i in draw.shuffled([i % recipe.classes for i in range(n)]):
@@ -205,6 +208,6 @@ def _records(draw: Draw, name: str, recipe: Recipe, meaning, labels, n: int, noi
         if labels:
             if draw.chance(noise):
                 i = draw.one([j for j in range(recipe.classes) if j != i])
-            answer, options = meaning[i], labels
+            answer, options = labels[i], labels
         records.append({"task": name, "input": text, "output": answer, "options": list(options)})
     return records

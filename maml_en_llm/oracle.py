@@ -55,8 +55,8 @@ def _option_features(text: str, option: str) -> set[tuple]:
     words = text.split()
     at = words.index(option)
     found = {("word", option), ("place", at), ("from the end", len(words) - at)}
-    asked = words[-2] if words[-1] == "?" else words[-1]
-    return found | {("from the one asked for", at - words.index(asked))}
+    question = len(words) - words[::-1].index(".") if "." in words else 0  # starts after the last fact
+    return found | {("from the one asked for", at - words.index(words[question]))}
 
 
 def _count(pairs) -> dict:

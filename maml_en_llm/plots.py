@@ -159,6 +159,44 @@ def against_chance(scores, guessing, constant) -> None:
     ax.legend(fontsize=8, ncols=3, loc="upper left")
 
 
+def emergence(records) -> None:
+    """Chapter 1: what a base model can do against its pre-training steps, {name: record of `pretrain.pretrain`}.
+
+    Panels: loss in nats a token; shares of right next words in a repeated row and of right values of a key seen before;
+    share of right answers in context. Dotted lines: the training sequences become longer.
+    """
+    panels = {"loss": "loss (nats a token)", "repeats": "repeated rows: right words", "recall": "glossaries: right values",
+              "in context, 16": "16 demonstrations: right answers"}
+    _, axes = plt.subplots(2, 2, figsize=(9.0, 5.4), sharex=True)
+    for ax, (key, title) in zip(axes.flat, panels.items()):
+        for (name, record), color, style in zip(records.items(), PALETTE, ("o-", "s--")):
+            rows = [row for row in record["probes"] if key in row]
+            ax.plot([row["step"] for row in rows], [row[key] for row in rows], style, color=color, ms=3.5, label=name)
+        config = next(iter(records.values()))["config"]
+        for n, (a, b) in enumerate(zip(config["lengths"], config["lengths"][1:]), 1):
+            ax.axvline(n * config["steps"] / len(config["lengths"]), color="0.6", ls=":", lw=1 if a != b else 0)
+        ax.set(title=title, ylim=(0, None if key == "loss" else 1.03))
+    axes[1, 1].axhline(0.5, color=COLORS["neutral"], linewidth=1)
+    axes[0, 0].legend()
+    for ax in axes[1]:
+        ax.set_xlabel("pre-training step")
+
+
+def against_demonstrations(numbers, curves, guessing) -> None:
+    """Chapter 1: accuracy against the number of demonstrations, a panel a kind of task. Units: points.
+
+    ``curves``: {kind: {name: [one accuracy a number]}}; ``guessing``: {kind: accuracy of uniform guessing}.
+    """
+    _, axes = plt.subplots(1, len(curves), figsize=(9.0, 3.5), sharey=True, squeeze=False)
+    for ax, (kind, rows) in zip(axes[0], curves.items()):
+        for (name, row), color, style in zip(rows.items(), (PALETTE[0], PALETTE[2]), ("o-", "s--")):
+            ax.plot(range(len(numbers)), row, style, color=color, label=name)
+        ax.axhline(guessing[kind], color=COLORS["neutral"], linestyle=":", label="guessing")
+        ax.set(xticks=range(len(numbers)), xticklabels=numbers, xlabel="demonstrations", title=kind, ylim=(0, 100))
+    axes[0, 0].set_ylabel("accuracy (points)")
+    axes[0, 0].legend(loc="upper left", fontsize=9)
+
+
 def running_mean(values, window):
     """Means of every ``window`` neighbouring values, one for each step from number ``window`` on."""
     return np.convolve(values, np.ones(window) / window, mode="valid")

@@ -11,11 +11,13 @@ from .errors import check_choice
 class Preset:
     """Sizes of a meta-training run and its evaluation. ``None`` means all, or as published."""
 
-    model: str | None  # hub name; None: GPT-2 with 2 layers of width 64, random weights
+    benchmark: str
+    model: str  # shipped, or on the hub
     tokens: int  # longest prompt
     demonstrations: int
     steps: int  # outer steps
-    tasks_per_step: int
+    tasks_per_step: int  # n
+    inner_steps: int  # k
     lr: float
     runs: int  # training seeds
     train_tasks: int | None
@@ -24,15 +26,17 @@ class Preset:
     eval_seeds: int  # of the five demonstration seeds
 
 
+METAICL = "hf://datasets/allenai/metaicl-data/data"
 PRESETS: Mapping[str, Preset] = {
-    "smoke": Preset(model=None, tokens=256, demonstrations=4, steps=20, tasks_per_step=2, lr=3e-2, runs=3,
-                    train_tasks=8, test_tasks=6, test_records=24, eval_seeds=2),
-    "cpu": Preset(model=None, tokens=512, demonstrations=8, steps=400, tasks_per_step=4, lr=3e-3, runs=3,
-                  train_tasks=None, test_tasks=None, test_records=128, eval_seeds=2),
-    "colab": Preset(model="gpt2", tokens=512, demonstrations=8, steps=300, tasks_per_step=2, lr=1e-5, runs=1,
-                    train_tasks=None, test_tasks=None, test_records=64, eval_seeds=1),
-    "paper": Preset(model="gpt2-medium", tokens=1024, demonstrations=16, steps=30_000, tasks_per_step=8, lr=1e-5,
-                    runs=3, train_tasks=None, test_tasks=None, test_records=None, eval_seeds=5),
+    "smoke": Preset(benchmark="minicrossfit", model="tiny-base", tokens=512, demonstrations=16, steps=40, tasks_per_step=4,
+                    inner_steps=1, lr=1e-3, runs=3, train_tasks=None, test_tasks=None, test_records=32, eval_seeds=1),
+    "cpu": Preset(benchmark="minicrossfit", model="tiny-base", tokens=512, demonstrations=16, steps=240, tasks_per_step=4,
+                  inner_steps=4, lr=1e-3, runs=3, train_tasks=None, test_tasks=None, test_records=None, eval_seeds=2),
+    "colab": Preset(benchmark=METAICL, model="gpt2", tokens=512, demonstrations=8, steps=300, tasks_per_step=2,
+                    inner_steps=1, lr=1e-5, runs=1, train_tasks=None, test_tasks=None, test_records=64, eval_seeds=1),
+    "paper": Preset(benchmark=METAICL, model="gpt2-medium", tokens=1024, demonstrations=16, steps=30_000,
+                    tasks_per_step=8, inner_steps=1, lr=1e-5, runs=3, train_tasks=None, test_tasks=None,
+                    test_records=None, eval_seeds=5),
 }
 
 

@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from .corpus import GAP, NEWLINE, SEPARATORS, build_tokenizer, categories, glossary, repeats, separated, text
 from .errors import check_choice
-from .families import Draw
+from .draw import Draw
 
 EVERY = 250  # steps between two checkpoints and two rows of probes
 HELD_OUT = 10**9  # seed of the texts that are never trained on

@@ -10,8 +10,9 @@ import pytest
 
 from maml_en_llm import load_benchmark, minicrossfit, oracle
 from maml_en_llm.corpus import build_tokenizer
+from maml_en_llm.draw import Draw
 from maml_en_llm.errors import DataError
-from maml_en_llm.families import DIFFICULTIES, Difficulty, Draw
+from maml_en_llm.families import DIFFICULTIES, Difficulty
 from maml_en_llm.records import read_examples
 from maml_en_llm.tasks import settings
 

@@ -8,7 +8,7 @@ import torch
 
 from maml_en_llm import load_model, pretrain
 from maml_en_llm.corpus import KINDS, PAD, build_tokenizer, text
-from maml_en_llm.families import Draw
+from maml_en_llm.draw import Draw
 from maml_en_llm.models import SHIPPED
 from maml_en_llm.pretrain import PretrainConfig, batch, build_model, held_out_loss, probes, weights_hash
 

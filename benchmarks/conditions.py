@@ -1,0 +1,137 @@
+"""Is the paper's question alive on MiniCrossFit with tiny-base? Measures what has to hold before methods are compared.
+
+    python benchmarks/conditions.py            # about ten minutes on two cores
+
+HR→LR, direct, mean over targets, three training seeds: zero-shot, raw in-context, MetaICL at the `cpu` preset, MetaICL after 4
+gradient steps on the demonstrations (at the rate that is best on meta-training tasks), MAML-en-LLM at the same preset, and
+the oracle. Prints a line a condition and stores all scores in results/conditions-cpu.json.
+"""
+
+import argparse
+import json
+import time
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+from maml_en_llm import TrainConfig, evaluate, load_benchmark, load_model, meta_train, oracle
+from maml_en_llm.adaptation import Adaptation
+from maml_en_llm.evaluate import score_predictions
+from maml_en_llm.optimizers import Adam
+from maml_en_llm.presets import get_preset
+from maml_en_llm.tasks import SEEDS, Benchmark
+from report import machine
+
+ROOT = Path(__file__).resolve().parents[1]
+STEPS, RATES = 4, (3e-4, 1e-3, 3e-3)  # of adaptation
+
+
+def main() -> None:
+    """Train, evaluate, print, store."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--difficulty", default="normal")
+    parser.add_argument("--records", type=int, default=64, help="test records a target and demonstration seed")
+    parser.add_argument("--maml", action="store_true", help="MAML-en-LLM too")
+    parser.add_argument("--record", type=Path, default=ROOT / "results/conditions-cpu.json")
+    options = parser.parse_args()
+    source, preset = f"minicrossfit:{options.difficulty}", get_preset("cpu")
+    bench = load_benchmark(source, "hr_to_lr", seeds=SEEDS[: preset.eval_seeds])
+    model, words = load_model(preset.model)
+    how = dict(seeds=SEEDS[: preset.eval_seeds], max_length=preset.tokens, max_records=options.records)
+    config = TrainConfig(
+        benchmark=source, model=preset.model, steps=preset.steps, lr=preset.lr, inner_lr=preset.lr / 5, sampling="uniform",
+        tasks_per_step=preset.tasks_per_step, inner_steps=preset.inner_steps, max_length=preset.tokens,
+    )
+    found = {"zero-shot": [score(evaluate(model, words, bench, k=0, **how))],
+             "raw in-context": [score(evaluate(model, words, bench, **how))],
+             "oracle": [oracle_score(bench, how["seeds"], options.records)]}
+    report(found)
+    for seed in range(1, options.seeds + 1):
+        trained, seconds = run(model, words, bench, replace(
+            config, method="metaicl", seed=seed, tasks_per_step=config.tasks_per_step * config.inner_steps))
+        add(found, "MetaICL", score(evaluate(trained, words, bench, **how)) | dict(seconds=seconds))
+        rate = best_rate(trained, words, bench, seed, preset.tokens)
+        adapt = Adaptation(steps=STEPS, optimizer=Adam(rate))
+        add(found, "MetaICL, adapted", score(evaluate(trained, words, bench, adapt=adapt, **how)) | dict(rate=rate))
+        if options.maml:
+            trained, seconds = run(model, words, bench, replace(config, method="maml-en-llm", seed=seed))
+            add(found, "MAML-en-LLM", score(evaluate(trained, words, bench, **how)) | dict(seconds=seconds))
+            add(found, "MAML-en-LLM, adapted", score(evaluate(trained, words, bench, adapt=adapt, **how)))
+        report(found)
+    lines = verdicts({name: {key: fmean(row[key] for row in rows) for key in rows[0] if key != "tasks"} for name, rows in found.items()})
+    print(*lines, sep="\n")
+    options.record.write_text(json.dumps(dict(machine=machine("cpu"), scores=found, conditions=lines), indent=1) + "\n")
+
+
+def run(model, words, bench, config):
+    """A trained copy of the model, and the seconds it took."""
+    trained, start = deepcopy(model), time.perf_counter()
+    meta_train(trained, words, bench.train, config)
+    return trained, time.perf_counter() - start
+
+
+def score(record: dict) -> dict:
+    """Means over all, over seen-domain and over unseen-domain targets, in points."""
+    rows = record["tasks"].values()
+    return dict(all=record["mean"], seen=fmean(r["mean"] for r in rows if not r["unseen"]), unseen=record["unseen_mean"],
+                tasks={name: r["mean"] for name, r in record["tasks"].items()})
+
+
+def oracle_score(bench: Benchmark, seeds, records: int) -> dict:
+    """The same for the oracle."""
+    tasks = {}
+    for task in bench.test:
+        queries, scores = task.test[:records], []
+        for seed in seeds:
+            named = [oracle.predict(task.few_shot(seed, 16), q) for q in queries]
+            sheets = [[option != answer for option in q.options] for q, answer in zip(queries, named)]
+            scores.append(score_predictions(task.kind, queries, sheets))
+        tasks[task.name] = fmean(scores)
+    of = {u: fmean(s for n, s in tasks.items() if (n in bench.unseen) == u) for u in (False, True)}
+    return dict(all=fmean(tasks.values()), seen=of[False], unseen=of[True], tasks=tasks)
+
+
+def best_rate(model, words, bench: Benchmark, seed: int, tokens: int) -> float:
+    """The rate of `RATES` that adapts best to 12 meta-training tasks, each with 16 of its records as demonstrations."""
+    labelled = [task for task in bench.train if task.kind != "free-form"]
+    some = labelled[seed :: len(labelled) // 12][:12]
+    held = tuple(replace(t, demonstrations={100: t.train[:16]}, test=t.train[16:56]) for t in some)
+    mean = {rate: evaluate(model, words, replace(bench, test=held, unseen=frozenset()), seeds=[100], max_length=tokens,
+                           adapt=Adaptation(steps=STEPS, optimizer=Adam(rate)))["mean"] for rate in RATES}
+    return max(mean, key=mean.get)
+
+
+def add(found: dict, name: str, row: dict) -> None:
+    """One more seed of a method."""
+    found.setdefault(name, []).append(row)
+
+
+def report(found: dict) -> None:
+    """The last row of each method."""
+    for name, rows in found.items():
+        print(f"{name:22}", {k: round(v, 5 if k == "rate" else 1) for k, v in rows[-1].items() if k != "tasks"}, flush=True)
+    print(flush=True)
+
+
+def verdicts(mean: dict) -> list[str]:
+    """PASS or FAIL for every condition, with the figure."""
+    zero, raw, meta, adapted = (mean[n] for n in ("zero-shot", "raw in-context", "MetaICL", "MetaICL, adapted"))
+    checks = [
+        ("raw in-context over zero-shot, points", raw["all"] - zero["all"], 5, None),
+        ("MetaICL over raw in-context, points", meta["all"] - raw["all"], 10, None),
+        ("MetaICL, points", meta["all"], None, 90),
+        ("oracle over MetaICL, points", mean["oracle"]["all"] - meta["all"], 0, None),
+        ("seen over unseen domains, MetaICL, points", meta["seen"] - meta["unseen"], 5, None),
+        ("what 4 steps of adaptation move, points", abs(adapted["all"] - meta["all"]), 3, None),
+        ("meta-training by MetaICL, s", meta["seconds"], None, 30),
+    ]
+    if "MAML-en-LLM" in mean:
+        checks.append(("meta-training by MAML-en-LLM, s", mean["MAML-en-LLM"]["seconds"], None, 180))
+    return [f"{'PASS' if (low is None or x >= low) and (high is None or x <= high) else 'FAIL'}: {what}: {x:.1f} "
+            f"({f'at least {low}' if high is None else f'at most {high}'})" for what, x, low, high in checks]
+
+
+if __name__ == "__main__":
+    main()

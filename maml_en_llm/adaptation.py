@@ -1,0 +1,53 @@
+"""Adaptation at test time: a few gradient steps on a target task's own demonstrations, before its queries are scored."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+
+from .calculus import loss_and_grad
+from .models import PromptLoss, parameters
+from .optimizers import Optimizer
+from .prompts import Format, PromptEncoder, collate
+from .records import Example
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adaptation:
+    """``steps`` steps of ``optimizer`` from fresh moments,
+
+        θ ← U(∇L(θ), s, θ),   L = the mean loss of each demonstration given all the others before it,
+
+    so that only what stands in the prompt is used, in the form in which it will stand there.
+    """
+
+    steps: int
+    optimizer: Optimizer
+
+    def __post_init__(self):
+        if self.steps < 0:
+            raise ValueError(f"steps: expected at least 0, found {self.steps}")
+
+    def __call__(self, model, tokenizer, demonstrations: Sequence[Example], fmt: Format):
+        """An adapted copy of ``model``, which itself stays as it is."""
+        adapted = deepcopy(model)
+        if not self.steps:
+            return adapted
+        batch = leave_one_out(PromptEncoder(tokenizer, fmt), demonstrations).to(model.device)
+        loss, params = PromptLoss(adapted), parameters(adapted)
+        state = self.optimizer.init(params)
+        for _ in range(self.steps):
+            params, state = self.optimizer.update(loss_and_grad(loss, params, batch)[1], state, params)
+        with torch.no_grad():
+            for name, parameter in adapted.named_parameters():
+                parameter.copy_(params[name])
+        return adapted
+
+
+def leave_one_out(encoder: PromptEncoder, demonstrations: Sequence[Example]):
+    """A batch of one prompt a demonstration: it is the query, all the others come before it in their order."""
+    if not demonstrations:
+        raise ValueError("demonstrations: expected at least one to adapt to, found none")
+    others = [[*demonstrations[:i], *demonstrations[i + 1 :]] for i in range(len(demonstrations))]
+    return collate([encoder.training_prompt(shown, query) for shown, query in zip(others, demonstrations)])
