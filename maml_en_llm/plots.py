@@ -162,24 +162,24 @@ def against_chance(scores, guessing, constant) -> None:
 def emergence(records) -> None:
     """Chapter 1: what a base model can do against its pre-training steps, {name: record of `pretrain.pretrain`}.
 
-    Panels: loss in nats a token; shares of right next words in a repeated row and of right values of a key seen before;
-    share of right answers in context. Dotted lines: the training sequences become longer.
+    Dotted lines: the training sequences become longer.
     """
-    panels = {"loss": "loss (nats a token)", "repeats": "repeated rows: right words", "recall": "glossaries: right values",
-              "in context, 16": "16 demonstrations: right answers"}
-    _, axes = plt.subplots(2, 2, figsize=(9.0, 5.4), sharex=True)
-    for ax, (key, title) in zip(axes.flat, panels.items()):
-        for (name, record), color, style in zip(records.items(), PALETTE, ("o-", "s--")):
-            rows = [row for row in record["probes"] if key in row]
-            ax.plot([row["step"] for row in rows], [row[key] for row in rows], style, color=color, ms=3.5, label=name)
-        config = next(iter(records.values()))["config"]
-        for n, (a, b) in enumerate(zip(config["lengths"], config["lengths"][1:]), 1):
-            ax.axvline(n * config["steps"] / len(config["lengths"]), color="0.6", ls=":", lw=1 if a != b else 0)
-        ax.set(title=title, ylim=(0, None if key == "loss" else 1.03))
-    axes[1, 1].axhline(0.5, color=COLORS["neutral"], linewidth=1)
+    panels = {"loss (nats a token)": ["loss"], "repeated rows: right words": ["repeats"], "glossaries: right values": ["recall"],
+              "in context: right answers": ["in context, 16", "in context, 8"]}
+    _, axes = plt.subplots(2, 2, figsize=(9.0, 5.6), sharex=True)
+    for ax, (title, keys) in zip(axes.flat, panels.items()):
+        for (name, record), color in zip(records.items(), PALETTE):
+            for key, style in zip(keys, ("o-", "^:")):
+                points = zip(*((row["step"], row[key]) for row in record["probes"]))
+                ax.plot(*points, style, color=color, ms=3.5, label=name if ax is axes[0, 0] else f"{key[12:]} demonstrations")
+        steps, lengths = (record["config"][key] for key in ("steps", "lengths"))
+        for n in (n for n in range(1, len(lengths)) if lengths[n] != lengths[n - 1]):
+            ax.axvline(n * steps / len(lengths), color="0.6", ls=":", lw=1)
+        ax.set(title=title, ylim=(0, None if keys == ["loss"] else 1.03))
     axes[0, 0].legend()
-    for ax in axes[1]:
-        ax.set_xlabel("pre-training step")
+    plt.legend(*(part[:2] for part in axes[1, 1].get_legend_handles_labels()), fontsize=9)
+    plt.axhline(0.5, color=COLORS["neutral"], lw=1)
+    plt.gcf().supxlabel("pre-training step", fontsize=11)
 
 
 def against_demonstrations(numbers, curves, guessing) -> None:
