@@ -72,4 +72,4 @@ def _log_odds(counts, found, label) -> float:
     mine = counts.get(label, Counter())
     total = mine[None]
     known = [f for f in found if any(f in other for other in counts.values())]
-    return math.log(total + SMOOTHING) + sum(math.log((mine[f] + SMOOTHING) / (total + 2 * SMOOTHING)) for f in known)
+    return math.log(total + SMOOTHING) + math.fsum(math.log((mine[f] + SMOOTHING) / (total + 2 * SMOOTHING)) for f in known)
