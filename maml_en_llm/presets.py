@@ -1,7 +1,7 @@
 """Presets: how much a chapter computes, from a minute on two cores to the published recipe; and its parameters."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Number
 
 from .errors import check_choice
@@ -38,6 +38,10 @@ PRESETS: Mapping[str, Preset] = {
                     tasks_per_step=8, inner_steps=1, lr=1e-5, runs=3, train_tasks=None, test_tasks=None,
                     test_records=None, eval_seeds=5),
 }
+
+# `smoke` with a model or files of the reader's own: as little as shows the algorithm, with a rate for random weights
+SMOKE_OWN = replace(PRESETS["smoke"], tokens=256, demonstrations=4, steps=20, tasks_per_step=2, lr=3e-2, train_tasks=8,
+                    test_tasks=6, test_records=24, eval_seeds=2)
 
 
 def get_preset(name: str) -> Preset:

@@ -50,7 +50,7 @@ def test_meta_training_on_real_files_in_90_seconds(metaicl_data, small_gpt2, tmp
     output = tmp_path / "out.ipynb"
     # one training seed instead of three, and fewer steps; everything else as a reader's command would have it
     done = papermill(META_TRAINING, output, timeout=90, benchmark=metaicl_data, setting="hr_to_lr", model=small_gpt2,
-                     seeds=1, steps=20, adaptation=0)
+                     seeds=1, steps=20)
     assert done.returncode == 0, done.stderr[-3000:]
     outputs = printed(output)
     text = "\n".join(outputs)
