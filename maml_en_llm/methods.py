@@ -16,7 +16,7 @@ from .trees import tree_map
 
 MOMENTS = ("shared", "shared-frozen", "fresh")
 # Numbers in one layer's hidden states of a batch (tokens × width) up to which n = 4 tasks are faster together on a CPU, in 0.4
-# to 0.99 of the time; beyond it the stacked tensors leave the cache. Measured: results/together-cpu.json
+# to 0.99 of the time; beyond it the stacked tensors leave the cache. Measured by benchmarks/together.py
 TOGETHER = 2**15
 
 
