@@ -21,7 +21,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from measure import Case, bandwidth, measure, rounding, write_reference
-from report import ERROR, machine, markdown, summarise, verdicts
+from report import ERROR, PEERS, machine, markdown, summarise, verdicts
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPES = {
@@ -50,7 +50,7 @@ def main() -> None:
     run(plan, options, log)
     rows = summarise(plan, read(log))
     lines = verdicts(rows)
-    about = machine(options.device) | {"bandwidth": bandwidth(options.device)}
+    about = machine(options.device, PEERS) | {"bandwidth": bandwidth(options.device)}
     print(markdown(rows), *lines, *(f"{name}: {value}" for name, value in about.items()), sep="\n")
     record = Path(options.record or ROOT / f"results/meta_gradient-{options.device}.json")
     record.parent.mkdir(exist_ok=True)

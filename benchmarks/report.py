@@ -83,12 +83,12 @@ def verdicts(rows: list[dict]) -> list[str]:
     return lines
 
 
-def machine(device: str) -> dict:
+def machine(device: str, peers=()) -> dict:
     """Where and with what the measurements were made."""
     with open("/proc/cpuinfo") as file:
         cpu = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    versions = {name: version(name) for name in ("torch", "transformers", *PEERS)}
+    versions = {name: version(name) for name in ("torch", "transformers", *peers)}
     gpu = {"gpu": torch.cuda.get_device_name()} if device.startswith("cuda") else {}
     return gpu | dict(
         cpu=cpu, cores=len(os.sched_getaffinity(0)), threads=torch.get_num_threads(), memory_gib=round(memory / 2**30),

@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
-import torch
-
 from .calculus import loss_and_grad
-from .models import PromptLoss, parameters
+from .models import PromptLoss, parameters, write_back
 from .optimizers import Optimizer
 from .prompts import Format, PromptEncoder, collate
 from .records import Example
@@ -39,9 +37,7 @@ class Adaptation:
         state = self.optimizer.init(params)
         for _ in range(self.steps):
             params, state = self.optimizer.update(loss_and_grad(loss, params, batch)[1], state, params)
-        with torch.no_grad():
-            for name, parameter in adapted.named_parameters():
-                parameter.copy_(params[name])
+        write_back(adapted, params)
         return adapted
 
 

@@ -90,6 +90,9 @@ def _nouns(domain: Domain) -> list[str]:
     return [noun for group in domain.groups for noun in group]
 
 
+_SIZES_WITH_OPPOSITE = [word for word in words.OPPOSITES if word in words.SIZES[0] + words.SIZES[1]]
+
+
 def _halves(items):
     return lambda domain: (items[::2], items[1::2])
 
@@ -153,7 +156,7 @@ def nli(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
 
     def make(draw: Draw, i: int):
         f = _fillers(draw, domain)
-        size = draw.one([w for w in words.OPPOSITES if w in words.SIZES[0] + words.SIZES[1]])
+        size = draw.one(_SIZES_WITH_OPPOSITE)
         second = (draw.one(["", size]), f["colour"], words.OPPOSITES[size])[i]
         return " ".join(f"{f['name']} {size} {f['noun']} [SEP] {second} {f['noun']}".split()), i, ()
 
@@ -171,11 +174,11 @@ def paraphrase(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
     return Recipe("classification", 2, "decide whether the sentences mean the same , {labels}", make)
 
 
-def _by_fact(instruction, fact, question, answers, of_answer):
-    """A family of questions over a context of facts; the options are the answers that the facts name."""
+def _by_fact(instruction, fact, question, answers):
+    """A family of questions over a context of facts; the options are the ``answers`` that the facts name."""
 
     def family(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
-        wanted = draw.one(of_answer)  # where a fact has two possible answers the task decides which is meant
+        wanted = draw.one(answers)  # where a fact has two possible answers the task decides which is meant
 
         def make(draw: Draw, i: int):
             m = draw.one(range(2, d.facts + 1))
@@ -190,10 +193,10 @@ def _by_fact(instruction, fact, question, answers, of_answer):
     return family
 
 
-holder = _by_fact("answer the question from the context", "{noun} , {name}", "{noun}", ["name"], ["name"])
-place = _by_fact("answer the question from the context", "{noun} in {place}", "{noun} in", ["place"], ["place"])
-shade = _by_fact("answer the question from the context", "{noun} is {colour}", "{noun} is", ["colour"], ["colour"])
-which = _by_fact("answer the question from the context", "{noun} , {name} {colour}", "{noun}", *[["name", "colour"]] * 2)
+holder = _by_fact("answer the question from the context", "{noun} , {name}", "{noun}", ["name"])
+place = _by_fact("answer the question from the context", "{noun} in {place}", "{noun} in", ["place"])
+shade = _by_fact("answer the question from the context", "{noun} is {colour}", "{noun} is", ["colour"])
+which = _by_fact("answer the question from the context", "{noun} , {name} {colour}", "{noun}", ["name", "colour"])
 
 
 def pick(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
@@ -212,7 +215,7 @@ def pick(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
 def _free(instruction, answer):
     def family(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
         def make(draw: Draw, i: int):
-            f = _fillers(draw, domain) | {"size": draw.one([w for w in words.OPPOSITES if w in sum(words.SIZES, [])])}
+            f = _fillers(draw, domain) | {"size": draw.one(_SIZES_WITH_OPPOSITE)}
             text = "{name} {verb} {size} {colour} {noun}".format(**f)
             return text, answer(f, text), ()
 

@@ -54,8 +54,7 @@ forest desert island canyon lamp candle torch lantern window door gate fence pai
 accept reject keep drop plus minus open shut fast slow early late soft hard sharp blunt sweet sour light dark heavy hollow
 smooth rough first second third fourth major minor public private urban rural modern ancient simple complex active passive
 local global formal casual solid liquid linear round spiral vertical level static mobile digital manual wooden woollen
-cotton linen velvet satin marble granite amber ivory crimson scarlet violet indigo olive teal coral_ maroon""".replace(
-    "coral_", "magenta").split()
+cotton linen velvet satin marble granite amber ivory crimson scarlet violet indigo olive teal magenta maroon""".split()
 
 FUNCTION = """the a and was is in at with has have but . , ? : ; [SEP] of who where what which before after it not are
 decide read answer text word words how many copy by to say choose question from context whether sentences mean same

@@ -19,9 +19,9 @@ from .draw import Draw
 from .errors import check_choice
 from .families import DIFFICULTIES, Difficulty, Recipe
 from .lexicon import DOMAINS, LABELS, UNSEEN
+from .tasks import SEEDS
 
 NAME = "minicrossfit"
-SEEDS = (100, 13, 21, 42, 87)  # of the demonstrations, as in MetaICL
 SHOTS, TRAIN, TEST = 16, 160, 112  # records a seed, a meta-training file, a test file
 
 VARIANTS = 8  # of a labelled meta-training task, with other words that matter and other labels: too many to learn by heart

@@ -94,6 +94,13 @@ def parameters(model: PreTrainedModel) -> Tensors:
     return {name: p.detach() for name, p in model.named_parameters()}
 
 
+@torch.no_grad()
+def write_back(model: PreTrainedModel, params: Tensors) -> None:
+    """Make ``params`` the model's own weights; the inverse of `parameters`."""
+    for name, parameter in model.named_parameters():
+        parameter.copy_(params[name])
+
+
 @dataclass(frozen=True)
 class PromptLoss:
     """The loss of a prompt batch as a function of the parameters, ready for `meta_gradient`.

@@ -120,45 +120,6 @@ def prompt_cut(lengths, cut, limit) -> None:
     ax.spines["left"].set_visible(False)
 
 
-def prompt_lengths(lengths, limit) -> None:
-    """Chapter 1: prompt lengths before the cut, a row a task and a point a prompt, against the ``limit``. Units: tokens.
-
-    ``lengths``: {task: [one length a prompt]}.
-    """
-    names = sorted(lengths, key=lambda name: max(lengths[name]))
-    _, ax = plt.subplots(figsize=(7.0, 0.42 * len(names) + 0.9))
-    for y, name in enumerate(names):
-        inside = [n for n in lengths[name] if n <= limit]
-        beyond = [n for n in lengths[name] if n > limit]
-        for xs, color in ((inside, PALETTE[0]), (beyond, PALETTE[1])):
-            ax.plot(xs, [y] * len(xs), "|", color=color, markersize=11, alpha=0.35)
-    ax.axvline(limit, color="black", linewidth=1.2)
-    ax.text(limit, 1, f" limit: {limit:,}", transform=ax.get_xaxis_transform(), va="top", fontsize=9)
-    ax.set(yticks=range(len(names)), yticklabels=names, xlabel="prompt length before the cut (tokens)", xlim=(0, None),
-           ylim=(-0.6, len(names) - 0.1))
-
-
-def against_chance(scores, guessing, constant) -> None:
-    """Chapter 1: scores of a model beside two ways of not knowing the task. Units: points.
-
-    ``scores``: {mode: {task: [one score a seed]}}; ``guessing``: {task: (low, mean, high)} of uniform guessing, drawn as
-    a band; ``constant``: {task: score of the best constant answer}, drawn as a dashed line.
-    """
-    _, ax = plt.subplots(figsize=(7.0, 3.6))
-    offsets = {mode: 0.32 * (n - (len(scores) - 1) / 2) for n, mode in enumerate(scores)}
-    for x, task in enumerate(guessing):
-        low, mean, high = guessing[task]
-        ax.fill_between([x - 0.4, x + 0.4], low, high, color="0.9", linewidth=0, label=None if x else "guessing, 95%")
-        ax.hlines(mean, x - 0.4, x + 0.4, color="0.55", linewidth=1.5, label=None if x else "guessing, mean")
-        ax.hlines(constant[task], x - 0.4, x + 0.4, color="black", linestyle=(0, (4, 2)), linewidth=1.2,
-                  label=None if x else "best constant answer")
-        for (mode, dx), color, marker in zip(offsets.items(), (PALETTE[0], PALETTE[1]), "os"):
-            ax.plot([x + dx] * len(scores[mode][task]), scores[mode][task], marker, color=color, alpha=0.8,
-                    markersize=5, label=None if x else f"model, {mode}")
-    ax.set(xticks=range(len(guessing)), xticklabels=list(guessing), ylim=(0, 100), ylabel="score (points)")
-    ax.legend(fontsize=8, ncols=3, loc="upper left")
-
-
 def emergence(records) -> None:
     """Chapter 1: what a base model can do against its pre-training steps, {name: record of `pretrain.pretrain`}.
 

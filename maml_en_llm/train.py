@@ -17,7 +17,7 @@ from .episodes import INNER_BATCH, QUERY_TASKS, SAMPLING, EpisodeSampler
 from .errors import check_choice
 from .meta import MODES as GRADIENTS
 from .methods import MOMENTS, MAMLenLLM, MetaICL, clip_by_norm
-from .models import PromptLoss, load_model, parameters
+from .models import PromptLoss, load_model, parameters, write_back
 from .optimizers import SGD, Adam
 from .prompts import MODES, SEPARATORS, Format, PromptEncoder
 from .tasks import Task, load_benchmark
@@ -145,7 +145,7 @@ def meta_train(
         rows.append(dict(lr=rate, loss=outer.loss, inner_losses=outer.inner_losses, norm=norm))
         if progress is not None:
             progress(step, rows[-1])
-    _write_back(model, params)
+    write_back(model, params)
     return _record(config, rows, time.perf_counter() - start, model)
 
 
@@ -159,12 +159,6 @@ def _check_finite(loss: float, norm: float, step: int, tasks: list[str]) -> None
             f"step {step}: expected a finite loss and gradient, found loss {loss} and gradient norm {norm} "
             f"on tasks {', '.join(tasks)}; lower lr or inner_lr"
         )
-
-
-@torch.no_grad()
-def _write_back(model, params) -> None:
-    for name, parameter in model.named_parameters():
-        parameter.copy_(params[name])
 
 
 def _record(config: TrainConfig, rows: list[dict], seconds: float, model) -> dict:
