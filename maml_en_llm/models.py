@@ -133,7 +133,7 @@ class PromptLoss:
         inputs = (batch.input_ids, batch.attention_mask, positions, labels, valid)
         if batch.input_ids.dim() == 2:
             return self._loss(params, *inputs)
-        with _attention(self.model, "eager"):  # the one that `vmap` can see through
+        with attention(self.model, "eager"):  # the one that `vmap` can see through
             return torch.vmap(self._loss)(params, *inputs)
 
     def _loss(self, params, input_ids, attention_mask, positions, labels, valid) -> torch.Tensor:
@@ -162,7 +162,7 @@ class PromptLoss:
 
 
 @contextmanager
-def _attention(model: PreTrainedModel, name: str):
+def attention(model: PreTrainedModel, name: str):
     """``model`` computing its attention another way for a while: the same function of the same weights."""
     before = model.config._attn_implementation
     model.config._attn_implementation = name

@@ -1,14 +1,14 @@
 """Scoring the options of a query: mean token negative log-likelihood under the prompt (protocol section 4)."""
 
-import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
-from .models import mean_nll, target_positions
+from .models import attention, mean_nll, target_positions
 from .prompts import Format, Prompt, PromptEncoder, collate
 from .records import Example
+from .trie import Trie
 
 
 @torch.inference_mode()
@@ -23,15 +23,16 @@ def score_options(
     max_length: int = 1024,
     max_example_length: int = 256,
     share_prefix: bool = True,
-    batch_size: int = 16,
+    tokens_at_once: int = 512,
 ) -> list[list[float]]:
     """Score every option of every query; returns, a query, the list of its options' scores in nats a token.
 
         score(c) = mean over target tokens of −log p(token | everything before it)      smaller is better
 
     The target is the option in direct mode and the query's text in channel mode; the separator's own token counts
-    (protocol 4.2). With ``share_prefix`` the demonstrations are run once and their keys and values reused by every
-    prompt that holds them uncut; the scores are the same.
+    (protocol 4.2). With ``share_prefix`` nothing that prompts have in common is computed twice: the demonstrations are run
+    once, and a `Trie` holds what comes after them. Without, every option is a sequence of its own; the scores are the same.
+    ``tokens_at_once`` bounds the memory: it is about the number of tokens in one call of the model.
 
     Raises:
         ValueError: a query without options, a target that does not fit the limit, more tokens than the model has
@@ -48,7 +49,9 @@ def score_options(
         prompts.append(encoder.query_prompts(demonstrations, query))
     flat = [prompt for options in prompts for prompt in options]
     _check_positions(model, flat)
-    scores = iter(_score(model, flat, prefix if share_prefix else (), batch_size))
+    with attention(model, "sdpa"):
+        found = _shared(model, flat, prefix, tokens_at_once) if share_prefix else _one_by_one(model, flat, tokens_at_once)
+        scores = iter(found)
     table = [[next(scores) for _ in options] for options in prompts]
     for n, row in enumerate(table):
         if not all(map(math.isfinite, row)):
@@ -63,11 +66,11 @@ def _check_positions(model, prompts: Sequence[Prompt]) -> None:
         raise ValueError(f"max_length: expected prompts of at most {room} tokens, the model's limit, found {longest}")
 
 
-def _score(model, prompts: Sequence[Prompt], prefix: tuple[int, ...], batch_size: int) -> list[float]:
-    shared = [n for n, prompt in enumerate(prompts) if _begins_with(prompt, prefix)]
-    rest = sorted(set(range(len(prompts))) - set(shared))
-    scores = {n: score for n, score in _run(model, prompts, shared, prefix, batch_size)}
-    scores.update(_run(model, prompts, rest, (), batch_size))
+def _shared(model, prompts: Sequence[Prompt], prefix: tuple[int, ...], tokens_at_once: int) -> list[float]:
+    whole = [n for n, prompt in enumerate(prompts) if _begins_with(prompt, prefix)]
+    cut = sorted(set(range(len(prompts))) - set(whole))
+    scores = dict(_by_tries(model, prompts, whole, prefix, tokens_at_once))
+    scores.update(_by_tries(model, prompts, cut, (), tokens_at_once))
     return [scores[n] for n in range(len(prompts))]
 
 
@@ -77,13 +80,29 @@ def _begins_with(prompt: Prompt, prefix: tuple[int, ...]) -> bool:
     return 0 < len(prefix) < len(prompt.ids) - prompt.n_target and prompt.ids[: len(prefix)] == prefix
 
 
-def _run(model, prompts, chosen: list[int], prefix: tuple[int, ...], batch_size: int):
+def _by_tries(model, prompts, chosen: list[int], prefix: tuple[int, ...], tokens_at_once: int) -> Iterator[tuple[int, float]]:
     stored = _keys_and_values(model, prefix) if prefix and chosen else None
-    chosen = sorted(chosen, key=lambda n: len(prompts[n].ids))  # neighbours of one length need little padding
-    for start in range(0, len(chosen), batch_size):
-        numbers = chosen[start : start + batch_size]
-        rests = [Prompt(prompts[n].ids[len(prefix) :], prompts[n].n_target) for n in numbers]
-        yield from zip(numbers, _batch_nll(model, rests, stored, len(prefix)))
+    rests = {n: Prompt(prompts[n].ids[len(prefix) :], prompts[n].n_target) for n in chosen}
+    order = sorted(chosen, key=lambda n: rests[n].ids)  # neighbours share the most
+    for trie, paths in _tries(rests, order, tokens_at_once):
+        scores = _trie_nll(model, trie, [(paths[n], rests[n]) for n in paths], stored, len(prefix))
+        if stored is not None:
+            stored.crop(-len(trie.ids))
+        yield from zip(paths, scores)
+
+
+def _tries(prompts: dict[int, Prompt], order: list[int], size: int) -> Iterator[tuple[Trie, dict[int, list[int]]]]:
+    """Tries of about ``size`` nodes, each with its prompts' paths; what shares most of its tokens stays together."""
+    trie, paths = Trie(), {}
+    for n in order:
+        tokens = prompts[n].ids[:-1]  # the last one predicts nothing that is asked
+        apart = len(tokens) - trie.shared(tokens)
+        if paths and len(trie.ids) + apart > size and 2 * apart > len(tokens):
+            yield trie, paths
+            trie, paths = Trie(), {}
+        paths[n] = trie.add(tokens)
+    if paths:
+        yield trie, paths
 
 
 def _keys_and_values(model, prefix: tuple[int, ...]):
@@ -91,19 +110,43 @@ def _keys_and_values(model, prefix: tuple[int, ...]):
     return model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
 
 
-def _batch_nll(model, prompts: Sequence[Prompt], stored, n_stored: int) -> list[float]:
+def _trie_nll(model, trie: Trie, asked, stored, n_stored: int) -> list[float]:
+    """Mean NLL of each prompt's target, where ``asked`` holds (path, prompt) pairs."""
+    nodes = [node for path, prompt in asked for node in path[-prompt.n_target :]]  # each predicts the token that follows it
+    labels = [token for _, prompt in asked for token in prompt.ids[-prompt.n_target :]]
+    kept, where = torch.tensor(nodes).unique(return_inverse=True)
+    logits = model(
+        input_ids=torch.tensor([trie.ids], device=model.device),
+        position_ids=torch.tensor([trie.depths], device=model.device) + n_stored,
+        attention_mask=_mask(trie, n_stored, model),
+        past_key_values=stored,
+        use_cache=stored is not None,
+        logits_to_keep=kept[None].to(model.device),
+    ).logits[0]
+    total = logits.logsumexp(-1)[where] - logits[where, torch.tensor(labels)]
+    return [part.mean().item() for part in total.split([prompt.n_target for _, prompt in asked])]
+
+
+def _mask(trie: Trie, n_stored: int, model) -> torch.Tensor:
+    """(1, 1, N, stored + N), added to the attention's scores: 0 where a node may look, −∞ elsewhere."""
+    seen = trie.visible()
+    seen = torch.cat([seen.new_ones(len(seen), n_stored), seen], dim=1)
+    return torch.zeros(seen.shape, dtype=model.dtype).masked_fill_(~seen, float("-inf"))[None, None].to(model.device)
+
+
+def _one_by_one(model, prompts: Sequence[Prompt], tokens_at_once: int) -> list[float]:
+    """The plain way: a right-padded batch of whole sequences at a time, neighbours in length."""
+    order, scores = sorted(range(len(prompts)), key=lambda n: len(prompts[n].ids)), {}
+    while order:
+        rows = max(tokens_at_once // len(prompts[order[-1]].ids), 1)
+        order, chosen = order[:-rows], order[-rows:]
+        scores.update(zip(chosen, _batch_nll(model, [prompts[n] for n in chosen])))
+    return [scores[n] for n in range(len(prompts))]
+
+
+def _batch_nll(model, prompts: Sequence[Prompt]) -> list[float]:
     batch = collate(prompts).to(model.device)
     positions, valid = target_positions(batch.loss_mask)
-    mask, past = batch.attention_mask, None
-    if stored is not None:
-        past = copy.deepcopy(stored)
-        past.batch_repeat_interleave(len(prompts))
-        mask = torch.cat([mask.new_ones(len(prompts), n_stored), mask], dim=1)
-    logits = model(
-        input_ids=batch.input_ids,
-        attention_mask=mask,
-        past_key_values=past,
-        use_cache=past is not None,
-        logits_to_keep=positions - 1,
-    ).logits
+    logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False,
+                   logits_to_keep=positions - 1).logits
     return mean_nll(logits, batch.input_ids.gather(1, positions), valid).tolist()

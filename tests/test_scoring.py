@@ -6,6 +6,8 @@ from models_small import CharTokenizer, small_model
 from test_prompts import by_the_book
 
 from maml_en_llm import Example, score_options
+from maml_en_llm.prompts import Format, PromptEncoder
+from maml_en_llm.trie import Trie
 
 SHOWN = [Example("a first text", "yes", ("yes", "no")), Example("then a second", "no", ("yes", "no"))]
 QUERIES = [
@@ -71,24 +73,54 @@ def test_scores_of_other_architectures(kind, mode):
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("mode", ["direct", "channel"])
-def test_batch_size_and_attention_do_not_matter(mode, attention):
+def test_tokens_at_once_and_attention_do_not_matter(mode, attention):
     model = small_model(attention=attention)
     expected = plain_scores(small_model(), SHOWN, QUERIES, mode=mode, separator="newline", M=40, L=75)
-    for batch_size in (1, 3, 100):
+    for tokens_at_once in (1, 100, 10_000):
         for share_prefix in (True, False):
             same(score_options(model, CharTokenizer(), SHOWN, QUERIES, mode=mode, max_length=75, max_example_length=40,
-                               share_prefix=share_prefix, batch_size=batch_size), expected)
+                               share_prefix=share_prefix, tokens_at_once=tokens_at_once), expected)
 
 
-def test_the_prefix_is_run_once(monkeypatch):
-    model, seen = small_model(), []
-    forward = model.forward
+def counted(model, monkeypatch) -> list[int]:
+    """The tokens of every call of the model from now on."""
+    forward, seen = model.forward, []
     monkeypatch.setattr(model, "forward", lambda *a, **k: seen.append(k["input_ids"].numel()) or forward(*a, **k))
-    score_options(model, CharTokenizer(), SHOWN, QUERIES[:2])
-    shared, seen[:] = sum(seen), []
-    score_options(model, CharTokenizer(), SHOWN, QUERIES[:2], share_prefix=False)
-    demonstrations = len(CharTokenizer().encode("a first text\nyes\n\n\nthen a second\nno"))
-    assert sum(seen) - shared == (4 - 1) * demonstrations
+    return seen
+
+
+@pytest.mark.parametrize("mode", ["direct", "channel"])
+def test_what_prompts_share_is_run_once(mode, monkeypatch):
+    model = small_model()
+    seen = counted(model, monkeypatch)
+    score_options(model, CharTokenizer(), SHOWN, QUERIES, mode=mode, max_example_length=40)
+    encoder = PromptEncoder(CharTokenizer(), Format(mode=mode, max_example_length=40))
+    shown = len(encoder.demonstrations(SHOWN))
+    prompts = [prompt.ids for query in QUERIES for prompt in encoder.query_prompts(SHOWN, query)]
+    # nothing follows the last token of a prompt, so it is run only where another prompt goes on from it
+    assert sum(seen) == shown + len({ids[:n] for ids in prompts for n in range(shown + 1, len(ids))})
+    query, options = QUERIES[0], QUERIES[0].options
+    seen.clear()
+    score_options(model, CharTokenizer(), SHOWN, [query], mode=mode)
+    text, answers = len(query.input) + 3, sum(len(option) + 1 for option in options)
+    bound = text + answers if mode == "direct" else len(options) * (len(query.input) + 1) + answers + 2 * len(options)
+    assert sum(seen) <= shown + bound  # T_share of protocol 8.2
+
+
+def test_equal_cuts_share_their_context(monkeypatch):
+    model = small_model()
+    seen = counted(model, monkeypatch)
+    score_options(model, CharTokenizer(), SHOWN, [Example("x" * 30, "aa", ("aa", "bb", "ccc"))], max_length=45)
+    assert sum(seen) == (44 + 2 - 1) + 44  # "\naa" and "\nbb" differ in one forwarded token beyond "\n"; "\nccc" is cut elsewhere
+
+
+def test_tries():
+    trie = Trie()
+    assert trie.add([7, 8, 9]) == [0, 1, 2] and trie.add([7, 8, 5]) == [0, 1, 3] and trie.add([8]) == [4]
+    assert trie.ids == [7, 8, 9, 5, 8] and trie.depths == [0, 1, 2, 2, 0]
+    assert [trie.shared(path) for path in ([7, 8, 5, 1], [9], [7, 8, 9])] == [3, 0, 3]
+    assert trie.visible().int().tolist() == [
+        [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 0, 1, 0], [0, 0, 0, 0, 1]]
 
 
 def test_scoring_leaves_the_model_as_it_was():

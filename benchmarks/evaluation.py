@@ -1,0 +1,179 @@
+"""Tokens and time of the evaluation on real target tasks: a padded reference, a trimmed one, and this package.
+
+    METAICL_DATA=… GPT2_BPE=… python benchmarks/evaluation.py            # half an hour on two cores
+
+A model of GPT-2's shape (124M parameters, random weights), HR→LR, the demonstrations of one seed, the first `--records` test
+records of every target task, fewer where prompts overflow.
+
+    padded    one sequence an option, padded to 1,024 tokens, logits at every position (as MetaICL's code does)
+    trimmed   one sequence an option, no padding, the output head at target positions only
+    shared    this package: nothing that prompts have in common is computed twice
+
+Tokens are exact counts of what was given to the model. The bound is T_share of protocol 8.2. A padded sequence costs the
+same whatever it holds, and a trimmed one what its length costs: their times are those of `--sample` sequences of a task, spread
+over its lengths, times the number of sequences. Interleaved task by task. Prints a table and a PASS or FAIL line a bar.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from statistics import fmean, median
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, GPT2Config
+
+from maml_en_llm import load_benchmark
+from maml_en_llm.models import fuse_gelu, load_tokenizer
+from maml_en_llm.prompts import Format, PromptEncoder, collate
+from maml_en_llm.scoring import score_options
+from measure import Memory
+from report import machine
+
+ROOT = Path(__file__).resolve().parents[1]
+LENGTH = 1024
+BARS = {"direct": 30, "channel": 15}  # times faster than padded, tasks that never overflow
+ALL, TOKENS, MEMORY = 4, 1.1, 2 * 2**30
+
+
+def main() -> None:
+    """Measure every task in both modes, print, store."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="a folder of MetaICL-format task files")
+    parser.add_argument("--tokenizer", required=True, help="a folder with GPT-2's BPE")
+    parser.add_argument("--tasks", nargs="*", help="default: every target task of HR→LR that the folder has")
+    parser.add_argument("--records", type=int, default=64)
+    parser.add_argument("--overflowing", type=int, default=4, help="records of a task with cut prompts")
+    parser.add_argument("--sample", type=int, default=2, help="sequences a task by which padded and trimmed are timed")
+    parser.add_argument("--record", type=Path, default=ROOT / "results/evaluation-cpu.json")
+    options = parser.parse_args()
+    words = load_tokenizer(options.tokenizer)
+    torch.manual_seed(0)
+    model = fuse_gelu(AutoModelForCausalLM.from_config(GPT2Config(), attn_implementation="sdpa")).eval()
+    bench = load_benchmark(options.data, "hr_to_lr", seeds=[100], tasks=options.tasks, allow_missing=True)
+    rows = []
+    for task in bench.test:
+        for mode in BARS:
+            rows.append(measure(model, words, task, mode, options))
+            print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
+    lines = verdicts(rows)
+    print(*lines, sep="\n")
+    options.record.write_text(json.dumps(dict(machine=machine("cpu"), rows=rows, bars=lines), indent=1) + "\n")
+
+
+def measure(model, words, task, mode: str, options) -> dict:
+    """Tokens and seconds of the three ways on one task's first records."""
+    encoder, shown = PromptEncoder(words, Format(mode=mode)), task.few_shot(100, 16)
+    prefix = encoder.demonstrations(shown)
+    cut = {any(p.ids[: len(prefix)] != prefix for p in encoder.query_prompts(shown, q)) for q in task.test}
+    queries = task.test[: options.overflowing if True in cut else options.records]
+    groups = [encoder.query_prompts(shown, query) for query in queries]
+    prompts = sorted((p for group in groups for p in group), key=lambda p: len(p.ids))
+    spread = [prompts[(2 * i + 1) * len(prompts) // (2 * options.sample)] for i in range(options.sample)]
+    counter, memory = Counter(model), Memory("cpu")
+    with memory, counter:
+        start = time.perf_counter()
+        score_options(model, words, shown, queries, mode=mode)
+        shared = time.perf_counter() - start
+    times = {way: fmean(seconds(run, model, prompt) for prompt in spread) * len(prompts)
+             for way, run in (("padded", padded), ("trimmed", trimmed))}
+    return dict(
+        task=task.name, mode=mode, all_records=len(task.test), records=len(queries), sequences=len(prompts), overflows=True in cut,
+        tokens_padded=LENGTH * len(prompts), tokens_trimmed=sum(len(p.ids) for p in prompts), tokens_shared=counter.tokens,
+        tokens_bound=bound(groups, prefix, mode), seconds_shared=shared, peak=memory.peak,
+        **{f"seconds_{way}": found for way, found in times.items()},
+    )
+
+
+class Counter:
+    """Counts the tokens of every call of a model."""
+
+    def __init__(self, model):
+        self.model, self.tokens = model, 0
+
+    def __enter__(self):
+        def count(module, args, inputs):
+            self.tokens += inputs["input_ids"].numel()
+
+        self.hook = self.model.register_forward_pre_hook(count, with_kwargs=True)
+
+    def __exit__(self, *error):
+        self.hook.remove()
+
+
+def bound(groups, prefix: tuple[int, ...], mode: str) -> int:
+    """T_share of protocol 8.2: the prefix once where nothing is cut, otherwise only options of equal length share."""
+    total, used = 0, False
+    for group in groups:
+        whole = all(p.ids[: len(prefix)] == prefix for p in group)
+        used |= whole
+        if mode == "channel":
+            total += sum(len(p.ids) - whole * len(prefix) for p in group)
+            continue
+        contexts = {p.ids[: -p.n_target] for p in group}
+        total += sum(len(context) - whole * len(prefix) for context in contexts) + sum(p.n_target for p in group)
+    return total + used * len(prefix)
+
+
+def seconds(run, model, prompt) -> float:
+    """Time of one sequence."""
+    start = time.perf_counter()
+    with torch.inference_mode():
+        run(model, prompt)
+    return time.perf_counter() - start
+
+
+def padded(model, prompt) -> float:
+    """As MetaICL's code: all 1,024 positions through model, head and cross-entropy, then the mask."""
+    ids = torch.zeros(1, LENGTH, dtype=torch.long)
+    mask = torch.zeros(1, LENGTH, dtype=torch.long)
+    ids[0, : len(prompt.ids)], mask[0, : len(prompt.ids)] = torch.tensor(prompt.ids), 1
+    logits = model(input_ids=ids, attention_mask=mask).logits[0, :-1]
+    nll = cross_entropy(logits, ids[0, 1:], reduction="none")
+    return nll[len(prompt.ids) - prompt.n_target - 1 : len(prompt.ids) - 1].mean().item()
+
+
+def trimmed(model, prompt) -> float:
+    """The real tokens, and the head at target positions."""
+    batch = collate([prompt])
+    kept = torch.arange(len(prompt.ids) - prompt.n_target - 1, len(prompt.ids) - 1)
+    logits = model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=kept).logits[0]
+    return cross_entropy(logits, batch.input_ids[0, kept + 1]).item()
+
+
+def verdicts(rows: list[dict]) -> list[str]:
+    """PASS or FAIL for every bar; times are scaled from the measured to all records of each task."""
+    lines = []
+    for mode, bar in BARS.items():
+        here = [row for row in rows if row["mode"] == mode]
+        fitting = [row for row in here if not row["overflows"]]
+        lines += [
+            _line(f"{mode}, tokens over the bound", _total(here, "tokens_shared") / _total(here, "tokens_bound"), TOKENS, most=True),
+            _line(f"{mode}, times faster than padded, tasks that never overflow", _speed(fitting), bar),
+            _line(f"{mode}, times faster than padded, all tasks", _speed(here), ALL),
+            _line(f"{mode}, times faster than trimmed, all tasks", _speed(here, "trimmed"), None),
+        ]
+    return [*lines, _line("peak memory above the model, GiB", max(row["peak"] for row in rows) / 2**30, MEMORY / 2**30, most=True),
+            f"padded: {median(row['seconds_padded'] / row['sequences'] for row in rows):.2f} s a sequence"]
+
+
+def _total(rows, what: str) -> float:
+    """Sum over tasks, each scaled to all its records."""
+    return sum(row[what] * row["all_records"] / row["records"] for row in rows)
+
+
+def _speed(rows, way: str = "padded") -> float | None:
+    return _total(rows, f"seconds_{way}") / _total(rows, "seconds_shared") if rows else None
+
+
+def _line(what: str, figure: float | None, bar: float | None, most: bool = False) -> str:
+    if figure is None:
+        return f"not measured: {what}"
+    if bar is None:
+        return f"{what}: {figure:.3g}"
+    return f"{'PASS' if (figure <= bar if most else figure >= bar) else 'FAIL'}: {what}: {figure:.3g} (bar {bar:g})"
+
+
+if __name__ == "__main__":
+    main()
