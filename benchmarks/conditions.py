@@ -17,14 +17,16 @@ from statistics import fmean
 
 from maml_en_llm import TrainConfig, evaluate, load_benchmark, load_model, meta_train, oracle
 from maml_en_llm.adaptation import Adaptation
-from maml_en_llm.evaluate import score_predictions
+from maml_en_llm.curves import choose_rate
+from maml_en_llm.evaluate import evaluate_by
+from maml_en_llm.guesses import by_rule
 from maml_en_llm.optimizers import Adam
 from maml_en_llm.presets import get_preset
-from maml_en_llm.tasks import SEEDS, Benchmark
+from maml_en_llm.tasks import SEEDS
 from report import machine
 
 ROOT = Path(__file__).resolve().parents[1]
-STEPS, RATES = 4, (3e-4, 1e-3, 3e-3)  # of adaptation
+STEPS = 4  # of adaptation
 
 
 def main() -> None:
@@ -46,13 +48,13 @@ def main() -> None:
     )
     found = {"zero-shot": [score(evaluate(model, words, bench, k=0, **how))],
              "raw in-context": [score(evaluate(model, words, bench, **how))],
-             "oracle": [oracle_score(bench, how["seeds"], options.records)]}
+             "oracle": [score(evaluate_by(by_rule(oracle.predict), bench, seeds=how["seeds"], max_records=options.records))]}
     report(found)
     for seed in range(1, options.seeds + 1):
         trained, seconds = run(model, words, bench, replace(
             config, method="metaicl", seed=seed, tasks_per_step=config.tasks_per_step * config.inner_steps))
         add(found, "MetaICL", score(evaluate(trained, words, bench, **how)) | dict(seconds=seconds))
-        rate = best_rate(trained, words, bench, seed, preset.tokens)
+        rate = choose_rate(trained, words, bench.train, steps=STEPS, seed=seed, max_length=preset.tokens)
         adapt = Adaptation(steps=STEPS, optimizer=Adam(rate))
         add(found, "MetaICL, adapted", score(evaluate(trained, words, bench, adapt=adapt, **how)) | dict(rate=rate))
         if options.maml:
@@ -77,30 +79,6 @@ def score(record: dict) -> dict:
     rows = record["tasks"].values()
     return dict(all=record["mean"], seen=fmean(r["mean"] for r in rows if not r["unseen"]), unseen=record["unseen_mean"],
                 tasks={name: r["mean"] for name, r in record["tasks"].items()})
-
-
-def oracle_score(bench: Benchmark, seeds, records: int) -> dict:
-    """The same for the oracle."""
-    tasks = {}
-    for task in bench.test:
-        queries, scores = task.test[:records], []
-        for seed in seeds:
-            named = [oracle.predict(task.few_shot(seed, 16), q) for q in queries]
-            sheets = [[option != answer for option in q.options] for q, answer in zip(queries, named)]
-            scores.append(score_predictions(task.kind, queries, sheets))
-        tasks[task.name] = fmean(scores)
-    of = {u: fmean(s for n, s in tasks.items() if (n in bench.unseen) == u) for u in (False, True)}
-    return dict(all=fmean(tasks.values()), seen=of[False], unseen=of[True], tasks=tasks)
-
-
-def best_rate(model, words, bench: Benchmark, seed: int, tokens: int) -> float:
-    """The rate of `RATES` that adapts best to 12 meta-training tasks, each with 16 of its records as demonstrations."""
-    labelled = [task for task in bench.train if task.kind != "free-form"]
-    some = labelled[seed :: len(labelled) // 12][:12]
-    held = tuple(replace(t, demonstrations={100: t.train[:16]}, test=t.train[16:56]) for t in some)
-    mean = {rate: evaluate(model, words, replace(bench, test=held, unseen=frozenset()), seeds=[100], max_length=tokens,
-                           adapt=Adaptation(steps=STEPS, optimizer=Adam(rate)))["mean"] for rate in RATES}
-    return max(mean, key=mean.get)
 
 
 def add(found: dict, name: str, row: dict) -> None:

@@ -2,16 +2,17 @@
 
 What makes in-context learning emerge is dense repetition: rows of words with a short period, the same with separators, and
 glossaries, in which a word seen before is followed by the same answer as before. Sentences and topical documents show
-which words are alike.
+which words are alike. A newline, which separates the examples of a prompt, stands in none of them.
 """
 
 from . import lexicon as words
 from .draw import Draw
 
-PAD, UNKNOWN, NEWLINE, BLANK, GAP = "[PAD]", "[UNK]", "\n", "\n\n", "\n\n\n"
-SPECIAL = [PAD, UNKNOWN, NEWLINE, BLANK, GAP]
+PAD, UNKNOWN = "[PAD]", "[UNK]"
+EQUALS, SPARE, BAR = MARKS = ["=", "_", "|"]
+NEWLINES = ["\n", "\n\n", "\n\n\n"]  # the last words of the vocabulary: a model is given them after its training
 RARE = 0.25  # share of the draws that may fall on a domain which the meta-training tasks do not have
-LINES = 0.02  # share of the glossaries in the form of a prompt's examples, on lines of their own
+MARKED = 0.02  # share of the glossaries written as key = value | key = value
 SEPARATORS = [":", ";", ",", "."]
 
 
@@ -20,7 +21,7 @@ def build_tokenizer():
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {word: i for i, word in enumerate([*SPECIAL, *words.vocabulary()])}
+    vocabulary = {word: i for i, word in enumerate([PAD, UNKNOWN, *MARKS, *words.vocabulary(), *NEWLINES])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(" ", "removed"), pre_tokenizers.Split(Regex("\n+"), "isolated"),
@@ -88,8 +89,8 @@ def _pairs(draw: Draw, length: int, keys: list[list[str]], values: list[str]) ->
 
 
 def _separators(draw: Draw) -> tuple[str, str]:
-    if draw.chance(LINES):
-        return NEWLINE, GAP
+    if draw.chance(MARKED):
+        return EQUALS, BAR
     return (":", ";") if draw.chance(0.5) else tuple(draw.some(SEPARATORS, 2))
 
 

@@ -45,12 +45,17 @@ class EpisodeSampler:
     sampling: str = "size"
     query_tasks: str = "same"
     inner_batch: str = "one"
+    instructions: bool = False  # every prompt begins with its task's
 
     def __post_init__(self):
         for name, known in (("sampling", SAMPLING), ("query_tasks", QUERY_TASKS), ("inner_batch", INNER_BATCH)):
             check_choice(name, getattr(self, name), known)
         if not self.tasks:
             raise DataError("tasks: expected at least one meta-training task, found none")
+        silent = [task.name for task in self.tasks if self.instructions and not task.instruction]
+        if silent:
+            raise DataError(f"tasks: expected an instruction for each, found none for {', '.join(silent)}; settings.json may "
+                            'give one, under "tasks", or choose a method without instructions')
         need = self._queries + self.demonstrations
         short = [f"{task.name} ({len(task.train)})" for task in self.tasks if len(task.train) < need]
         if short:
@@ -90,4 +95,5 @@ class EpisodeSampler:
         return [i for i in drawn if i not in queries][: self.demonstrations]
 
     def _prompt(self, task: Task, query: int, shown: list[int]):
-        return self.encoder.training_prompt([task.train[i] for i in shown], task.train[query])
+        instruction = task.instruction if self.instructions else ""
+        return self.encoder.training_prompt([task.train[i] for i in shown], task.train[query], instruction)

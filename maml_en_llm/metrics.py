@@ -1,5 +1,6 @@
-"""Metrics of the protocol (section 4): predictions from scores, macro-F1 and accuracy."""
+"""Metrics of the protocol (section 4): predictions from scores, macro-F1 and accuracy; and calibration."""
 
+import math
 from collections.abc import Sequence
 
 
@@ -21,6 +22,25 @@ def macro_f1(predictions: Sequence, gold: Sequence) -> float:
     """
     _check(predictions, gold)
     return sum(_f1(predictions, gold, label) for label in set(gold)) / len(set(gold))
+
+
+def probabilities(scores: Sequence[float]) -> list[float]:
+    """softmax(−scores): what the options' scores, in nats, say when read as a distribution over the options."""
+    best = min(scores)
+    weights = [math.exp(best - score) for score in scores]
+    return [weight / sum(weights) for weight in weights]
+
+
+def calibration_error(confidences: Sequence[float], hits: Sequence[bool], bins: int = 10) -> float:
+    """Expected calibration error (Guo et al. 2017), in [0, 1].
+
+        ECE = Σ_b |b|/N · |share of hits in b − mean confidence in b|      over ``bins`` equal parts b of (0, 1]
+    """
+    _check(confidences, hits)
+    parts: dict[int, list] = {}
+    for confidence, hit in zip(confidences, hits):
+        parts.setdefault(math.ceil(confidence * bins), []).append(hit - confidence)
+    return sum(abs(sum(part)) for part in parts.values()) / len(hits)
 
 
 def _f1(predictions: Sequence, gold: Sequence, label) -> float:

@@ -3,7 +3,8 @@
     python -m maml_en_llm pretrain --out FOLDER
 
 A Llama-like model (rotary positions) of two layers on the texts of `corpus`; loss on every token, AdamW, short sequences
-first. Every `EVERY` steps a checkpoint and a row of probes are written: an interrupted run goes on where it stopped, and
+first. The newlines that separate a prompt's examples are new to it: they are given to the trained model by `add_newlines`, so
+that there is something for meta-training to learn. Every `EVERY` steps a checkpoint and a row of probes are written: an interrupted run goes on where it stopped, and
 ends with the same weights.
 """
 
@@ -12,6 +13,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,7 +21,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
-from .corpus import GAP, NEWLINE, SEPARATORS, build_tokenizer, categories, glossary, repeats, separated, text
+from .corpus import MARKS, NEWLINES, SEPARATORS, build_tokenizer, categories, glossary, repeats, separated, text
 from .errors import check_choice
 from .draw import Draw
 
@@ -47,6 +49,7 @@ class PretrainConfig:
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
     clip: float = 1.0
+    newlines: float = 0.85  # what a newline is to the trained model: from any word (0) to a separator (1)
     seed: int = 0
 
     def __post_init__(self):
@@ -63,7 +66,7 @@ class PretrainConfig:
 
 
 def build_model(config: PretrainConfig, words: int):
-    """The untrained model, for a vocabulary of ``words`` words."""
+    """The untrained model, for ``words`` words, which are all but the newlines of the tokenizer."""
     sizes = dict(vocab_size=words, pad_token_id=0, bos_token_id=None, eos_token_id=None, initializer_range=config.init)
     if config.positions == "rotary":
         shape = LlamaConfig(num_hidden_layers=config.layers, hidden_size=config.width, num_attention_heads=config.heads,
@@ -75,6 +78,20 @@ def build_model(config: PretrainConfig, words: int):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return AutoModelForCausalLM.from_config(shape)
+
+
+def add_newlines(model, tokenizer, familiar: float):
+    """A copy of a trained model that knows the newlines too; their embedding is, with μ the mean over words or separators,
+
+        μ(words) + familiar · (μ(separators) − μ(words))
+    """
+    grown, known = deepcopy(model), model.get_input_embeddings().weight.detach()
+    separators = known[tokenizer.convert_tokens_to_ids(SEPARATORS)].mean(0)
+    words = known[len(MARKS) + 2 :].mean(0)  # padding and the unknown word are none
+    grown.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    with torch.no_grad():
+        grown.get_input_embeddings().weight[-len(NEWLINES) :] = words + familiar * (separators - words)
+    return grown.eval()
 
 
 def batch(config: PretrainConfig, tokenizer, step: int) -> torch.Tensor:
@@ -96,13 +113,13 @@ def pretrain(config: PretrainConfig, output: str | Path, *, probe: Callable | No
     """
     output, tokenizer = Path(output), build_tokenizer()
     output.mkdir(parents=True, exist_ok=True)
-    model = build_model(config, len(tokenizer))
+    model = build_model(config, len(tokenizer) - len(NEWLINES))
     optimizer = torch.optim.AdamW(model.parameters(), betas=config.betas, weight_decay=config.weight_decay)
     done = _resume(output / "checkpoint.pt", config, model, optimizer)
     start = time.perf_counter() - done["seconds"]
     for step in range(done["step"], config.steps if stop is None else stop):
         if step % EVERY == 0:
-            _probe(done, step, model, tokenizer, probe)
+            _probe(done, step, config, model, tokenizer, probe)
             _save(output / "checkpoint.pt", done | dict(step=step, seconds=time.perf_counter() - start), config, model, optimizer)
         loss = _step(model, optimizer, batch(config, tokenizer, step).to(model.device), config, step)
         done["losses"].append(loss)
@@ -110,8 +127,8 @@ def pretrain(config: PretrainConfig, output: str | Path, *, probe: Callable | No
             progress(step, loss)
     if stop is not None and stop < config.steps:
         return done
-    _probe(done, config.steps, model, tokenizer, probe)
-    return _finish(output, config, model, tokenizer, done, time.perf_counter() - start)
+    _probe(done, config.steps, config, model, tokenizer, probe)
+    return _finish(output, config, add_newlines(model, tokenizer, config.newlines), tokenizer, done, time.perf_counter() - start)
 
 
 def probes(model, tokenizer, *, length: int = 192, rows: int = 32) -> dict[str, float]:
@@ -159,7 +176,7 @@ def _asked(kind: str, row: list[str]) -> list[bool]:
 
 
 def _values_seen_before(row: list[str]) -> list[bool]:
-    between_or_after = {*SEPARATORS, NEWLINE, GAP}
+    between_or_after = {*SEPARATORS, *MARKS}
     asked, key, seen, expects_value = [], [], {}, False
     for word in row:
         asked.append(expects_value and seen.get(tuple(key)) == word)
@@ -196,12 +213,11 @@ def _step(model, optimizer, ids, config: PretrainConfig, step: int) -> float:
     return loss.item()
 
 
-def _probe(done: dict, step: int, model, tokenizer, probe) -> None:
+def _probe(done: dict, step: int, config: PretrainConfig, model, tokenizer, probe) -> None:
     if any(row["step"] == step for row in done["probes"]):
         return
-    model.eval()
-    done["probes"].append(dict(step=step, **probes(model, tokenizer), **(probe(model, tokenizer) if probe else {})))
-    model.train()
+    whole = add_newlines(model, tokenizer, config.newlines)
+    done["probes"].append(dict(step=step, **probes(whole, tokenizer), **(probe(whole, tokenizer) if probe else {})))
 
 
 def _save(path: Path, done: dict, config: PretrainConfig, model, optimizer) -> None:

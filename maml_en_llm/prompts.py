@@ -5,7 +5,7 @@ An example is two *pieces*, each tokenised alone with its separator glued to its
     direct   [Δ + x] [sep + y]      p(y | x): the target is the answer
     channel  [Δ + y] [sep + x]      p(x | y): the target is the text
 
-Δ stands before every example but the first of a sequence. Joining the strings first and tokenising once would give
+MetaICT puts the task's instruction, a piece of its own, before all of them; with an empty one nothing is added. Δ stands before every example but the first of a sequence. Joining the strings first and tokenising once would give
 other ids. There is no BOS and no EOS.
 """
 
@@ -41,9 +41,9 @@ class Format:
         if min(self.max_length, self.max_example_length) <= _RESERVED:
             raise ValueError(f"max_length, max_example_length: expected more than {_RESERVED} tokens, found {self}")
 
-    def sequence_limit(self, k: int) -> int:
-        """L = min(M·k, max_length) tokens with k demonstrations, M without (protocol 2.3)."""
-        return min(self.max_example_length * max(k, 1), self.max_length)
+    def sequence_limit(self, k: int, instruction: str = "") -> int:
+        """L = min(M·k, max_length) tokens with k demonstrations, M without (protocol 2.3); an instruction has M of its own."""
+        return min(self.max_example_length * (max(k, 1) + bool(instruction)), self.max_length)
 
 
 @dataclass(frozen=True)
@@ -116,21 +116,24 @@ class PromptEncoder:
         (context, target), = self._options(example.input, [example.output], first)
         return context, target
 
-    def demonstrations(self, examples: Sequence[Example]) -> tuple[int, ...]:
-        """Ids of all demonstrations in order."""
-        return tuple(i for n, e in enumerate(examples) for piece in self.example(e, first=n == 0) for i in piece)
+    def demonstrations(self, examples: Sequence[Example], instruction: str = "") -> tuple[int, ...]:
+        """Ids of the instruction, if any, and of all demonstrations in order."""
+        ids = self.tokens(instruction) if instruction else ()
+        return ids + tuple(i for n, e in enumerate(examples)
+                           for piece in self.example(e, first=not instruction and n == 0) for i in piece)
 
-    def training_prompt(self, demonstrations: Sequence[Example], query: Example) -> Prompt:
+    def training_prompt(self, demonstrations: Sequence[Example], query: Example, instruction: str = "") -> Prompt:
         """One training instance: demonstrations, then the query with its own answer as target (protocol 3.1)."""
-        context, target = self.example(query, first=not demonstrations)
+        context, target = self.example(query, first=not (demonstrations or instruction))
         # Training always has the whole length, however few the demonstrations (protocol 2.3).
-        limit = self.fmt.max_length if demonstrations else self.fmt.max_example_length
-        return cut_left(self.demonstrations(demonstrations) + context, target, limit)
+        limit = self.fmt.max_length if demonstrations else self.fmt.sequence_limit(0, instruction)
+        return cut_left(self.demonstrations(demonstrations, instruction) + context, target, limit)
 
-    def query_prompts(self, demonstrations: Sequence[Example], query: Example) -> list[Prompt]:
+    def query_prompts(self, demonstrations: Sequence[Example], query: Example, instruction: str = "") -> list[Prompt]:
         """One prompt an option of ``query``; the same cut of x for all of them (protocol 2.2, 2.3)."""
-        prefix, limit = self.demonstrations(demonstrations), self.fmt.sequence_limit(len(demonstrations))
-        pairs = self._options(query.input, query.options, not demonstrations)
+        limit = self.fmt.sequence_limit(len(demonstrations), instruction)
+        prefix = self.demonstrations(demonstrations, instruction)
+        pairs = self._options(query.input, query.options, not (demonstrations or instruction))
         return [cut_left(prefix + context, target, limit) for context, target in pairs]
 
     def _options(self, text: str, answers: Sequence[str], first: bool):
@@ -173,6 +176,23 @@ def collate(prompts: Sequence[Prompt]) -> Batch:
         real[row, :n] = 1
         target[row, n - prompt.n_target : n] = True
     return Batch(ids, real, target)
+
+
+def bucket(batches: Sequence[Batch], tokens: int) -> list[tuple[float, Batch]]:
+    """The prompts of several batches in fewer ones, of neighbours in length, and each one's share of all prompts.
+
+    A new batch holds at most ``tokens`` tokens with its padding, or a single old batch.
+    """
+    groups: list[list[Batch]] = []
+    for batch in sorted(batches, key=lambda batch: batch.input_ids.shape[-1]):  # the last of a group is its widest
+        rows = len(batch.input_ids) + sum(len(b.input_ids) for b in groups[-1]) if groups else 0
+        if groups and rows * batch.input_ids.shape[-1] <= tokens:
+            groups[-1].append(batch)
+        else:
+            groups.append([batch])
+    total = sum(len(batch.input_ids) for batch in batches)
+    merged = [Batch(*(part.flatten(0, 1) for part in vars(stack(group)).values())) for group in groups]
+    return [(len(batch.input_ids) / total, batch) for batch in merged]
 
 
 def stack(batches: Sequence[Batch]) -> Batch:

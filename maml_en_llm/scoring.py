@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -10,6 +11,7 @@ from .prompts import Format, Prompt, PromptEncoder, collate
 from .records import Example
 from .trie import Trie
 
+NULL = "N/A"  # stands for a query's text in PMI
 
 @torch.inference_mode()
 def score_options(
@@ -22,6 +24,7 @@ def score_options(
     separator: str = "newline",
     max_length: int = 1024,
     max_example_length: int = 256,
+    instruction: str = "",
     share_prefix: bool = True,
     tokens_at_once: int = 512,
 ) -> list[list[float]]:
@@ -30,23 +33,24 @@ def score_options(
         score(c) = mean over target tokens of −log p(token | everything before it)      smaller is better
 
     The target is the option in direct mode and the query's text in channel mode; the separator's own token counts
-    (protocol 4.2). With ``share_prefix`` nothing that prompts have in common is computed twice: the demonstrations are run
+    (protocol 4.2). ``instruction`` stands before the demonstrations. With ``share_prefix`` nothing that prompts have in common is computed twice: the demonstrations are run
     once, and a `Trie` holds what comes after them. Without, every option is a sequence of its own; the scores are the same.
     ``tokens_at_once`` bounds the memory: it is about the number of tokens in one call of the model.
 
     Raises:
-        ValueError: a query without options, a target that does not fit the limit, more tokens than the model has
+        ValueError: a query without options or with two that are the same to the tokenizer, a target that does not fit the limit, more tokens than the model has
             positions for, or a score that is not a number.
     """
     if model.training:
         raise ValueError("model: expected evaluation mode, found training mode, whose dropout is random; model.eval()")
     fmt = Format(mode=mode, separator=separator, max_length=max_length, max_example_length=max_example_length)
     encoder = PromptEncoder(tokenizer, fmt)
-    prefix, prompts = encoder.demonstrations(demonstrations), []
+    prefix, prompts = encoder.demonstrations(demonstrations, instruction), []
     for n, query in enumerate(queries):
         if not query.options:
             raise ValueError(f"queries[{n}]: expected options to score, found none: {query.input[:60]!r}")
-        prompts.append(encoder.query_prompts(demonstrations, query))
+        prompts.append(encoder.query_prompts(demonstrations, query, instruction))
+        _check_options(query, prompts[-1], n)
     flat = [prompt for options in prompts for prompt in options]
     _check_positions(model, flat)
     with attention(model, "sdpa"):
@@ -57,6 +61,30 @@ def score_options(
         if not all(map(math.isfinite, row)):
             raise ValueError(f"queries[{n}]: expected finite scores, found {row}; the model's weights may be damaged")
     return table
+
+
+def score_pmi(model, tokenizer, demonstrations, queries: Sequence[Example], **how) -> list[list[float]]:
+    """As `score_options`, less the score of the same option where the query's text is "N/A" (protocol 2.5).
+
+        PMI(c) = score(c | x) − score(c | "N/A"),      the demonstrations being the same
+
+    Raises:
+        ValueError: in channel mode, where the text is what is scored.
+    """
+    if how.get("mode", "direct") != "direct":
+        raise ValueError(f"mode: expected 'direct', the only one that PMI is defined for, found {how['mode']!r}")
+    with_text = score_options(model, tokenizer, demonstrations, queries, **how)
+    without = score_options(model, tokenizer, demonstrations, [replace(q, input=NULL) for q in queries], **how)
+    return [[a - b for a, b in zip(row, null)] for row, null in zip(with_text, without)]
+
+
+def _check_options(query: Example, prompts: Sequence[Prompt], n: int) -> None:
+    known: dict[tuple[int, ...], str] = {}
+    for option, prompt in zip(query.options, prompts):
+        same = known.setdefault(prompt.ids, option)
+        if same.strip() != option.strip():  # they would tie always, and the first would win
+            raise ValueError(f"queries[{n}]: expected options of different tokens, found {same!r} and {option!r} with the same; "
+                             "the tokenizer may not know their words")
 
 
 def _check_positions(model, prompts: Sequence[Prompt]) -> None:

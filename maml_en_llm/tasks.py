@@ -19,9 +19,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from .errors import DataError, check_choice, nearest
+from .hub import Snapshot, download
 from .records import Example, read_examples
 
 SEEDS = (100, 13, 21, 42, 87)  # the demonstration seeds of the published benchmark
+LEAKS = {"wino_grande": "unifiedqa:winogrande_xl"}  # a target: the meta-training task made of the same data
 _TRAIN = ("{task}_16384_100_train", "{task}_mt_train", "{task}_train")
 _TEST = ("{task}_16_100_test", "{task}_test")
 _DEMONSTRATIONS = "{task}_16_{seed}_train"
@@ -57,7 +59,9 @@ class Benchmark:
     """Meta-training tasks and target tasks of one setting.
 
     ``unseen`` names the targets whose domain no training task shares; ``missing`` the tasks of the setting that
-    the source lacks and that were left out because the caller allowed it.
+    the source lacks and that were left out because the caller allowed it. Of a benchmark from the hub, ``revision``
+    is the commit and ``checksums`` maps each fetched file, relative to the benchmark's folder, to its sha256; both are
+    empty for a local folder.
     """
 
     train: tuple[Task, ...]
@@ -66,6 +70,8 @@ class Benchmark:
     source: str = ""
     unseen: frozenset[str] = frozenset()
     missing: tuple[str, ...] = ()
+    revision: str = ""
+    checksums: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lacking = f"; left out because their files are missing: {', '.join(self.missing)}" if self.missing else ""
@@ -79,8 +85,9 @@ def load_benchmark(
     seeds: Iterable[int] = SEEDS,
     tasks: Iterable[str] | None = None,
     allow_missing: bool = False,
+    faithful: bool = False,
 ) -> Benchmark:
-    """Read the tasks of ``setting`` from a folder or from ``hf://datasets/<repository>/<folder>``.
+    """Read the tasks of ``setting`` from a folder or from ``hf://datasets/<owner>/<name>[@<revision>]/<folder>``.
 
     Args:
         source: folder of MetaICL-format files, a hub address such as ``hf://datasets/allenai/metaicl-data/data``, or
@@ -88,16 +95,22 @@ def load_benchmark(
         setting: e.g. ``"hr_to_lr"``; one of `settings(source)`.
         seeds: demonstration seeds to read for every target task.
         tasks: read only these tasks of the setting (default: all of them).
+        faithful: keep the leaks of the published lists, for comparison with published numbers: `sick`, a meta-training task
+            and a target of non-NLI→NLI, and `unifiedqa:winogrande_xl`, the source of QA→QA's target `wino_grande`. By
+            default a meta-training task that leaks is left out (protocol 0.7).
         allow_missing: go on without the tasks whose files are not there, with a warning that lists them.
 
     Raises:
-        DataError: unknown setting, task or seed, a task without its file, or a malformed file (with its line).
+        DataError: unknown setting, task or seed, a task without its file, a malformed file (with its line), or a hub
+            that does not deliver (`hub.download`).
     """
     name, source = str(source), _generated(source)
     lists = _setting_lists(source, setting)
+    lists = lists if faithful else _without_leaks(lists)
     wanted = _selection(lists, tasks, setting)
     seeds = _checked_seeds(seeds)
-    root = _local_folder(source, wanted, seeds)
+    local = _local_files(source, wanted, seeds)
+    root = local.folder
     missing = _missing(root, wanted, seeds)
     if missing and not allow_missing:
         raise DataError(_missing_message(source, setting, missing) + "; pass allow_missing=True to go on without")
@@ -108,7 +121,7 @@ def load_benchmark(
     test = tuple(_target_task(root, t, seeds, info) for t in have["test"])
     train = tuple(_training_task(root, t, info) for t in have["train"])
     unseen = frozenset(lists.get("unseen_domain_test", ())) & set(have["test"])
-    return Benchmark(train, test, setting, name, unseen, tuple(missing))
+    return Benchmark(train, test, setting, name, unseen, tuple(missing), local.revision, local.checksums)
 
 
 def settings(source: str | Path | None = None) -> dict[str, dict]:
@@ -155,6 +168,11 @@ def _setting_lists(source: str | Path, setting: str) -> dict:
     return known[setting]
 
 
+def _without_leaks(lists: dict) -> dict:
+    targets = {*lists["test"], *(LEAKS[name] for name in lists["test"] if name in LEAKS)}
+    return lists | {"train": [name for name in lists["train"] if name not in targets]}
+
+
 def _selection(lists: dict, tasks: Iterable[str] | None, setting: str) -> dict[str, list[str]]:
     if tasks is None:
         return {role: list(lists[role]) for role in ("train", "test")}
@@ -174,8 +192,12 @@ def _checked_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
 
 
 def _find(root: Path, task: str, names: Iterable[str]) -> Path | None:
-    paths = (root / task / (name.format(task=task) + end) for name in names for end in (".jsonl", ".jsonl.gz"))
-    return next((path for path in paths if path.is_file()), None)
+    return next((root / name for name in _file_names(task, names) if (root / name).is_file()), None)
+
+
+def _file_names(task: str, names: Iterable[str]) -> list[str]:
+    """Where a file may lie in the benchmark's folder, best first."""
+    return [f"{task}/{name.format(task=task)}{end}" for name in names for end in (".jsonl", ".jsonl.gz")]
 
 
 def _demonstration_file(root: Path, task: str, seed: int) -> Path | None:
@@ -216,18 +238,17 @@ def _kind(examples: tuple[Example, ...]) -> str:
     return "classification" if len({example.options for example in examples}) == 1 else "multi-choice"
 
 
-def _local_folder(source: str | Path, wanted: dict[str, list[str]], seeds: tuple[int, ...]) -> Path:
+def _local_files(source: str | Path, wanted: dict[str, list[str]], seeds: tuple[int, ...]) -> Snapshot:
     if str(source).startswith("hf://"):
-        from .hub import download
-
-        return download(str(source), _patterns(wanted, seeds))
+        return download(str(source), _needed(wanted, seeds))
     if not Path(source).is_dir():
         raise DataError(f"source: expected a folder of MetaICL-format files or hf://…, found {str(source)!r}")
-    return Path(source)
+    return Snapshot(Path(source))
 
 
-def _patterns(wanted: dict[str, list[str]], seeds: tuple[int, ...]) -> list[str]:
-    train = [name.format(task=t) for t in wanted["train"] for name in _TRAIN]
-    test = [name.format(task=t) for t in wanted["test"] for name in _TEST]
-    shots = [_DEMONSTRATIONS.format(task=t, seed=s) for t in wanted["test"] for s in seeds]
-    return [f"*/{name}.jsonl*" for name in dict.fromkeys(train + test + shots)]
+def _needed(wanted: dict[str, list[str]], seeds: tuple[int, ...]) -> list[list[str]]:
+    """The names that each needed file may have."""
+    train = [_file_names(t, _TRAIN) for t in wanted["train"]]
+    test = [_file_names(t, _TEST) for t in wanted["test"]]
+    shots = [_file_names(t, [_DEMONSTRATIONS.format(task=t, seed=s)]) for t in wanted["test"] for s in seeds]
+    return train + test + shots

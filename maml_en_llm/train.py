@@ -13,16 +13,20 @@ from tempfile import TemporaryDirectory
 import torch
 
 from .attention import TWICE
+from .budget import Budget
 from .episodes import INNER_BATCH, QUERY_TASKS, SAMPLING, EpisodeSampler
 from .errors import check_choice
 from .meta import MODES as GRADIENTS
-from .methods import MOMENTS, MAMLenLLM, MetaICL, clip_by_norm
+from .limited import limit
+from .methods import MOMENTS, MAMLenLLM, MetaICL, Reptile, clip_by_norm
 from .models import PromptLoss, load_model, parameters, write_back
 from .optimizers import SGD, Adam
 from .prompts import MODES, SEPARATORS, Format, PromptEncoder
 from .tasks import Task, load_benchmark
 
-METHODS = ("metaicl", "maml-en-llm")
+METHODS = ("metaicl", "metaict", "multi-task", "maml-en-llm", "fomaml", "reptile")
+# Tokens, with padding, of a batch without inner steps; a bound on memory that keeps a processor busy
+TOKENS_AT_ONCE = 2**12
 OPTIMIZERS = ("adam", "sgd")
 _CHOICES = dict(
     method=METHODS, optimizer=OPTIMIZERS, moments=MOMENTS, gradient=GRADIENTS, sampling=SAMPLING,
@@ -37,22 +41,25 @@ class TrainConfig:
     benchmark: str = "hf://datasets/allenai/metaicl-data/data"
     setting: str = "hr_to_lr"
     allow_missing: bool = False
+    faithful: bool = False  # True: with the two leaks of the published task lists
+    task_share: float = 1.0  # of the meta-training tasks that are used
+    record_share: float = 1.0  # of the records of each of them
     model: str = "gpt2-medium"
     tokenizer: str | None = None
     method: str = "maml-en-llm"
     seed: int = 1
     steps: int = 30_000  # outer steps [30,000]
     tasks_per_step: int = 4  # n, exploration tasks a meta-batch
-    inner_steps: int = 1  # k; MetaICL has none
+    inner_steps: int = 1  # k; MetaICL, MetaICT and multi-task training have none
     prompts: int = 1  # prompts a support or query batch
-    demonstrations: int = 16  # examples shown before the query [16]
+    demonstrations: int = 16  # examples shown before the query; multi-task training has none [16]
     optimizer: str = "adam"  # both phases [8-bit Adam]
     lr: float = 1e-5  # outer rate, falling linearly to 0 [1e-5]
     inner_lr: float = 1e-5  # constant
     betas: tuple[float, float] = (0.9, 0.995)  # Adam's decay rates [0.9, 0.995]
     eps_root: float = 1e-8  # added under Adam's root; with 0 the second order is not a number
     moments: str = "shared"  # what the inner phase sees of Adam's moments
-    gradient: str = "reverse"  # mode of `meta_gradient`
+    gradient: str = "reverse"  # mode of `meta_gradient`; FOMAML's is "first_order"
     clip: float = 1.0  # largest norm of an outer gradient [1.0]
     sampling: str = "size"  # tasks in proportion to their records [size]
     query_tasks: str = "same"  # or "fresh": the query batch comes from another task
@@ -91,10 +98,21 @@ class TrainConfig:
 
     def make_method(self):
         """The run's method."""
-        if self.method == "metaicl":
-            return MetaICL()
-        inner = self.make_optimizer(self.inner_lr)
-        return MAMLenLLM(inner=inner, inner_steps=self.inner_steps, moments=self.moments, mode=self.gradient)
+        if self.method in ("metaicl", "metaict", "multi-task"):
+            return MetaICL(tokens_at_once=TOKENS_AT_ONCE)
+        inner = dict(inner=self.make_optimizer(self.inner_lr), inner_steps=self.inner_steps, moments=self.moments)
+        if self.method == "reptile":
+            return Reptile(**inner)
+        return MAMLenLLM(**inner, mode="first_order" if self.method == "fomaml" else self.gradient)
+
+    def make_sampler(self, tasks: Sequence[Task], tokenizer) -> EpisodeSampler:
+        """What draws the run's meta-batches from ``tasks``."""
+        tasks = limit(tasks, task_share=self.task_share, record_share=self.record_share, seed=self.seed)
+        return EpisodeSampler(
+            tasks, PromptEncoder(tokenizer, self.format), random.Random(self.seed), self.tasks_per_step,
+            self.make_method().inner_steps, self.prompts, 0 if self.method == "multi-task" else self.demonstrations,
+            self.sampling, self.query_tasks, self.inner_batch, self.method == "metaict",
+        )
 
 
 def train(config: TrainConfig, *, output: str | Path | None = None, progress: Callable | None = None) -> dict:
@@ -105,11 +123,12 @@ def train(config: TrainConfig, *, output: str | Path | None = None, progress: Ca
     """
     if output is not None and Path(output).exists():
         raise FileExistsError(f"output: {output} is there already; name a new folder")
-    benchmark = load_benchmark(config.benchmark, config.setting, allow_missing=config.allow_missing)
+    benchmark = load_benchmark(config.benchmark, config.setting, allow_missing=config.allow_missing, faithful=config.faithful)
     attention = TWICE if config.second_order else "sdpa"
     model, tokenizer = load_model(config.model, tokenizer=config.tokenizer, attention=attention, seed=config.seed)
     record = meta_train(model, tokenizer, benchmark.train, config, progress=progress)
     record["missing_tasks"] = list(benchmark.missing)
+    record["revision"], record["checksums"] = benchmark.revision, dict(benchmark.checksums)  # of a hub source
     if output is not None:
         _save(Path(output), model, tokenizer, record)
     return record
@@ -128,15 +147,13 @@ def meta_train(
         FloatingPointError: a loss or gradient that is not finite, with its step and tasks.
     """
     loss, method = PromptLoss(model), config.make_method()
-    sampler = EpisodeSampler(
-        tasks, PromptEncoder(tokenizer, config.format), random.Random(config.seed), config.tasks_per_step,
-        method.inner_steps, config.prompts, config.demonstrations, config.sampling, config.query_tasks,
-        config.inner_batch,
-    )
+    sampler, budget = config.make_sampler(tasks, tokenizer), Budget()
     params, rows, start = parameters(model), [], time.perf_counter()
     state = config.make_optimizer(config.lr).init(params)
     for step in range(config.steps):
-        episodes = [_to(episode, model.device) for episode in sampler.sample()]
+        episodes = sampler.sample()
+        budget.add(method, episodes)
+        episodes = [_to(episode, model.device) for episode in episodes]
         outer = method.gradient(loss, params, episodes, state)
         grads, norm = clip_by_norm(outer.grads, config.clip)
         _check_finite(outer.loss, norm, step, [episode.task for episode in episodes])
@@ -146,7 +163,7 @@ def meta_train(
         if progress is not None:
             progress(step, rows[-1])
     write_back(model, params)
-    return _record(config, rows, time.perf_counter() - start, model)
+    return _record(config, rows, budget, time.perf_counter() - start, model)
 
 
 def _to(episode, device):
@@ -161,13 +178,14 @@ def _check_finite(loss: float, norm: float, step: int, tasks: list[str]) -> None
         )
 
 
-def _record(config: TrainConfig, rows: list[dict], seconds: float, model) -> dict:
+def _record(config: TrainConfig, rows: list[dict], budget: Budget, seconds: float, model) -> dict:
     return {
         "config": asdict(config),
         "hash": config.hash,
         "losses": [row["loss"] for row in rows],
         "inner_losses": [row["inner_losses"] for row in rows],
         "norms": [row["norm"] for row in rows],
+        "budget": asdict(budget),
         "seconds": seconds,
         "device": str(model.device),
         "torch": torch.__version__,

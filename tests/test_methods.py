@@ -3,11 +3,15 @@
 import pytest
 import torch
 
-from maml_en_llm import MAMLenLLM, MetaICL, meta_gradient
+from models_small import small_model
+
+from maml_en_llm import MAMLenLLM, MetaICL, PromptLoss, Reptile, meta_gradient, parameters
+from maml_en_llm.budget import Budget
 from maml_en_llm.episodes import Episode
 from maml_en_llm.calculus import loss_and_grad
 from maml_en_llm.methods import clip_by_norm
 from maml_en_llm.optimizers import SGD, Adam
+from maml_en_llm.prompts import Prompt, bucket, collate
 
 PARAMS = {"x": torch.tensor([0.7, -0.4], dtype=torch.float64), "y": torch.tensor([1.3], dtype=torch.float64)}
 EPISODES = [Episode(f"task {n}", (0.3 + n, 1.1 - n), 0.5 * n) for n in range(3)]
@@ -90,3 +94,114 @@ def test_clipping_keeps_the_direction(limit, length):
     assert norm == pytest.approx(5.0)
     assert torch.cat(list(clipped.values())).norm().item() == pytest.approx(length)
     assert clipped["b"][1] / clipped["a"][0] == pytest.approx(4 / 3)
+
+
+# --- Reptile and FOMAML ---
+
+
+def test_reptile_without_support_is_metaicl_by_sgd():
+    sgd = SGD(0.03)
+    found = Reptile(inner=sgd, inner_steps=0).gradient(loss, PARAMS, EPISODES, sgd.init(PARAMS))
+    expected = MetaICL().gradient(loss, PARAMS, EPISODES, ())
+    assert found.loss == expected.loss
+    for name in PARAMS:
+        torch.testing.assert_close(found.grads[name], expected.grads[name])
+
+
+@pytest.mark.parametrize("moments", ["shared", "shared-frozen", "fresh"])
+def test_reptile_is_the_way_that_plain_steps_lead(moments):
+    inner, state = Adam(0.03), warm_state()
+    found = Reptile(inner=inner, inner_steps=2, moments=moments).gradient(loss, PARAMS, EPISODES, state)
+    ways, states = [], []
+    for e in EPISODES:
+        theta, own = PARAMS, inner.init(PARAMS) if moments == "fresh" else state
+        for batch in (*e.support, e.query):
+            theta, advanced = inner.update(loss_and_grad(loss, theta, batch)[1], own, theta)
+            own = own if moments == "shared-frozen" else advanced
+        ways.append({name: (PARAMS[name] - theta[name]) / 0.03 for name in PARAMS})
+        states.append(own)
+    for name in PARAMS:
+        torch.testing.assert_close(found.grads[name], sum(way[name] for way in ways) / 3)
+    if moments == "shared":
+        for n in PARAMS:
+            torch.testing.assert_close(found.state.moments[0][n], sum(s.moments[0][n] for s in states) / 3)
+    else:
+        assert found.state is state
+    assert [len(losses) for losses in found.inner_losses] == [2, 2, 2]
+
+
+def test_reptile_refuses_a_rate_of_zero():
+    with pytest.raises(ValueError, match="inner: expected a rate above 0, by which Reptile divides, found 0.0"):
+        Reptile(inner=SGD(0.0))
+
+
+def test_fomaml_is_maml_without_the_hessian():
+    """By SGD, dL(θ′)/dθ = (I − lr·H) ∇L(θ′); FOMAML's is ∇L(θ′)."""
+    lr, e = 0.05, EPISODES[0]
+    first, second = (MAMLenLLM(inner=SGD(lr), inner_steps=1, mode=mode).gradient(loss, PARAMS, [e], SGD(lr).init(PARAMS)).grads
+                     for mode in ("first_order", "reverse"))
+    flat = torch.cat([p for p in PARAMS.values()])
+
+    def of_vector(v):
+        return loss({"x": v[:2], "y": v[2:]}, e.support[0])
+
+    hessian = torch.autograd.functional.hessian(of_vector, flat)
+    gap = torch.cat([second[n] - first[n] for n in PARAMS])
+    torch.testing.assert_close(gap, -lr * hessian @ torch.cat([first[n] for n in PARAMS]))
+    assert gap.abs().max() > 1e-3
+
+
+# --- batches ---
+
+
+def padded(prompt: int, length: int):
+    return collate([Prompt(tuple(range(1, length + 1)), 2) for _ in range(prompt)])
+
+
+def test_buckets_hold_neighbours_in_length():
+    batches = [padded(1, n) for n in (5, 30, 6, 29, 90)]
+    found = bucket(batches, 60)
+    assert [tuple(batch.input_ids.shape) for _, batch in found] == [(2, 6), (2, 30), (1, 90)]
+    assert [share for share, _ in found] == [2 / 5, 2 / 5, 1 / 5]
+    assert sum(batch.n_tokens for _, batch in found) == 160 and sum(int(b.loss_mask.sum()) for _, b in found) == 10
+    assert len(bucket(batches, 10**6)) == 1
+
+
+@pytest.mark.parametrize("tokens", [1, 40, 10**6])
+def test_metaicl_in_buckets_is_metaicl(tokens):
+    model = small_model()
+    episodes = [Episode(str(n), (), padded(2, n)) for n in (9, 20, 8, 21)]
+    params = parameters(model)
+    plain = MetaICL().gradient(PromptLoss(model), params, episodes, ())
+    found = MetaICL(tokens_at_once=tokens).gradient(PromptLoss(model), params, episodes, ())
+    assert found.loss == pytest.approx(plain.loss, rel=1e-12)
+    for name in params:
+        torch.testing.assert_close(found.grads[name], plain.grads[name], rtol=1e-9, atol=1e-12)
+
+
+# --- budgets ---
+
+METHODS = {
+    "metaicl": (MetaICL(), 1), "reptile": (Reptile(inner=Adam(0.01), inner_steps=3), 4),
+    **{mode: (MAMLenLLM(inner=Adam(0.01), inner_steps=3, mode=mode), cost)
+       for mode, cost in (("reverse", 12), ("unrolled", 10), ("first_order", 4), ("finite_difference", 8))},
+}
+
+
+@pytest.mark.parametrize(("method", "gradients"), METHODS.values(), ids=METHODS)
+def test_the_budget_counts_what_the_loss_is_given(method, gradients):
+    model, calls = small_model(), []
+    inner = PromptLoss(model)
+
+    def counted(params, batch):
+        calls.append(batch.n_tokens)
+        return inner(params, batch)
+
+    episodes = [Episode(str(n), tuple(padded(1, n + i) for i in range(3)), padded(1, n)) for n in (9, 20)]
+    params, budget = parameters(model), Budget()
+    for _ in range(2):
+        budget.add(method, episodes)
+    method.gradient(counted, params, episodes, Adam(0.01).init(params))
+    assert budget.outer_steps == 2 and budget.gradients == 2 * 2 * gradients
+    assert budget.tokens_forward == 2 * sum(calls)
+    assert budget.tokens_backward >= budget.tokens_forward

@@ -1,7 +1,9 @@
 """Macro-F1, accuracy, and the totals of an evaluation (protocol section 4)."""
 
-import importlib
+import math
 import random
+import sys
+from collections import Counter
 from dataclasses import replace
 from statistics import fmean
 
@@ -9,8 +11,9 @@ import pytest
 from models_small import CharTokenizer, small_model, write_benchmark
 
 from maml_en_llm import DataError, Example, evaluate, load_benchmark, score_options
-from maml_en_llm.evaluate import score_predictions
-from maml_en_llm.metrics import accuracy, macro_f1, predict
+from maml_en_llm.evaluate import evaluate_by, score_predictions
+from maml_en_llm.guesses import by_rule, majority, random_guess
+from maml_en_llm.metrics import accuracy, calibration_error, macro_f1, predict, probabilities
 
 # --- macro-F1 and accuracy ---
 
@@ -62,6 +65,25 @@ def test_points_by_kind():
     assert score_predictions("classification", queries, scores) == pytest.approx(100 * (6 / 7 + 0) / 2)
 
 
+CALIBRATION = {  # confidences, hits, error
+    "sure and right": ([1.0, 1.0], [True, True], 0.0),
+    "sure and wrong": ([1.0, 1.0], [False, False], 1.0),
+    "as sure as right": ([0.75] * 4, [True, True, True, False], 0.0),
+    "two bins": ([0.95, 0.95, 0.55, 0.55], [True, True, False, True], (2 * 0.05 + 2 * 0.05) / 4),
+    "errors of a bin cancel, of two bins do not": ([0.62, 0.68, 0.41], [True, False, True], (0.3 + 0.59) / 3),
+}
+
+
+@pytest.mark.parametrize(("confidences", "hits", "error"), CALIBRATION.values(), ids=CALIBRATION)
+def test_calibration_error(confidences, hits, error):
+    assert calibration_error(confidences, hits) == pytest.approx(error)
+
+
+def test_scores_as_probabilities():
+    assert probabilities([1.0, 1.0]) == [0.5, 0.5]
+    assert probabilities([0.0, 1.0, 2000.0]) == pytest.approx([1 / (1 + math.exp(-1)), 1 / (1 + math.exp(1)), 0.0])
+
+
 # --- a public run of raw GPT-2 Large ---
 
 
@@ -104,13 +126,62 @@ def test_scores_of_every_task_and_seed(record, benchmark):
 def test_totals_are_means_of_means_and_of_the_worst(benchmark, monkeypatch):
     known = {"c": {100: 10.0, 13: 40.0}, "d": {100: 50.0, 13: 30.0}, "e": {100: 70.0, 13: 90.0}}
     # by name: the package's attribute ``evaluate`` is the function
-    module = importlib.import_module("maml_en_llm.evaluate")
-    monkeypatch.setattr(module, "task_score", lambda model, tokenizer, task, seed, **_: known[task.name][seed])
-    found = evaluate(None, CharTokenizer(), benchmark, seeds=(100, 13))
+    monkeypatch.setattr(sys.modules["maml_en_llm.evaluate"], "score_predictions", lambda kind, queries, table: table[0][0])
+    found = evaluate_by(lambda task, seed, queries: [[known[task.name][seed]] + [99.0] * 9] * len(queries), benchmark, seeds=(100, 13))
     assert {name: (task["mean"], task["worst"]) for name, task in found["tasks"].items()} \
         == {"c": (25.0, 10.0), "d": (40.0, 30.0), "e": (80.0, 70.0)}
     assert (found["mean"], found["worst"]) == pytest.approx((145 / 3, 110 / 3))
     assert (found["unseen_mean"], found["unseen_worst"]) == (60.0, 50.0)
+
+
+def test_calibration_is_that_of_the_options_scores(record, benchmark):
+    task = benchmark.test[0]
+    errors = []
+    for seed in (100, 13, 21):
+        scores = score_options(small_model(), CharTokenizer(), task.few_shot(seed, 3), task.test)
+        hits = [query.options[predict(row)] == query.output for query, row in zip(task.test, scores)]
+        errors.append(100 * calibration_error([max(probabilities(row)) for row in scores], hits))
+    assert record["tasks"][task.name]["ece"] == pytest.approx(fmean(errors))
+    assert record["ece"] == pytest.approx(fmean(row["ece"] for row in record["tasks"].values()))
+
+
+def test_rules_are_scored_like_models(benchmark):
+    perfect = evaluate_by(by_rule(lambda shown, query: query.output), benchmark)
+    assert (perfect["mean"], perfect["worst"], perfect["unseen_mean"]) == (100, 100, 100)
+    common = majority(benchmark)
+    for task in benchmark.test:
+        for seed, score in common["tasks"][task.name]["scores"].items():
+            counts = Counter(example.output for example in task.demonstrations[seed])
+            named = [max(query.options, key=counts.__getitem__) for query in task.test]
+            metric = accuracy if task.kind == "multi-choice" else macro_f1
+            assert score == pytest.approx(100 * metric(named, [q.output for q in task.test]))
+
+
+def test_a_random_guess_is_right_as_often_as_there_are_options(benchmark):
+    found = random_guess(benchmark, draws=400)
+    assert found["tasks"]["d"]["metric"] == "accuracy"
+    options = len(benchmark.test[1].test[0].options)
+    assert found["tasks"]["d"]["mean"] == pytest.approx(100 / options, abs=3)
+    assert random_guess(benchmark, draws=3) == random_guess(benchmark, draws=3)
+
+
+def test_a_task_that_fails_is_reported_and_the_others_kept(benchmark, record):
+    broken = replace(benchmark.test[1], test=(*benchmark.test[1].test, Example("x", "only", ("only",))))
+    with pytest.warns(UserWarning, match=r"task 'd' is left out: test record 9: expected two options or more .* found \['only'\]"):
+        found = evaluate(small_model(), CharTokenizer(), replace(benchmark, test=(benchmark.test[0], broken, benchmark.test[2])),
+                         k=3, seeds=(100, 13, 21))
+    assert list(found["failed"]) == ["d"] and found["tasks"] == {n: record["tasks"][n] for n in "ce"}
+    assert found["mean"] == pytest.approx(fmean(record["tasks"][n]["mean"] for n in "ce"))
+    with pytest.warns(UserWarning), pytest.raises(DataError, match="test record 9"):
+        evaluate(small_model(), CharTokenizer(), replace(benchmark, test=(broken,)), k=3, seeds=[100])
+
+
+def test_instructions_come_first(benchmark):
+    told = replace(benchmark, test=tuple(replace(task, instruction="say what it is") for task in benchmark.test))
+    plain, found = (evaluate(small_model(), CharTokenizer(), told, k=2, seeds=[100], instructions=use) for use in (False, True))
+    assert plain["tasks"] == evaluate(small_model(), CharTokenizer(), benchmark, k=2, seeds=[100])["tasks"] != found["tasks"]
+    with pytest.raises(DataError, match="instructions: task 'c' has none"):
+        evaluate(None, CharTokenizer(), benchmark, instructions=True)
 
 
 def test_no_unseen_targets(benchmark):

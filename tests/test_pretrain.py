@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from maml_en_llm import load_model, pretrain
-from maml_en_llm.corpus import KINDS, PAD, build_tokenizer, text
+from maml_en_llm.corpus import KINDS, NEWLINES, PAD, SEPARATORS, build_tokenizer, text
 from maml_en_llm.draw import Draw
 from maml_en_llm.models import SHIPPED
-from maml_en_llm.pretrain import PretrainConfig, batch, build_model, held_out_loss, probes, weights_hash
+from maml_en_llm.pretrain import PretrainConfig, add_newlines, batch, build_model, held_out_loss, probes, weights_hash
 
 RECORD = Path(__file__).parents[1] / "results/tiny-base.json"
 SMALL = PretrainConfig(layers=1, width=16, heads=2, steps=24, tokens=256, lengths=(16, 32), warmup=5)
@@ -43,7 +43,7 @@ def test_it_learns_in_context(tiny):
 def test_twenty_steps_repeat_the_first_losses_of_the_record(record):
     config = PretrainConfig(**record["config"] | {k: tuple(v) for k, v in record["config"].items() if isinstance(v, list)})
     tokenizer = build_tokenizer()
-    model = build_model(config, len(tokenizer))
+    model = build_model(config, len(tokenizer) - len(NEWLINES))
     optimizer = torch.optim.AdamW(model.parameters(), betas=config.betas, weight_decay=config.weight_decay)
     losses = [pretrain._step(model, optimizer, batch(config, tokenizer, step), config, step) for step in range(20)]
     assert losses == pytest.approx(record["losses"][:20], abs=2e-3)
@@ -76,6 +76,20 @@ def test_positions_are_those_asked_for():
         PretrainConfig(positions="absolute")
 
 
+def test_newlines_lie_between_words_and_separators():
+    tokenizer = build_tokenizer()
+    model = build_model(SMALL, len(tokenizer) - len(NEWLINES)).eval()
+    rows = model.get_input_embeddings().weight.detach().clone()
+    words, marks = rows[5:].mean(0), rows[tokenizer.convert_tokens_to_ids(SEPARATORS)].mean(0)
+    for familiar, expected in ((0, words), (1, marks), (0.5, (words + marks) / 2)):
+        grown = add_newlines(model, tokenizer, familiar)
+        torch.testing.assert_close(grown.get_input_embeddings().weight[-3:], expected.expand(3, -1))
+        torch.testing.assert_close(grown.get_input_embeddings().weight[:-3], rows)
+        assert grown.get_output_embeddings().weight is grown.get_input_embeddings().weight
+        assert grown.config.vocab_size == len(tokenizer) == len(rows) + 3
+    assert torch.equal(model.get_input_embeddings().weight, rows)
+
+
 def test_rate_and_length_follow_the_schedule():
     config = PretrainConfig(steps=1000, warmup=100, lr=1.0, cooldown=0.2, lengths=(8, 16))
     assert [config.rate(s) for s in (0, 99, 500, 900, 999)] == pytest.approx([0.01, 1, 1, 0.5, 0.005])
@@ -88,7 +102,8 @@ def test_texts_have_their_length_and_no_unknown_word(kind):
     for seed in range(20):
         words = kind(Draw(seed), 77)
         assert len(words) == 77
-        assert tokenizer.unk_token_id not in tokenizer.convert_tokens_to_ids(words)
+        ids = tokenizer.convert_tokens_to_ids(words)
+        assert tokenizer.unk_token_id not in ids and max(ids) < len(tokenizer) - len(NEWLINES)
 
 
 def test_a_batch_is_a_function_of_seed_and_step():

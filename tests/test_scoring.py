@@ -1,11 +1,14 @@
 """Scores of options against one plain call of the model a sequence (protocol section 4)."""
 
+from statistics import fmean
+
 import pytest
 import torch
 from models_small import CharTokenizer, small_model
 from test_prompts import by_the_book
 
-from maml_en_llm import Example, score_options
+from maml_en_llm import Example, load_model, score_options
+from maml_en_llm.scoring import score_pmi
 from maml_en_llm.prompts import Format, PromptEncoder
 from maml_en_llm.trie import Trie
 
@@ -123,6 +126,47 @@ def test_tries():
         [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 0, 1, 0], [0, 0, 0, 0, 1]]
 
 
+@pytest.mark.parametrize("mode", ["direct", "channel"])
+def test_an_instruction_is_a_first_piece_without_separator(mode):
+    model, shown = small_model(), SHOWN[:1]
+    found = score_options(model, CharTokenizer(), shown, QUERIES[:1], mode=mode, instruction="tell me")
+    answers = [("yes", "a first text"), ("what is it",)] if mode == "channel" else [("a first text", "yes"), ("what is it",)]
+    a, b = answers[0]
+    for score, option in zip(found[0], QUERIES[0].options):
+        x, y = (option, "what is it") if mode == "channel" else ("what is it", option)
+        text, target = f"tell me\n\n\n{a}\n{b}\n\n\n{x}", f"\n{y}"
+        ids = CharTokenizer().encode(text + target)
+        with torch.no_grad():
+            logp = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+        n = len(ids) - len(CharTokenizer().encode(target))
+        assert score == pytest.approx(-fmean(logp[i - 1, ids[i]].item() for i in range(n, len(ids))), abs=1e-10)
+    assert score_options(model, CharTokenizer(), shown, QUERIES[:1], instruction="") == score_options(
+        model, CharTokenizer(), shown, QUERIES[:1])
+
+
+@pytest.mark.parametrize("k", [0, 2])
+def test_pmi_is_a_difference_of_scores(k, monkeypatch):
+    model = small_model()
+    found = score_pmi(model, CharTokenizer(), SHOWN[:k], QUERIES[:2])
+    plain = score_options(model, CharTokenizer(), SHOWN[:k], QUERIES[:2])
+    null = score_options(model, CharTokenizer(), SHOWN[:k], [Example("N/A", "yes", ("yes", "no"))])[0]
+    same(found, [[a - b for a, b in zip(row, null)] for row in plain])
+    with pytest.raises(ValueError, match="mode: expected 'direct', the only one that PMI is defined for, found 'channel'"):
+        score_pmi(model, CharTokenizer(), SHOWN, QUERIES, mode="channel")
+
+
+def test_null_inputs_are_scored_once(monkeypatch):
+    model = small_model()
+    seen = counted(model, monkeypatch)
+    for n in (1, 50):
+        seen.clear()
+        score_options(model, CharTokenizer(), SHOWN, [Example("N/A", "yes", ("yes", "no"))] * n)
+        tokens = sum(seen)
+        assert tokens == sum(seen[:2])
+    score_options(model, CharTokenizer(), SHOWN, [Example("N/A", "yes", ("yes", "no"))])
+    assert sum(seen) == 2 * tokens
+
+
 def test_scoring_leaves_the_model_as_it_was():
     model = small_model()
     before = [p.clone() for p in model.parameters()]
@@ -142,6 +186,15 @@ def _short():
     from transformers import GPT2Config
 
     return small_model(GPT2Config(vocab_size=97, n_positions=32, n_embd=32, n_layer=1, n_head=1, bos_token_id=0, eos_token_id=0))
+
+
+def test_options_that_the_tokenizer_cannot_tell_apart_are_refused():
+    model, words = load_model("tiny-base")
+    query = Example("the dog is red", "unheard", ("unheard", "unknown"))
+    with pytest.raises(ValueError, match=r"queries\[0\]: expected options of different tokens, found 'unheard' and 'unknown' with"):
+        score_options(model, words, (), [query])
+    twice = Example("the dog is red", "red", ("red", "red ", "blue"))  # one answer written twice does no harm
+    assert len(score_options(model, words, (), [twice])[0]) == 3
 
 
 BAD = {  # model, query, arguments, message

@@ -1,12 +1,10 @@
-"""Benchmarks from a folder and from the hub, and how a reader learns what is wrong with one."""
+"""Benchmarks from a folder (from the hub: test_hub.py), and how a reader learns what is wrong with one."""
 
-import fnmatch
 import gzip
 import hashlib
 import json
 import random
 
-import huggingface_hub
 import pytest
 from models_small import record, records, write_benchmark, write_lines
 
@@ -121,57 +119,6 @@ def test_packaged_lists_are_those_of_metaicl():
     # The one overlap within a setting is the reference's own (protocol, trap 7).
     assert {name: set(part["train"]) & set(part["test"]) for name, part in lists.items() if set(part["train"]) & set(part["test"])} \
         == {"non_nli_to_nli": {"sick"}}
-
-
-# --- the hub: same files, named one by one ---
-
-HUB = "hf://datasets/allenai/metaicl-data/data"
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A stand-in for the hub's client that hands out only files whose names match, and remembers what was asked."""
-    repository = tmp_path / "hub"
-    for task in ["glue-sst2", "glue-wnli", "glue-rte", "my-glue-sst2", "piqa"]:
-        write_benchmark(repository / "data", train=[task], test=[task])
-        write_lines(repository / "data" / task / f"{task}_16_13_dev.jsonl", records(task, 2))
-        write_lines(repository / "data" / task / f"{task}_16_13_test.jsonl", records(task, 2))
-        write_lines(repository / "data" / task / f"{task}_16_100_test.tsv", [])
-    (repository / "data" / "settings.json").unlink()
-    asked = {}
-
-    def snapshot_download(repo_id, *, repo_type=None, allow_patterns=None):
-        names = [str(p.relative_to(repository)) for p in sorted(repository.rglob("*")) if p.is_file()]
-        chosen = [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in allow_patterns)]
-        asked.update(repo=repo_id, type=repo_type, files=chosen)
-        for name in chosen:
-            (tmp_path / "cache" / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / "cache" / name).write_bytes((repository / name).read_bytes())
-        return str(tmp_path / "cache")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    return asked
-
-
-def test_the_hub_is_asked_for_the_needed_files_only(hub):
-    benchmark = load_benchmark(HUB, "hr_to_lr", tasks=["glue-sst2", "glue-wnli", "glue-rte"], seeds=[13, 21])
-    assert (hub["repo"], hub["type"]) == ("allenai/metaicl-data", "dataset")
-    target = ["{0}/{0}_16_100_test", "{0}/{0}_16_13_train", "{0}/{0}_16_21_train"]
-    needed = ["glue-sst2/glue-sst2_16384_100_train"] + [n.format(t) for t in ("glue-wnli", "glue-rte") for n in target]
-    assert sorted(hub["files"]) == sorted(f"data/{name}.jsonl" for name in needed)
-    assert [task.name for task in benchmark.train + benchmark.test] == ["glue-sst2", "glue-wnli", "glue-rte"]
-    assert benchmark.test[0].kind == "classification"
-
-
-def test_a_task_that_the_hub_lacks_is_missing(hub):
-    with pytest.raises(DataError, match="1 tasks of setting 'qa_to_qa' lack their files: unifiedqa:mctest"):
-        load_benchmark(HUB, "qa_to_qa", tasks=["unifiedqa:mctest"])
-
-
-@pytest.mark.parametrize("address", ["hf://models/a/b", "hf://datasets/only"])
-def test_hub_address_of_another_form(address):
-    with pytest.raises(ValueError, match=f"source: expected hf://datasets/<owner>/<name>/<folder>, found '{address}'"):
-        load_benchmark(address, "hr_to_lr", tasks=["glue-sst2"])
 
 
 # --- bad input ---
@@ -304,12 +251,3 @@ def test_a_known_record(hr_to_lr):
     first = task.few_shot(100, 1)[0]
     assert first.input.startswith("sentence 1: ") and " [SEP] sentence 2: " in first.input
     assert hashlib.sha256(first.input.encode()).hexdigest()[:16] == "b8ff6d58a4a19c60"
-
-
-def test_hub_out_of_reach_is_said_with_its_cure(monkeypatch):
-    def fail(*args, **kwargs):
-        raise ConnectionError("no route to the hub\ntry again")
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
-    with pytest.raises(DataError, match="source: .*'hf://datasets/a/b/data'.*no route to the hub.*name a local folder"):
-        load_benchmark("hf://datasets/a/b/data", "hr_to_lr", tasks=["glue-rte"])

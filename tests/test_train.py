@@ -14,9 +14,10 @@ from transformers import PreTrainedModel
 
 from maml_en_llm import DataError, Example, PromptEncoder, Task, TrainConfig, load_benchmark, load_model, meta_train, train
 from maml_en_llm.episodes import EpisodeSampler
+from maml_en_llm.limited import limit
 from maml_en_llm.prompts import Prompt
 
-METHODS = pytest.mark.parametrize("method", ["metaicl", "maml-en-llm"])
+METHODS = pytest.mark.parametrize("method", ["metaicl", "multi-task", "maml-en-llm", "fomaml", "reptile"])
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,7 @@ def test_record_names_the_tasks_left_out(config, tmp_path):
 
 
 OTHER = dict(method="metaicl", optimizer="sgd", moments="fresh", gradient="unrolled", sampling="uniform", mode="channel",
-             separator="space", query_tasks="fresh", inner_batch="all", betas=(0.8, 0.9), tokenizer="other", allow_missing=True)
+             separator="space", task_share=0.5, record_share=0.5, faithful=True, query_tasks="fresh", inner_batch="all", betas=(0.8, 0.9), tokenizer="other", allow_missing=True)
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(TrainConfig)])
@@ -179,10 +180,57 @@ def test_a_failure_while_saving_leaves_nothing(config, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+# --- methods and data ---
+
+
+def test_fomaml_is_maml_by_first_order_gradients(config, tasks):
+    first, other = run(config, tasks, method="fomaml")[0], run(config, tasks, gradient="first_order")[0]
+    assert first["losses"] == other["losses"] != run(config, tasks)[0]["losses"]
+
+
+def test_metaict_is_metaicl_with_an_instruction_in_every_prompt(config, tasks, monkeypatch):
+    def prompts_of(method, instruction):
+        seen, build = [], PromptEncoder.training_prompt
+        monkeypatch.setattr(PromptEncoder, "training_prompt", lambda *a: seen.append(build(*a)) or seen[-1])
+        record, _ = run(config, [replace(task, instruction=instruction) for task in tasks], method=method)
+        monkeypatch.undo()
+        return record["losses"], [prompt.ids for prompt in seen]
+
+    plain, prompts = prompts_of("metaicl", "say it")
+    told, instructed = prompts_of("metaict", "say it")
+    start = PromptEncoder(CharTokenizer(), config.format)
+    assert plain != told and len(prompts) == len(instructed)
+    for without, with_it in zip(prompts, instructed):
+        assert with_it == start.tokens("say it") + start.tokens("\n\n\n") + without
+
+
+def test_multi_task_training_shows_no_demonstrations(config, tasks):
+    record, bare = run(config, tasks, method="multi-task")[0], run(config, tasks, method="metaicl", demonstrations=0)[0]
+    assert record["losses"] == bare["losses"] != run(config, tasks, method="metaicl")[0]["losses"]
+
+
+def test_the_record_counts_the_budget(config, tasks):
+    record, _ = run(config, tasks, method="maml-en-llm", inner_steps=2, steps=3)
+    budget = record["budget"]
+    assert budget["outer_steps"] == 3 and budget["gradients"] == 3 * 2 * (4 * 2)
+    assert 0 < budget["tokens_forward"] < budget["tokens_backward"]
+
+
+def test_shares_of_the_data_are_nested(tasks):
+    many = [replace(tasks[0], name=f"t{i}") for i in range(10)]
+    names = [{task.name for task in limit(many, task_share=share, seed=3)} for share in (0.25, 0.5, 1.0)]
+    assert [len(some) for some in names] == [3, 5, 10] and names[0] < names[1] < names[2]
+    assert names[1] != {task.name for task in limit(many, task_share=0.5, seed=4)}
+    half, whole = limit(tasks, record_share=0.5)[0].train, tasks[0].train
+    assert len(half) == len(whole) / 2 and [e for e in whole if e in set(half)] == list(half)
+    assert set(limit(tasks, record_share=0.25)[0].train) < set(half)
+    assert limit(tasks) == tuple(tasks)
+
+
 # --- bad configuration ---
 
 CONFIGS = {
-    "method": (dict(method="maml"), "method: expected one of metaicl, maml-en-llm, found 'maml'"),
+    "method": (dict(method="maml"), "method: expected one of metaicl, metaict, multi-task, maml-en-llm, fomaml, reptile, found 'maml'"),
     "method, nearly": (dict(method="maml_en_llm"), "found 'maml_en_llm'; nearest: maml-en-llm"),
     "optimizer": (dict(optimizer="adamw"), "optimizer: expected one of adam, sgd, found 'adamw'; nearest: adam"),
     "moments": (dict(moments="warm"), "moments: expected one of shared, shared-frozen, fresh, found 'warm'"),
@@ -197,6 +245,10 @@ CONFIGS = {
     "inner_steps": (dict(inner_steps=-1), "inner_steps: expected at least 0, found -1"),
     "prompts": (dict(prompts=0), "prompts: expected at least 1, found 0"),
     "demonstrations": (dict(demonstrations=-1), "demonstrations: expected at least 0, found -1"),
+    "task_share": (dict(task_share=0.0), "task_share: expected more than 0 and at most 1, found 0.0"),
+    "record_share": (dict(record_share=1.5), "record_share: expected more than 0 and at most 1, found 1.5"),
+    "records left": (dict(record_share=0.1), r"takes \d+ different records .* too few in a \(4\), b \(4\)"),
+    "no instruction": (dict(method="metaict"), "tasks: expected an instruction for each, found none for a, b"),
     "setting": (dict(setting="max"), "setting: expected one of mini, found 'max'"),
     "k over the examples": (dict(demonstrations=37), r"takes 41 different records .* too few in a \(40\), b \(40\); lower"),
     "target over the limit": (dict(max_example_length=4), "max_example_length: an answer of [34] tokens does not fit 4"),
@@ -227,7 +279,7 @@ class Notebook:
     def __init__(self):
         self.given = []
 
-    def training_prompt(self, demonstrations, query):
+    def training_prompt(self, demonstrations, query, instruction):
         self.given.append((tuple(demonstrations), query))
         return Prompt((1, 2, 3), 1)
 
