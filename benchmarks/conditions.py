@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--difficulty", default="normal")
     parser.add_argument("--records", type=int, default=64, help="test records a target and demonstration seed")
-    parser.add_argument("--maml", action="store_true", help="MAML-en-LLM too")
+    parser.add_argument("--maml", type=int, default=1, help="seeds for which MAML-en-LLM is trained too")
     parser.add_argument("--record", type=Path, default=ROOT / "results/conditions-cpu.json")
     options = parser.parse_args()
     source, preset = f"minicrossfit:{options.difficulty}", get_preset("cpu")
@@ -57,7 +57,7 @@ def main() -> None:
         rate = choose_rate(trained, words, bench.train, steps=STEPS, seed=seed, max_length=preset.tokens)
         adapt = Adaptation(steps=STEPS, optimizer=Adam(rate))
         add(found, "MetaICL, adapted", score(evaluate(trained, words, bench, adapt=adapt, **how)) | dict(rate=rate))
-        if options.maml:
+        if seed <= options.maml:
             trained, seconds = run(model, words, bench, replace(config, method="maml-en-llm", seed=seed))
             add(found, "MAML-en-LLM", score(evaluate(trained, words, bench, **how)) | dict(seconds=seconds))
             add(found, "MAML-en-LLM, adapted", score(evaluate(trained, words, bench, adapt=adapt, **how)))

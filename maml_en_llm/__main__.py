@@ -1,17 +1,26 @@
-"""Command line:  python -m maml_en_llm {tasks,pretrain} …  (``--help`` after either lists its options)."""
+"""Command line:  python -m maml_en_llm {tasks,pretrain,reproduce} …  (``--help`` after either lists its options)."""
 
 import argparse
+import json
+import platform
 import sys
+from datetime import date
+from pathlib import Path
 
+import torch
 from tqdm import tqdm
 from transformers import HfArgumentParser
 
 from .families import DIFFICULTIES
 from .metrics import predict
 from .minicrossfit import write_benchmark
+from .presets import get_preset
 from .pretrain import PretrainConfig, pretrain
+from .prompts import MODES
+from .runs import baselines, reproduce
 from .scoring import score_options
-from .tasks import SEEDS, load_benchmark
+from .tasks import SEEDS, load_benchmark, settings
+from .train import TrainConfig
 
 PROBED = ["topic-market", "colour-travel", "size-sea", "state-food", "action-sport"]
 
@@ -54,7 +63,32 @@ def in_context(model, tokenizer) -> dict[str, float]:
     return found
 
 
-COMMANDS = {"tasks": tasks, "pretrain": pretraining}
+def reproduction(arguments: list[str]) -> None:
+    """Compute the table of chapter 4: all methods at an equal budget. An interrupted run goes on from its log."""
+    parser = argparse.ArgumentParser(prog="python -m maml_en_llm reproduce", description=reproduction.__doc__)
+    parser.add_argument("--benchmark", default="minicrossfit")
+    parser.add_argument("--settings", nargs="+", help="default: all that the benchmark has")
+    parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="of the training")
+    parser.add_argument("--steps", type=int, default=160, help="outer steps")
+    parser.add_argument("--records", type=int, default=32, help="test records a target task and demonstration seed")
+    parser.add_argument("--log", default="_build/baselines.jsonl")
+    parser.add_argument("--out", default="results/baselines.json")
+    options = parser.parse_args(arguments)
+    preset = get_preset("cpu")
+    base = TrainConfig(benchmark=options.benchmark, model=preset.model, steps=options.steps, lr=preset.lr, inner_lr=preset.lr / 5,
+                       sampling="uniform", max_length=preset.tokens)
+    runs = baselines(base, settings=options.settings or settings(options.benchmark), modes=options.modes, seeds=options.seeds,
+                     demonstration_seeds=SEEDS[: preset.eval_seeds], max_records=options.records)
+    with tqdm(total=len(runs), mininterval=10) as bar:
+        rows = reproduce(runs, options.log, progress=lambda row: bar.update())
+    about = dict(device="cpu", cores=torch.get_num_threads(), python=platform.python_version(), torch=torch.__version__,
+                 date=date.today().isoformat(), command=" ".join(["python -m maml_en_llm reproduce", *arguments]))
+    Path(options.out).write_text(json.dumps(dict(machine=about, sizes=dict(
+        steps=options.steps, records=options.records, demonstration_seeds=preset.eval_seeds), rows=rows)) + "\n", encoding="utf-8")
+
+
+COMMANDS = {"tasks": tasks, "pretrain": pretraining, "reproduce": reproduction}
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ METAICL = "hf://datasets/allenai/metaicl-data/data"
 PRESETS: Mapping[str, Preset] = {
     "smoke": Preset(benchmark="minicrossfit", model="tiny-base", tokens=512, demonstrations=16, steps=40, tasks_per_step=4,
                     inner_steps=1, lr=2e-3, runs=3, train_tasks=None, test_tasks=16, test_records=32, eval_seeds=1),
-    "cpu": Preset(benchmark="minicrossfit", model="tiny-base", tokens=512, demonstrations=16, steps=240, tasks_per_step=4,
+    "cpu": Preset(benchmark="minicrossfit", model="tiny-base", tokens=512, demonstrations=16, steps=320, tasks_per_step=4,
                   inner_steps=4, lr=2e-3, runs=3, train_tasks=None, test_tasks=None, test_records=None, eval_seeds=2),
     "colab": Preset(benchmark=METAICL, model="gpt2", tokens=512, demonstrations=8, steps=300, tasks_per_step=2,
                     inner_steps=1, lr=1e-5, runs=1, train_tasks=None, test_tasks=None, test_records=64, eval_seeds=1),

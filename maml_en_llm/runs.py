@@ -1,0 +1,136 @@
+"""Runs: method × setting × mode × training seed → a record, computed once and kept.
+
+All methods get the same budget: the same number of outer steps of `GRADIENTS` gradients each, so that a method with inner steps
+sees fewer tasks a step. `reproduce` fills a log that an interrupted run goes on from, and returns all of it.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from .attention import TWICE
+from .budget import passes
+from .errors import check_choice
+from .evaluate import evaluate, evaluate_by
+from .guesses import by_rule, majority, random_guess
+from .models import load_model
+from .oracle import predict as oracle
+from .tasks import Benchmark, load_benchmark
+from .train import TrainConfig, meta_train
+
+GRADIENTS = 16  # of one prompt each, an outer step
+KEPT = ("mean", "worst", "unseen_mean", "unseen_worst", "ece", "failed")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of a table: what differs in its training, or None for the base model as it is, and in its evaluation."""
+
+    train: Mapping | None = None
+    evaluate: Mapping = field(default_factory=dict)
+    modes: tuple[str, ...] = ("direct", "channel")
+
+
+METHODS: Mapping[str, Method] = {
+    "zero-shot": Method(evaluate=dict(k=0)),
+    "PMI zero-shot": Method(evaluate=dict(k=0, pmi=True), modes=("direct",)),
+    "in-context": Method(),
+    "PMI in-context": Method(evaluate=dict(pmi=True), modes=("direct",)),
+    "multi-task zero-shot": Method(dict(method="multi-task"), dict(k=0)),
+    "MetaICL": Method(dict(method="metaicl")),
+    "MetaICT": Method(dict(method="metaict"), dict(instructions=True)),
+    "FOMAML": Method(dict(method="fomaml")),
+    "Reptile": Method(dict(method="reptile")),
+    "MAML-en-LLM": Method(dict(method="maml-en-llm")),
+}
+RULES: Mapping[str, Callable[[Benchmark, dict], dict]] = {
+    "random guess": lambda bench, how: random_guess(bench, max_records=how["max_records"]),
+    "majority": lambda bench, how: majority(bench, **how),
+    "oracle": lambda bench, how: evaluate_by(by_rule(oracle), bench, **how),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One row: everything that decides it. ``config`` is the base of all methods' training."""
+
+    name: str
+    config: TrainConfig
+    seeds: tuple[int, ...]  # of the demonstrations
+    max_records: int | None = None
+
+    def __post_init__(self):
+        check_choice("name", self.name, [*METHODS, *RULES])
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits that change with any field."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def training(self) -> TrainConfig | None:
+        """The method's own configuration, with as many tasks a step as its budget allows."""
+        changes = METHODS[self.name].train if self.name in METHODS else None
+        if changes is None:
+            return None
+        config = replace(self.config, **changes)
+        method = config.make_method()
+        cost = sum(gradients for _, _, gradients in passes(method, method.inner_steps))
+        return replace(config, tasks_per_step=max(GRADIENTS // cost, 1))
+
+    def compute(self, bench: Benchmark, model, tokenizer) -> dict:
+        """The record. ``model`` is the base model; it is trained in place where the method trains."""
+        how = dict(seeds=self.seeds, max_records=self.max_records)
+        about = dict(method=self.name, setting=bench.setting, mode=self.config.mode, seed=self.config.seed, hash=self.hash)
+        if self.name in RULES:
+            return about | _kept(RULES[self.name](bench, how))
+        spent = {}
+        if self.training is not None:
+            record = meta_train(model, tokenizer, bench.train, self.training)
+            spent = dict(budget=record["budget"], seconds=record["seconds"], loss=sum(record["losses"][-20:]) / 20)
+        options = dict(mode=self.config.mode, max_length=self.config.max_length, separator=self.config.separator)
+        found = evaluate(model, tokenizer, bench, **options, **how, **METHODS[self.name].evaluate)
+        return about | _kept(found) | spent
+
+
+def reproduce(runs: Iterable[Run], log: str | Path, progress: Callable[[dict], None] | None = None) -> list[dict]:
+    """Records of ``runs``, in their order; those that ``log`` holds are read from it, and new ones are added to it."""
+    log, found, bench = Path(log), {}, None
+    log.parent.mkdir(parents=True, exist_ok=True)
+    runs = list(runs)
+    if log.is_file():
+        found = {record["hash"]: record for record in map(json.loads, log.read_text(encoding="utf-8").splitlines())}
+    for run in runs:
+        if run.hash in found:
+            continue
+        config = run.config
+        if bench is None or (bench.source, bench.setting) != (config.benchmark, config.setting):
+            bench = load_benchmark(config.benchmark, config.setting, seeds=run.seeds)
+        found[run.hash] = run.compute(bench, *load_model(config.model, attention=TWICE))
+        with log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(found[run.hash]) + "\n")
+        if progress is not None:
+            progress(found[run.hash])
+    return [found[run.hash] for run in runs]
+
+
+def baselines(base: TrainConfig, *, settings: Iterable[str], modes: Iterable[str], seeds: Iterable[int],
+              demonstration_seeds: tuple[int, ...], max_records: int | None) -> list[Run]:
+    """The table of chapter 4; what does not depend on the training seed is in it once, what does not on the mode once."""
+    found, seeds, modes = [], list(seeds), list(modes)
+    for seed in seeds:
+        for setting in settings:
+            for mode in modes:
+                names = [n for n, m in METHODS.items() if mode in m.modes and (m.train is not None or seed == seeds[0])]
+                names += list(RULES) if seed == seeds[0] and mode == modes[0] else []
+                config = replace(base, setting=setting, mode=mode, seed=seed)
+                found += [Run(name=n, config=config, seeds=demonstration_seeds, max_records=max_records) for n in names]
+    return found
+
+
+def _kept(record: dict) -> dict:
+    tasks = {name: round(row["mean"], 2) for name, row in record["tasks"].items()}
+    totals = {key: round(value, 2) if isinstance(value, float) else value for key, value in record.items() if key in KEPT}
+    return totals | dict(tasks=tasks, unseen=[name for name, row in record["tasks"].items() if row["unseen"]])
