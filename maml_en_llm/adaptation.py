@@ -15,9 +15,9 @@ from .records import Example
 class Adaptation:
     """``steps`` steps of ``optimizer`` from fresh moments,
 
-        θ ← U(∇L(θ), s, θ),   L = the mean loss of each demonstration given all the others before it,
+        θ ← U(∇L(θ), s, θ),   L = the mean loss of each demonstration given all the others before it
 
-    so that only what stands in the prompt is used, in the form in which it will stand there.
+    or, ``alone``, of each without any: in the form in which queries will be asked, with demonstrations or without.
     """
 
     steps: int
@@ -27,12 +27,12 @@ class Adaptation:
         if self.steps < 0:
             raise ValueError(f"steps: expected at least 0, found {self.steps}")
 
-    def __call__(self, model, tokenizer, demonstrations: Sequence[Example], fmt: Format):
+    def __call__(self, model, tokenizer, demonstrations: Sequence[Example], fmt: Format, *, alone: bool = False):
         """An adapted copy of ``model``, which itself stays as it is."""
         adapted = deepcopy(model)
         if not self.steps:
             return adapted
-        batch = leave_one_out(PromptEncoder(tokenizer, fmt), demonstrations).to(model.device)
+        batch = leave_one_out(PromptEncoder(tokenizer, fmt), demonstrations, alone=alone).to(model.device)
         loss, params = PromptLoss(adapted), parameters(adapted)
         state = self.optimizer.init(params)
         for _ in range(self.steps):
@@ -41,9 +41,9 @@ class Adaptation:
         return adapted
 
 
-def leave_one_out(encoder: PromptEncoder, demonstrations: Sequence[Example]):
-    """A batch of one prompt a demonstration: it is the query, all the others come before it in their order."""
+def leave_one_out(encoder: PromptEncoder, demonstrations: Sequence[Example], *, alone: bool = False):
+    """A batch of one prompt a demonstration: it is the query; all the others come before it in their order, or none."""
     if not demonstrations:
         raise ValueError("demonstrations: expected at least one to adapt to, found none")
-    others = [[*demonstrations[:i], *demonstrations[i + 1 :]] for i in range(len(demonstrations))]
+    others = [() if alone else [*demonstrations[:i], *demonstrations[i + 1 :]] for i in range(len(demonstrations))]
     return collate([encoder.training_prompt(shown, query) for shown, query in zip(others, demonstrations)])

@@ -41,7 +41,7 @@ def evaluate(
         instructions: each task's instruction stands before its demonstrations (MetaICT).
         pmi: scores are those of `score_pmi`.
         adapt: every task and seed is scored by a copy of the model that was first adapted to its 16 demonstrations, or ``k``
-            where that is more than none.
+            where that is more than none; without demonstrations in the prompt, to each of them alone.
 
     Raises:
         DataError: fewer than ``k`` demonstrations, an unknown seed, or a task without the instruction asked for.
@@ -55,7 +55,7 @@ def evaluate(
             task.few_shot(seed, k)
 
     def scorer(task, seed, queries):
-        adapted = adapt(model, tokenizer, task.few_shot(seed, k or SHOTS), fmt) if adapt else model
+        adapted = adapt(model, tokenizer, task.few_shot(seed, k or SHOTS), fmt, alone=k == 0) if adapt else model
         return score(adapted, tokenizer, task.few_shot(seed, k), queries, **vars(fmt),
                      instruction=task.instruction if instructions else "")
 

@@ -209,3 +209,42 @@ def _token_lines(tokens, columns):
         lines[-1].append((x, width, shown, role, scored))
         x, before = x + width, role
     return lines
+
+
+def agreement(cosines) -> None:
+    """Chapter 4: a matrix of cosines, {row: {column: value}}."""
+    values = [list(row.values()) for row in cosines.values()]
+    axes = sns.heatmap(values, annot=True, fmt=".2f", vmin=0, vmax=1, cmap="Blues", square=True, cbar=False,
+                       xticklabels=list(cosines), yticklabels=list(cosines))
+    axes.tick_params(length=0)
+    axes.set_yticklabels(axes.get_yticklabels(), rotation=0)
+
+
+def baselines(rows, methods) -> None:
+    """Chapter 4: mean score by setting, a panel a mode and a point a method, from records of `runs.Run`.
+
+    Bars are 95% intervals over target tasks; the grey band is from random guessing to the oracle.
+    """
+    settings = list(dict.fromkeys(row["setting"] for row in rows))
+    _, panels = plt.subplots(2, 1, figsize=(10, 7.5), sharex=True, sharey=True)
+    for axes, mode in zip(panels, ("direct", "channel")):
+        for x, setting in enumerate(settings):
+            low, high = (_over_tasks(rows, name, setting)[0] for name in ("random guess", "oracle"))
+            axes.fill_between([x - 0.42, x + 0.42], low, high, color="0.93", lw=0)
+            for i, name in enumerate(methods):
+                found = _over_tasks([row for row in rows if row["mode"] == mode], name, setting)
+                if found:
+                    at = x + (i - (len(methods) - 1) / 2) * 0.8 / len(methods)
+                    axes.errorbar(at, *found, fmt="os^Dvp*"[i % 7], color=PALETTE[i], ms=5, lw=1, label=name if x == 0 else None)
+        axes.set(title=mode, ylabel="points", xticks=range(len(settings)))
+    panels[1].set_xticklabels([name.replace("_to_", "\n→ ").replace("_", " ") for name in settings])
+    panels[0].legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.35))
+
+
+def _over_tasks(rows, method: str, setting: str) -> tuple[float, float] | None:
+    """Mean over tasks, each a mean over seeds, and half of the 95% interval (normal quantile)."""
+    several = [row["tasks"] for row in rows if row["method"] == method and row["setting"] == setting]
+    if not several:
+        return None
+    means = np.array([np.mean([tasks[name] for tasks in several]) for name in several[0]])
+    return means.mean(), 1.96 * means.std(ddof=1) / np.sqrt(len(means))

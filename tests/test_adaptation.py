@@ -31,6 +31,8 @@ def test_every_demonstration_is_predicted_from_the_others(tiny):
     assert text[:2] == [one, two]
     targets = [words.decode(row[mask]) for row, mask in zip(batch.input_ids, batch.loss_mask)]
     assert targets == ["\n alpha", "\n beta", "\n gamma"]
+    alone = leave_one_out(PromptEncoder(words, FORMAT), shots, alone=True)
+    assert [words.decode(row) for row in alone.input_ids] == ["red dog \n alpha", "blue cat \n beta", "pink owl \n gamma"]
 
 
 def test_steps_are_the_optimisers_own(tiny, bench):

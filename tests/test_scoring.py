@@ -6,10 +6,12 @@ import pytest
 import torch
 from models_small import CharTokenizer, small_model
 from test_prompts import by_the_book
+from transformers import GPT2Config
 
-from maml_en_llm import Example, load_model, score_options
-from maml_en_llm.scoring import score_pmi
+from maml_en_llm import Example, load_benchmark, load_model, score_options
+from maml_en_llm.metrics import predict
 from maml_en_llm.prompts import Format, PromptEncoder
+from maml_en_llm.scoring import score_pmi
 from maml_en_llm.trie import Trie
 
 SHOWN = [Example("a first text", "yes", ("yes", "no")), Example("then a second", "no", ("yes", "no"))]
@@ -183,8 +185,6 @@ def _damaged():
 
 
 def _short():
-    from transformers import GPT2Config
-
     return small_model(GPT2Config(vocab_size=97, n_positions=32, n_embd=32, n_layer=1, n_head=1, bos_token_id=0, eos_token_id=0))
 
 
@@ -212,3 +212,19 @@ BAD = {  # model, query, arguments, message
 def test_bad_input(model, query, arguments, message):
     with pytest.raises(ValueError, match=message):
         score_options(model(), CharTokenizer(), SHOWN, [query], **arguments)
+
+
+# --- real files ---
+
+
+@pytest.mark.parametrize("mode", ["direct", "channel"])
+@pytest.mark.parametrize("name", ["ethos-race", "glue-rte", "superglue-copa", "glue-wnli"])
+def test_sharing_changes_nothing_on_real_tasks(metaicl_data, bpe, name, mode):
+    """glue-rte overflows in every prompt, glue-wnli in some: float32, 1e-4 nats, the same predictions."""
+    model = small_model(GPT2Config(n_embd=32, n_layer=2, n_head=2, initializer_range=0.2), dtype=torch.float32, attention="sdpa")
+    task = load_benchmark(metaicl_data, "hr_to_lr", seeds=[100], tasks=[name]).test[0]
+    queries = task.test[:12]
+    found, plain = (score_options(model, bpe, task.few_shot(100, 16), queries, mode=mode, share_prefix=share)
+                    for share in (True, False))
+    same(found, plain, 1e-4)
+    assert [predict(row) for row in found] == [predict(row) for row in plain]

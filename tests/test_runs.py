@@ -1,0 +1,119 @@
+"""Runs: every method at one budget, kept in a log, and the published table recomputed."""
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from maml_en_llm import TrainConfig, evaluate, load_benchmark, load_model
+from maml_en_llm.curves import adaptation_curve, choose_rate
+from maml_en_llm.optimizers import SGD, Adam
+from maml_en_llm.runs import GRADIENTS, METHODS, RULES, Run, baselines, reproduce
+from maml_en_llm.tasks import SEEDS, settings
+
+PUBLISHED = Path(__file__).parents[1] / "results/baselines.json"
+BASE = TrainConfig(benchmark="minicrossfit", model="tiny-base", setting="non_nli_to_nli", steps=2, lr=2e-3, inner_lr=4e-4,
+                   sampling="uniform", max_length=512)
+
+
+def table(**changes) -> list[Run]:
+    sizes = dict(settings=["non_nli_to_nli"], modes=["direct"], seeds=[1], demonstration_seeds=(100,), max_records=6)
+    return baselines(BASE, **sizes | changes)
+
+
+def test_all_methods_have_the_same_budget(tmp_path):
+    rows = reproduce(table(), tmp_path / "log")
+    assert [row["method"] for row in rows] == [*METHODS, *RULES]
+    for row in rows:
+        trains = row["method"] in METHODS and METHODS[row["method"]].train is not None
+        assert ("budget" in row) == trains and row["failed"] == {} and 0 <= row["mean"] <= 100
+        assert set(row["unseen"]) < set(row["tasks"])
+        if trains:
+            assert row["budget"]["gradients"] == BASE.steps * GRADIENTS
+    means = {row["method"]: row["mean"] for row in rows}
+    assert means["oracle"] > means["random guess"] + 10
+
+
+def test_an_interrupted_table_goes_on(tmp_path, monkeypatch):
+    runs = [run for run in table() if run.name in ("zero-shot", "majority", "oracle", "MetaICL")]
+    first = reproduce(runs[:2], tmp_path / "log")
+    computed = []
+    rows = reproduce(runs, tmp_path / "log", progress=lambda row: computed.append(row["method"]))
+    assert computed == [run.name for run in runs[2:]] and rows[:2] == first
+    monkeypatch.setattr(Run, "compute", None)  # nothing is left to do
+    assert reproduce(runs, tmp_path / "log") == rows
+
+
+def test_what_depends_on_neither_seed_nor_mode_is_computed_once():
+    runs = table(modes=["direct", "channel"], seeds=[1, 2])
+    assert len({run.hash for run in runs}) == len(runs)
+    count = {name: sum(run.name == name for run in runs) for name in (*METHODS, *RULES)}
+    assert count == {"zero-shot": 2, "PMI zero-shot": 1, "in-context": 2, "PMI in-context": 1, "oracle": 1, "majority": 1,
+                     "random guess": 1} | {name: 4 for name, method in METHODS.items() if method.train is not None}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Run)])
+def test_hash_changes_with_every_field(name):
+    run = table()[0]
+    other = dict(name="MetaICL", config=replace(BASE, seed=9), seeds=(13,), max_records=7)[name]
+    assert replace(run, **{name: other}).hash != run.hash
+
+
+def test_unknown_method():
+    with pytest.raises(ValueError, match="name: expected one of zero-shot, .* found 'maml'"):
+        replace(table()[0], name="maml")
+
+
+# --- the published table ---
+
+
+@pytest.fixture(scope="module")
+def published():
+    return json.loads(PUBLISHED.read_text())
+
+
+def test_the_published_table_is_whole(published):
+    found = {(row["setting"], row["mode"], row["method"]) for row in published["rows"]}
+    expected = {(s, mode, n) for s in settings("minicrossfit") for n, m in METHODS.items() for mode in m.modes}
+    assert expected <= found and all(row["failed"] == {} for row in published["rows"])
+    for row in published["rows"]:
+        if "budget" in row:
+            assert row["budget"]["gradients"] == published["sizes"]["steps"] * GRADIENTS
+
+
+@pytest.mark.parametrize("name", ["zero-shot", "in-context", "PMI in-context", "oracle", "multi-task zero-shot"])
+def test_rows_of_the_published_table_are_computed_again(published, name):
+    stored = next(row for row in published["rows"] if row["method"] == name and row["setting"] == "non_nli_to_nli")
+    sizes = published["sizes"]
+    config = replace(BASE, steps=sizes["steps"], seed=stored["seed"], mode=stored["mode"])
+    run = Run(name=name, config=config, seeds=SEEDS[: sizes["demonstration_seeds"]], max_records=sizes["records"])
+    assert run.hash == stored["hash"]
+    bench = load_benchmark("minicrossfit", "non_nli_to_nli", seeds=run.seeds)
+    fresh = run.compute(bench, *load_model("tiny-base"))
+    # training amplifies how another processor rounds; nothing else may differ
+    assert fresh["mean"] == pytest.approx(stored["mean"], abs=5 if run.training else 0.5)
+    assert list(fresh["tasks"]) == list(stored["tasks"])
+
+
+# --- adaptation curves ---
+
+
+def test_adaptation_curve_begins_at_the_model_as_it_is():
+    bench = load_benchmark("minicrossfit:easy", "class_to_class", seeds=[100], tasks=["colour-travel", "size-sea"])
+    model, words = load_model("tiny-base")
+    how = dict(seeds=[100], max_length=512, max_records=16)
+    curve = adaptation_curve(model, words, bench, optimizer=Adam(3e-3), steps=(0, 8), **how)
+    for name, k in (("with", 16), ("without", 0)):
+        assert curve[name][0]["tasks"] == evaluate(model, words, bench, k=k, **how)["tasks"]
+    assert curve["without"][8]["mean"] > curve["without"][0]["mean"]  # what is not in the prompt has gone into the weights
+
+
+def test_the_rate_is_chosen_on_meta_training_tasks():
+    bench = load_benchmark("minicrossfit:easy", "class_to_class", seeds=[100])
+    model, words = load_model("tiny-base")
+    rate = choose_rate(model, words, bench.train, rates=(1e-8, 1e-3, 1.0), n_tasks=3, max_length=512)
+    assert rate == 1e-3
+    assert choose_rate(model, words, bench.train, rates=(0.05,), make=SGD, n_tasks=1, max_length=512) == 0.05
+    with pytest.raises(ValueError, match="tasks: expected tasks with options and more than 16 records, found none"):
+        choose_rate(model, words, [])
