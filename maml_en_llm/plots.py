@@ -248,3 +248,29 @@ def _over_tasks(rows, method: str, setting: str) -> tuple[float, float] | None:
         return None
     means = np.array([np.mean([tasks[name] for tasks in several]) for name in several[0]])
     return means.mean(), 1.96 * means.std(ddof=1) / np.sqrt(len(means))
+
+
+def against_peers(rows) -> None:
+    """Chapter 2: seconds and peak memory of one meta-gradient against k, by method, from the rows of benchmarks/meta_gradient.py.
+
+    Dotted: the least that a reverse sweep can take, 4k gradients and one stored gradient a step.
+    """
+    _, panels = plt.subplots(2, 2, figsize=(9.5, 6.8), sharex=True)
+    shown = {"reverse": "this package, reverse", "unrolled": "this package, unrolled", "finite_difference": "finite differences",
+             "higher": "higher", "torchopt": "torchopt"}
+    for (seconds, memory), shape in zip(panels, ("parameter", "activation")):
+        here = [row for row in rows if row["shape"] == shape and row["optimizer"] in ("Adam", "none") and "seconds" in row]
+        for (method, label), color, mark in zip(shown.items(), (1, 3, 2, 0, 4), "osD^v"):
+            found = sorted((row["k"], row["seconds"], row["peak"] / 2**30) for row in here if row["method"] == method)
+            for axes, value in ((seconds, 1), (memory, 2)):
+                axes.plot([r[0] for r in found], [r[value] for r in found], mark + "-", color=PALETTE[color], label=label, ms=5)
+        one = next(row for row in here if row["optimizer"] == "none")
+        sweep = {row["k"]: row for row in here if row["method"] == "reverse"}
+        ks = sorted(sweep)
+        seconds.plot(ks, [4 * k * one["seconds"] for k in ks], "k:", label="limit")
+        memory.plot(ks, [(sweep[ks[0]]["peak"] + (k - ks[0]) * one["model_bytes"]) / 2**30 for k in ks], "k:")
+        seconds.set(title=f"{shape}-bound", ylabel="seconds", xscale="log", yscale="log")
+        memory.set(title=f"{shape}-bound", ylabel="peak above the model, GiB", yscale="log", xticks=ks, xticklabels=ks)
+    for axes in panels[1]:
+        axes.set(xlabel="inner steps k")
+    panels[0][0].legend(fontsize="small")

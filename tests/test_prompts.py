@@ -285,3 +285,26 @@ def test_share_of_prompts_that_overflow(bpe, real, name, share):
                 cut.append(prompt.ids[: len(prefix)] != prefix)
                 assert len(prompt.ids) == 1024 if cut[-1] else len(prompt.ids) <= 1024
     assert round(statistics.fmean(cut), 2) == share
+
+
+# --- instructions ---
+
+
+@pytest.mark.parametrize("mode", ["direct", "channel"])
+@pytest.mark.parametrize("k", [0, 2])
+def test_an_instruction_stands_before_a_prompt_that_is_otherwise_the_same(mode, k):
+    shown, query = [Example("one", "a", ("a", "b")), Example("two", "b", ("a", "b"))][:k], Example("three", "a", ("a", "b"))
+    encoder = PromptEncoder(CharTokenizer(), Format(mode=mode, max_example_length=40))
+    before = encoder.tokens("which?") + encoder.tokens("\n\n\n")
+    assert encoder.training_prompt(shown, query, "which?").ids == before + encoder.training_prompt(shown, query).ids
+    assert encoder.training_prompt(shown, query, "") == encoder.training_prompt(shown, query)
+    pairs = zip(encoder.query_prompts(shown, query, "which?"), encoder.query_prompts(shown, query), strict=True)
+    assert all(told.ids == before + plain.ids and told.n_target == plain.n_target for told, plain in pairs)
+    assert encoder.query_prompts(shown, query, "") == encoder.query_prompts(shown, query)
+
+
+def test_an_instruction_has_room_of_its_own_and_is_cut_first():
+    encoder = PromptEncoder(CharTokenizer(), Format(max_example_length=20, max_length=1000))
+    told = encoder.training_prompt((), Example("x" * 30, "a"), "y" * 60)
+    example = encoder.tokens("\n\n\n") + encoder.tokens("x" * 14) + encoder.tokens("\na")  # M − 2 = 18, Δ included
+    assert told.ids == encoder.tokens("y" * 22) + example and len(told.ids) == 2 * 20

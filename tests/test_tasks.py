@@ -8,7 +8,7 @@ import random
 import pytest
 from models_small import record, records, write_benchmark, write_lines
 
-from maml_en_llm import DataError, Example, Task, load_benchmark
+from maml_en_llm import DataError, Example, Task, load_benchmark, tasks
 from maml_en_llm.tasks import SEEDS, settings
 
 
@@ -104,6 +104,20 @@ COUNTS = {
     "non_nli_to_nli": (55, 8, 1),
     "non_paraphrase_to_paraphrase": (59, 4, 1),
 }
+
+
+def test_leaking_tasks_are_left_out_unless_asked_for(tmp_path):
+    folder = write_benchmark(tmp_path, train=("a", "c", "unifiedqa:winogrande_xl"), test=("c", "wino_grande"))
+    repaired, published = load_benchmark(folder, "mini"), load_benchmark(folder, "mini", faithful=True)
+    assert [task.name for task in repaired.train] == ["a"]
+    assert [task.name for task in published.train] == ["a", "c", "unifiedqa:winogrande_xl"]
+    assert repaired.test == published.test and [task.name for task in repaired.test] == ["c", "wino_grande"]
+
+
+def test_the_published_lists_leak_in_two_settings():
+    leaks = {name: set(lists["train"]) - set(tasks._without_leaks(lists)["train"]) for name, lists in settings().items()}
+    assert {name: found for name, found in leaks.items() if found} == {
+        "non_nli_to_nli": {"sick"}, "qa_to_qa": {"unifiedqa:winogrande_xl"}}
 
 
 def test_packaged_lists_are_those_of_metaicl():
