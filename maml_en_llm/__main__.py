@@ -70,6 +70,7 @@ def reproduction(arguments: list[str]) -> None:
     parser.add_argument("--settings", nargs="+", help="default: all that the benchmark has")
     parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="of the training")
+    parser.add_argument("--close", nargs="+", default=["hr_to_lr"], help="settings with all seeds; others have the first")
     parser.add_argument("--steps", type=int, default=160, help="outer steps")
     parser.add_argument("--records", type=int, default=32, help="test records a target task and demonstration seed")
     parser.add_argument("--log", default="_build/baselines.jsonl")
@@ -78,8 +79,9 @@ def reproduction(arguments: list[str]) -> None:
     preset = get_preset("cpu")
     base = TrainConfig(benchmark=options.benchmark, model=preset.model, steps=options.steps, lr=preset.lr, inner_lr=preset.lr / 5,
                        sampling="uniform", max_length=preset.tokens)
-    runs = baselines(base, settings=options.settings or settings(options.benchmark), modes=options.modes, seeds=options.seeds,
-                     demonstration_seeds=SEEDS[: preset.eval_seeds], max_records=options.records)
+    runs = [run for name in options.settings or settings(options.benchmark) for run in baselines(
+        base, settings=[name], modes=options.modes, seeds=options.seeds if name in options.close else options.seeds[:1],
+        demonstration_seeds=SEEDS[: preset.eval_seeds], max_records=options.records)]
     with tqdm(total=len(runs), mininterval=10) as bar:
         rows = reproduce(runs, options.log, progress=lambda row: bar.update())
     about = dict(device="cpu", cores=torch.get_num_threads(), python=platform.python_version(), torch=torch.__version__,

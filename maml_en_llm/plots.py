@@ -220,7 +220,12 @@ def agreement(cosines) -> None:
     axes.set_yticklabels(axes.get_yticklabels(), rotation=0)
 
 
-def baselines(rows, methods) -> None:
+_MARKS = {"zero-shot": ("o", "0.6"), "in-context": ("s", "black"), "multi-task zero-shot": ("^", PALETTE[2]),
+          "MetaICL": ("D", PALETTE[0]), "MetaICT": ("P", PALETTE[9]), "FOMAML": ("v", PALETTE[4]), "Reptile": ("p", PALETTE[5]),
+          "MAML-en-LLM": ("*", PALETTE[1])}
+
+
+def baselines(rows, methods=tuple(_MARKS)) -> None:
     """Chapter 4: mean score by setting, a panel a mode and a point a method, from records of `runs.Run`.
 
     Bars are 95% intervals over target tasks; the grey band is from random guessing to the oracle.
@@ -235,9 +240,10 @@ def baselines(rows, methods) -> None:
                 found = _over_tasks([row for row in rows if row["mode"] == mode], name, setting)
                 if found:
                     at = x + (i - (len(methods) - 1) / 2) * 0.8 / len(methods)
-                    axes.errorbar(at, *found, fmt="os^Dvp*"[i % 7], color=PALETTE[i], ms=5, lw=1, label=name if x == 0 else None)
+                    mark, color = _MARKS[name]
+                    axes.errorbar(at, *found, fmt=mark, color=color, ms=5, lw=1, label=name if x == 0 else None)
         axes.set(title=mode, ylabel="points", xticks=range(len(settings)))
-    panels[1].set_xticklabels([name.replace("_to_", "\n→ ").replace("_", " ") for name in settings])
+    panels[1].set_xticklabels([name.replace("_to_", "\n→ ").replace("_", " ").replace("non ", "non-") for name in settings])
     panels[0].legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.35))
 
 
