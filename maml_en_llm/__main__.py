@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 from transformers import HfArgumentParser
 
+from .errors import check_choice
 from .families import DIFFICULTIES
 from .metrics import predict
 from .minicrossfit import write_benchmark
@@ -76,6 +77,9 @@ def reproduction(arguments: list[str]) -> None:
     parser.add_argument("--log", default="_build/baselines.jsonl")
     parser.add_argument("--out", default="results/baselines.json")
     options = parser.parse_args(arguments)
+    for name in options.close:
+        check_choice("--close", name, settings(options.benchmark))
+    Path(options.out).parent.mkdir(parents=True, exist_ok=True)
     preset = get_preset("cpu")
     base = TrainConfig(benchmark=options.benchmark, model=preset.model, steps=options.steps, lr=preset.lr, inner_lr=preset.lr / 5,
                        sampling="uniform", max_length=preset.tokens)

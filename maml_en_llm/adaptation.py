@@ -27,12 +27,13 @@ class Adaptation:
         if self.steps < 0:
             raise ValueError(f"steps: expected at least 0, found {self.steps}")
 
-    def __call__(self, model, tokenizer, demonstrations: Sequence[Example], fmt: Format, *, alone: bool = False):
+    def __call__(self, model, tokenizer, demonstrations: Sequence[Example], fmt: Format, *, alone: bool = False,
+                 instruction: str = ""):
         """An adapted copy of ``model``, which itself stays as it is."""
         adapted = deepcopy(model)
         if not self.steps:
             return adapted
-        batch = leave_one_out(PromptEncoder(tokenizer, fmt), demonstrations, alone=alone).to(model.device)
+        batch = leave_one_out(PromptEncoder(tokenizer, fmt), demonstrations, alone=alone, instruction=instruction).to(model.device)
         loss, params = PromptLoss(adapted), parameters(adapted)
         state = self.optimizer.init(params)
         for _ in range(self.steps):
@@ -41,9 +42,9 @@ class Adaptation:
         return adapted
 
 
-def leave_one_out(encoder: PromptEncoder, demonstrations: Sequence[Example], *, alone: bool = False):
+def leave_one_out(encoder: PromptEncoder, demonstrations: Sequence[Example], *, alone: bool = False, instruction: str = ""):
     """A batch of one prompt a demonstration: it is the query; all the others come before it in their order, or none."""
     if not demonstrations:
         raise ValueError("demonstrations: expected at least one to adapt to, found none")
     others = [() if alone else [*demonstrations[:i], *demonstrations[i + 1 :]] for i in range(len(demonstrations))]
-    return collate([encoder.training_prompt(shown, query) for shown, query in zip(others, demonstrations)])
+    return collate([encoder.training_prompt(shown, query, instruction) for shown, query in zip(others, demonstrations)])

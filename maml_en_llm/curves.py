@@ -1,9 +1,12 @@
 """Adaptation curves: the score on the target tasks after j gradient steps on their demonstrations."""
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from .adaptation import Adaptation
+from .errors import DataError
 from .evaluate import SHOTS, evaluate
 from .optimizers import Adam, Optimizer
 from .tasks import Benchmark, Task
@@ -32,11 +35,11 @@ def choose_rate(
 ) -> float:
     """The rate of ``rates`` at which ``steps`` steps help meta-training tasks most; target tasks are never looked at.
 
-    ``n_tasks`` of ``tasks``, spread over the list, are treated as targets: 16 of their records are the demonstrations, the
+    ``n_tasks`` of ``tasks``, at equal distances in the list, the first by ``seed``, are treated as targets: 16 of their records are the demonstrations, the
     next `HELD_OUT` the queries. ``how`` goes to `evaluate`.
     """
     labelled = [task for task in tasks if task.kind != "free-form" and len(task.train) > SHOTS]
-    if not labelled:
+    if not labelled or n_tasks < 1:
         raise ValueError(f"tasks: expected tasks with options and more than {SHOTS} records, found none")
     every = max(len(labelled) // n_tasks, 1)
     chosen = labelled[seed % every :: every][:n_tasks]
@@ -44,6 +47,16 @@ def choose_rate(
 
     def score(rate: float) -> float:
         adapt = Adaptation(steps=steps, optimizer=make(rate))
-        return evaluate(model, tokenizer, Benchmark((), held), seeds=[0], adapt=adapt, **how)["mean"]
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # a rate that breaks the model is simply not chosen
+            try:
+                found = evaluate(model, tokenizer, Benchmark((), held), seeds=[0], adapt=adapt, **how)
+            except DataError:
+                raise
+            except ValueError:
+                return -math.inf
+        return -math.inf if found["failed"] else found["mean"]
 
-    return max(rates, key=score)
+    best = max(rates, key=score)
+    if score(best) == -math.inf:
+        raise ValueError(f"rates: expected one that leaves scores finite, found none among {rates}; lower them")
+    return best

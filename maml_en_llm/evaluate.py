@@ -52,12 +52,14 @@ def evaluate(
         if instructions and not task.instruction:
             raise DataError(f"instructions: task {task.name!r} has none; its settings.json may give one, under 'tasks'")
         for seed in seeds:
-            task.few_shot(seed, k)
+            task.few_shot(seed, (k or SHOTS) if adapt else k)
 
     def scorer(task, seed, queries):
-        adapted = adapt(model, tokenizer, task.few_shot(seed, k or SHOTS), fmt, alone=k == 0) if adapt else model
-        return score(adapted, tokenizer, task.few_shot(seed, k), queries, **vars(fmt),
-                     instruction=task.instruction if instructions else "")
+        told, shots = task.instruction if instructions else "", task.few_shot(seed, k)
+        if not adapt:
+            return score(model, tokenizer, shots, queries, **vars(fmt), instruction=told)
+        adapted = adapt(model, tokenizer, task.few_shot(seed, k or SHOTS), fmt, alone=k == 0, instruction=told)
+        return score(adapted, tokenizer, shots, queries, **vars(fmt), instruction=told)
 
     record = evaluate_by(scorer, benchmark, seeds=seeds, max_records=max_records, progress=progress)
     record["protocol"] |= vars(fmt) | dict(k=k, instructions=instructions, pmi=pmi, adapt=repr(adapt) if adapt else None)
@@ -76,6 +78,9 @@ def evaluate_by(
     warning and its message under ``failed``; where none can be scored the first error is raised.
     """
     seeds, tasks, failed, first = tuple(seeds), {}, {}, None
+    if not (seeds and benchmark.test) or (max_records is not None and max_records < 1):
+        raise DataError(f"expected at least one seed, target task and record, found seeds {seeds}, {len(benchmark.test)} tasks, "
+                        f"max_records {max_records}")
     for task in benchmark.test:
         try:
             tasks[task.name] = _task_row(scorer, task, seeds, max_records, progress) | dict(unseen=task.name in benchmark.unseen)

@@ -47,7 +47,8 @@ def load_model(
         seed: of the random initialisation, and of nothing else.
 
     Raises:
-        ValueError: nothing to load under that name, or a tokenizer with more words than the model.
+        ValueError: nothing to load under that name, a tokenizer with more words than the model, or an attention that the
+            model does not have.
     """
     name = SHIPPED.get(name, name) if isinstance(name, str) else name
     config = _configuration(name)
@@ -57,6 +58,11 @@ def load_model(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=dtype)
+    if attention == TWICE and not model._supports_sdpa:  # it would run without its own mask, and see the future
+        raise ValueError(
+            f"attention: {TWICE!r} is for models that have 'sdpa', and {type(model).__name__} has not; "
+            "load_model(..., attention='eager')"
+        )
     words = load_tokenizer(tokenizer or _tokenizer_of(name))
     if len(words) > model.config.vocab_size:
         raise ValueError(
@@ -185,8 +191,13 @@ def target_positions(loss_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
 
 def mean_nll(logits: torch.Tensor, labels: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """Mean −log p of each prompt's target tokens, (B,) nats, from logits (B, P, V), labels (B, P) and mask (B, P)."""
-    nll = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
+    nll = cross_entropy(precise(logits.flatten(0, 1)), labels.flatten(), reduction="none").view_as(labels)
     return (nll * valid).sum(1) / valid.sum(1)
+
+
+def precise(logits: torch.Tensor) -> torch.Tensor:
+    """Logits in float32 at least: in half precision a score would be rounded to hundredths of a nat."""
+    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
 
 def _configuration(name) -> PretrainedConfig | None:

@@ -118,23 +118,26 @@ class PromptEncoder:
 
     def demonstrations(self, examples: Sequence[Example], instruction: str = "") -> tuple[int, ...]:
         """Ids of the instruction, if any, and of all demonstrations in order."""
-        ids = self.tokens(instruction) if instruction else ()
-        return ids + tuple(i for n, e in enumerate(examples)
-                           for piece in self.example(e, first=not instruction and n == 0) for i in piece)
+        return self._told(instruction) + tuple(i for n, e in enumerate(examples)
+                                               for piece in self.example(e, first=not instruction and n == 0) for i in piece)
 
     def training_prompt(self, demonstrations: Sequence[Example], query: Example, instruction: str = "") -> Prompt:
         """One training instance: demonstrations, then the query with its own answer as target (protocol 3.1)."""
         context, target = self.example(query, first=not (demonstrations or instruction))
         # Training always has the whole length, however few the demonstrations (protocol 2.3).
         limit = self.fmt.max_length if demonstrations else self.fmt.sequence_limit(0, instruction)
-        return cut_left(self.demonstrations(demonstrations, instruction) + context, target, limit)
+        told = self._told(instruction)
+        return cut_left(self.demonstrations(demonstrations, instruction) + context, target, limit, keep=len(told))
 
     def query_prompts(self, demonstrations: Sequence[Example], query: Example, instruction: str = "") -> list[Prompt]:
         """One prompt an option of ``query``; the same cut of x for all of them (protocol 2.2, 2.3)."""
         limit = self.fmt.sequence_limit(len(demonstrations), instruction)
         prefix = self.demonstrations(demonstrations, instruction)
         pairs = self._options(query.input, query.options, not (demonstrations or instruction))
-        return [cut_left(prefix + context, target, limit) for context, target in pairs]
+        return [cut_left(prefix + context, target, limit, keep=len(self._told(instruction))) for context, target in pairs]
+
+    def _told(self, instruction: str) -> tuple[int, ...]:
+        return self.tokens(instruction)[: self.fmt.max_example_length] if instruction else ()
 
     def _options(self, text: str, answers: Sequence[str], first: bool):
         both = [tuple(map(self.tokens, pieces(text, answer, self.fmt, first=first))) for answer in answers]
@@ -149,19 +152,19 @@ class PromptEncoder:
         return [tuple(ids[:room] if side == x else ids for side, ids in enumerate(pair)) for pair in both]
 
 
-def cut_left(context: tuple[int, ...], target: tuple[int, ...], limit: int) -> Prompt:
+def cut_left(context: tuple[int, ...], target: tuple[int, ...], limit: int, *, keep: int = 0) -> Prompt:
     """Drop tokens from the left of the context until the prompt has ``limit`` tokens; the target stays whole.
 
-    The cut may fall inside a demonstration (protocol 2.3). Raises `ValueError` where not one context token would be
+    The cut may fall inside a demonstration (protocol 2.3). The first ``keep`` tokens, an instruction, are not cut. Raises `ValueError` where not one context token would be
     left, since the first target token could then not be predicted.
     """
-    room = limit - len(target)
+    room = limit - len(target) - keep
     if room < 1 or not context or not target:
         raise ValueError(
-            f"prompt: expected a target of 1 to {limit - 1} tokens after at least one token of context, "
+            f"prompt: expected a target of 1 to {limit - keep - 1} tokens after at least one token of context, "
             f"found {len(target)} after {len(context)}; raise max_length or shorten the target"
         )
-    return Prompt(context[-room:] + target, len(target))
+    return Prompt(context[:keep] + context[keep:][-room:] + target, len(target))
 
 
 def collate(prompts: Sequence[Prompt]) -> Batch:

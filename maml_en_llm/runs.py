@@ -8,7 +8,9 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 
 from .attention import TWICE
 from .budget import passes
@@ -17,11 +19,13 @@ from .evaluate import evaluate, evaluate_by
 from .guesses import by_rule, majority, random_guess
 from .models import load_model
 from .oracle import predict as oracle
+from .pretrain import weights_hash
 from .tasks import Benchmark, load_benchmark
 from .train import TrainConfig, meta_train
 
 GRADIENTS = 16  # of one prompt each, an outer step
 KEPT = ("mean", "worst", "unseen_mean", "unseen_worst", "ece", "failed")
+RULE_KEPT = ("mean", "unseen_mean", "failed")  # 0 and 1 are no confidences, and draws no demonstration seeds
 
 
 @dataclass(frozen=True)
@@ -77,43 +81,75 @@ class Run:
             return None
         config = replace(self.config, **changes)
         method = config.make_method()
-        cost = sum(gradients for _, _, gradients in passes(method, method.inner_steps))
-        return replace(config, tasks_per_step=max(GRADIENTS // cost, 1))
+        k = min(method.inner_steps, 1) if config.inner_batch == "all" else method.inner_steps
+        cost = sum(gradients for _, _, gradients in passes(method, k))
+        if GRADIENTS % cost:
+            raise ValueError(f"inner_steps: expected a cost that divides {GRADIENTS} gradients, found {cost} a task at {k} steps")
+        return replace(config, tasks_per_step=GRADIENTS // cost)
 
     def compute(self, bench: Benchmark, model, tokenizer) -> dict:
         """The record. ``model`` is the base model; it is trained in place where the method trains."""
         how = dict(seeds=self.seeds, max_records=self.max_records)
         about = dict(method=self.name, setting=bench.setting, mode=self.config.mode, seed=self.config.seed, hash=self.hash)
         if self.name in RULES:
-            return about | _kept(RULES[self.name](bench, how))
+            return about | _kept(RULES[self.name](bench, how), RULE_KEPT)
         spent = {}
         if self.training is not None:
             record = meta_train(model, tokenizer, bench.train, self.training)
-            spent = dict(budget=record["budget"], seconds=record["seconds"], loss=sum(record["losses"][-20:]) / 20)
-        options = dict(mode=self.config.mode, max_length=self.config.max_length, separator=self.config.separator)
-        found = evaluate(model, tokenizer, bench, **options, **how, **METHODS[self.name].evaluate)
-        return about | _kept(found) | spent
+            spent = dict(budget=record["budget"], seconds=record["seconds"], loss=fmean(record["losses"][-20:]))
+        options = vars(self.config.format) | dict(k=self.config.demonstrations) | how | METHODS[self.name].evaluate
+        return about | _kept(evaluate(model, tokenizer, bench, **options)) | spent
 
 
 def reproduce(runs: Iterable[Run], log: str | Path, progress: Callable[[dict], None] | None = None) -> list[dict]:
-    """Records of ``runs``, in their order; those that ``log`` holds are read from it, and new ones are added to it."""
-    log, found, bench = Path(log), {}, None
+    """Records of ``runs``, in their order; those that ``log`` holds are read from it, and new ones are added to it.
+
+    A record in the log counts only if it was made from the same weights and the same texts.
+    """
+    log, rows = Path(log), []
     log.parent.mkdir(parents=True, exist_ok=True)
-    runs = list(runs)
-    if log.is_file():
-        found = {record["hash"]: record for record in map(json.loads, log.read_text(encoding="utf-8").splitlines())}
+    found = {(record["hash"], record["inputs"]): record for record in _read(log)}
     for run in runs:
-        if run.hash in found:
-            continue
-        config = run.config
-        if bench is None or (bench.source, bench.setting) != (config.benchmark, config.setting):
-            bench = load_benchmark(config.benchmark, config.setting, seeds=run.seeds)
-        found[run.hash] = run.compute(bench, *load_model(config.model, attention=TWICE))
-        with log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(found[run.hash]) + "\n")
-        if progress is not None:
-            progress(found[run.hash])
-    return [found[run.hash] for run in runs]
+        inputs = _inputs(run.config, run.seeds)
+        if (run.hash, inputs) not in found:
+            bench, *model = _load(run.config, run.seeds)
+            found[run.hash, inputs] = run.compute(bench, *model) | dict(inputs=inputs)
+            with log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(found[run.hash, inputs]) + "\n")
+            if progress is not None:
+                progress(found[run.hash, inputs])
+        rows.append(found[run.hash, inputs])
+    return rows
+
+
+def _read(log: Path) -> list[dict]:
+    """The records of a log; a last line that was being written when the run broke off is taken out."""
+    if not log.is_file():
+        return []
+    text = log.read_text(encoding="utf-8")
+    if not text.endswith("\n"):
+        text = text[: text.rfind("\n") + 1]
+        log.write_text(text, encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def _load(config: TrainConfig, seeds: tuple[int, ...]):
+    """Benchmark, base model and tokenizer as the configuration says."""
+    bench = load_benchmark(config.benchmark, config.setting, seeds=seeds, allow_missing=config.allow_missing,
+                           faithful=config.faithful)
+    return bench, *load_model(config.model, tokenizer=config.tokenizer, attention=TWICE, seed=config.seed)
+
+
+def _inputs(config: TrainConfig, seeds: tuple[int, ...]) -> str:
+    """Twelve hexadecimal digits that change with the base model's weights and with any record of the benchmark."""
+    decisive = ("benchmark", "setting", "allow_missing", "faithful", "model", "tokenizer")
+    return _fingerprint(TrainConfig(**{name: getattr(config, name) for name in decisive}), seeds)
+
+
+@lru_cache(maxsize=32)
+def _fingerprint(config: TrainConfig, seeds: tuple[int, ...]) -> str:
+    bench, lm, _ = _load(config, seeds)
+    return hashlib.sha256((weights_hash(lm) + repr(bench.train) + repr(bench.test)).encode()).hexdigest()[:12]
 
 
 def baselines(base: TrainConfig, *, settings: Iterable[str], modes: Iterable[str], seeds: Iterable[int],
@@ -130,7 +166,7 @@ def baselines(base: TrainConfig, *, settings: Iterable[str], modes: Iterable[str
     return found
 
 
-def _kept(record: dict) -> dict:
+def _kept(record: dict, kept: tuple[str, ...] = KEPT) -> dict:
     tasks = {name: round(row["mean"], 2) for name, row in record["tasks"].items()}
-    totals = {key: round(value, 2) if isinstance(value, float) else value for key, value in record.items() if key in KEPT}
+    totals = {key: round(value, 2) if isinstance(value, float) else value for key, value in record.items() if key in kept}
     return totals | dict(tasks=tasks, unseen=[name for name, row in record["tasks"].items() if row["unseen"]])

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from .models import attention, mean_nll, target_positions
+from .models import attention, mean_nll, precise, target_positions
 from .prompts import Format, Prompt, PromptEncoder, collate
 from .records import Example
 from .trie import Trie
@@ -34,8 +34,9 @@ def score_options(
 
     The target is the option in direct mode and the query's text in channel mode; the separator's own token counts
     (protocol 4.2). ``instruction`` stands before the demonstrations. With ``share_prefix`` nothing that prompts have in common is computed twice: the demonstrations are run
-    once, and a `Trie` holds what comes after them. Without, every option is a sequence of its own; the scores are the same.
-    ``tokens_at_once`` bounds the memory: it is about the number of tokens in one call of the model.
+    once, and a `Trie` holds what comes after them. Without, and for models whose attention is not over all that precedes
+    (a sliding window, ALiBi, none at all), every option is a sequence of its own; the scores are the same.
+    ``tokens_at_once`` bounds the memory: one call of the model has that many tokens and at most one prompt more.
 
     Raises:
         ValueError: a query without options or with two that are the same to the tokenizer, a target that does not fit the limit, more tokens than the model has
@@ -53,9 +54,9 @@ def score_options(
         _check_options(query, prompts[-1], n)
     flat = [prompt for options in prompts for prompt in options]
     _check_positions(model, flat)
-    with attention(model, "sdpa"):
-        found = _shared(model, flat, prefix, tokens_at_once) if share_prefix else _one_by_one(model, flat, tokens_at_once)
-        scores = iter(found)
+    with attention(model, "sdpa" if model._supports_sdpa else model.config._attn_implementation):
+        share = share_prefix and _sees_everything(model.config) and model._supports_sdpa
+        scores = iter(_shared(model, flat, prefix, tokens_at_once) if share else _one_by_one(model, flat, tokens_at_once))
     table = [[next(scores) for _ in options] for options in prompts]
     for n, row in enumerate(table):
         if not all(map(math.isfinite, row)):
@@ -94,6 +95,13 @@ def _check_positions(model, prompts: Sequence[Prompt]) -> None:
         raise ValueError(f"max_length: expected prompts of at most {room} tokens, the model's limit, found {longest}")
 
 
+def _sees_everything(config) -> bool:
+    """Whether each token attends to all before it, wherever they stand in a row: what an explicit mask can express."""
+    layers = {*(getattr(config, "layer_types", None) or ["full_attention"])}
+    partial = ("sliding_window", "attention_types", "alibi")
+    return layers == {"full_attention"} and not any(getattr(config, name, None) for name in partial)
+
+
 def _shared(model, prompts: Sequence[Prompt], prefix: tuple[int, ...], tokens_at_once: int) -> list[float]:
     whole = [n for n, prompt in enumerate(prompts) if _begins_with(prompt, prefix)]
     cut = sorted(set(range(len(prompts))) - set(whole))
@@ -120,12 +128,13 @@ def _by_tries(model, prompts, chosen: list[int], prefix: tuple[int, ...], tokens
 
 
 def _tries(prompts: dict[int, Prompt], order: list[int], size: int) -> Iterator[tuple[Trie, dict[int, list[int]]]]:
-    """Tries of about ``size`` nodes, each with its prompts' paths; what shares most of its tokens stays together."""
+    """Tries of ``size`` nodes, each with its prompts' paths; one prompt more where it shares most of its tokens."""
     trie, paths = Trie(), {}
     for n in order:
         tokens = prompts[n].ids[:-1]  # the last one predicts nothing that is asked
         apart = len(tokens) - trie.shared(tokens)
-        if paths and len(trie.ids) + apart > size and 2 * apart > len(tokens):
+        most = size + len(tokens) if 2 * apart <= len(tokens) else size
+        if paths and len(trie.ids) + apart > most:
             yield trie, paths
             trie, paths = Trie(), {}
         paths[n] = trie.add(tokens)
@@ -151,6 +160,7 @@ def _trie_nll(model, trie: Trie, asked, stored, n_stored: int) -> list[float]:
         use_cache=stored is not None,
         logits_to_keep=kept[None].to(model.device),
     ).logits[0]
+    logits = precise(logits)
     total = logits.logsumexp(-1)[where] - logits[where, torch.tensor(labels)]
     return [part.mean().item() for part in total.split([prompt.n_target for _, prompt in asked])]
 

@@ -43,6 +43,8 @@ class Task:
 
     def few_shot(self, seed: int, k: int) -> tuple[Example, ...]:
         """The first ``k`` demonstrations of ``seed``, in file order. Raises `DataError` if there are fewer."""
+        if k < 0:
+            raise DataError(f"k: expected a number of demonstrations, 0 or more, found {k}")
         if seed not in self.demonstrations:
             known = ", ".join(map(str, self.demonstrations)) or "none"
             raise DataError(f"seed: task {self.name!r} has no demonstrations for seed {seed}; it has {known}")

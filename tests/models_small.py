@@ -23,7 +23,7 @@ from maml_en_llm.tasks import SEEDS
 WORDS = 97  # vocabulary of the models and of `CharTokenizer`
 
 # Large initial weights: with the default 0.02 every prediction is uniform, and no test could tell two apart.
-_LLAMA = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, intermediate_size=64,
+LLAMA = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, intermediate_size=64,
               max_position_embeddings=1024, initializer_range=0.3)
 CONFIGS = {
     "gpt2": lambda: GPT2Config(vocab_size=WORDS, n_positions=1024, n_embd=32, n_layer=2, n_head=2,
@@ -31,8 +31,8 @@ CONFIGS = {
                                bos_token_id=0, eos_token_id=0),
     "gpt-neox": lambda: GPTNeoXConfig(vocab_size=WORDS, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
                                       intermediate_size=64, max_position_embeddings=1024, initializer_range=0.3),
-    "llama": lambda: LlamaConfig(vocab_size=WORDS, **_LLAMA),
-    "qwen2": lambda: Qwen2Config(vocab_size=WORDS, **_LLAMA),
+    "llama": lambda: LlamaConfig(vocab_size=WORDS, **LLAMA),
+    "qwen2": lambda: Qwen2Config(vocab_size=WORDS, **LLAMA),
     "opt": lambda: OPTConfig(vocab_size=WORDS, hidden_size=32, word_embed_proj_dim=32, num_hidden_layers=2, ffn_dim=64,
                              num_attention_heads=2, max_position_embeddings=1024, init_std=0.3, dropout=0.0),
 }

@@ -47,6 +47,13 @@ def test_steps_are_the_optimisers_own(tiny, bench):
     torch.testing.assert_close(parameters(model), before, rtol=0, atol=0)
 
 
+def test_an_instruction_is_part_of_what_is_adapted_to(tiny):
+    _, words = tiny
+    shots = [Example("red dog", "alpha"), Example("blue cat", "beta")]
+    told = leave_one_out(PromptEncoder(words, FORMAT), shots, instruction="decide by colour")
+    assert all(words.decode(row).startswith("decide by colour \n\n\n") for row in told.input_ids)
+
+
 def test_no_step_changes_no_score(tiny, bench):
     model, words = tiny
     how = dict(seeds=[13], max_length=512, max_records=24)

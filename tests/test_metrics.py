@@ -208,6 +208,9 @@ def test_progress_is_told_every_score(benchmark):
 
 BAD = {
     "k over the demonstrations": (dict(k=17), DataError, "k: 17 demonstrations asked of task 'c', seed 100, which has 16"),
+    "negative k": (dict(k=-1), DataError, "k: expected a number of demonstrations, 0 or more, found -1"),
+    "no seed": (dict(seeds=()), DataError, "expected at least one seed, target task and record, found seeds"),
+    "no record": (dict(max_records=0), DataError, "target task and record, found .* max_records 0"),
     "unknown seed": (dict(seeds=[100, 5]), DataError, "seed: task 'c' has no demonstrations for seed 5; it has 100, 13, 21, 42, 87"),
     "mode": (dict(mode="indirect"), ValueError, "mode: expected one of direct, channel, found 'indirect'"),
     "separator": (dict(separator=""), ValueError, "separator: expected one of newline, space, found ''"),

@@ -303,8 +303,14 @@ def test_an_instruction_stands_before_a_prompt_that_is_otherwise_the_same(mode, 
     assert encoder.query_prompts(shown, query, "") == encoder.query_prompts(shown, query)
 
 
-def test_an_instruction_has_room_of_its_own_and_is_cut_first():
+def test_an_instruction_has_room_of_its_own_and_is_never_pushed_out():
     encoder = PromptEncoder(CharTokenizer(), Format(max_example_length=20, max_length=1000))
     told = encoder.training_prompt((), Example("x" * 30, "a"), "y" * 60)
     example = encoder.tokens("\n\n\n") + encoder.tokens("x" * 14) + encoder.tokens("\na")  # M − 2 = 18, Δ included
-    assert told.ids == encoder.tokens("y" * 22) + example and len(told.ids) == 2 * 20
+    assert told.ids == encoder.tokens("y" * 20) + example
+    tight = PromptEncoder(CharTokenizer(), Format(max_example_length=20, max_length=40))
+    shown = [Example("the first", "a"), Example("the second", "b"), Example("the third", "c")]
+    prompt, plain = (tight.training_prompt(shown, Example("four", "d"), text) for text in ("why", ""))
+    assert len(prompt.ids) == 40 and prompt.ids == tight.tokens("why") + plain.ids[-37:]
+    with pytest.raises(ValueError, match="prompt: expected a target of 1 to 0 tokens"):
+        PromptEncoder(CharTokenizer(), Format(max_example_length=20, max_length=21)).training_prompt(shown, Example("four", "d"), "y" * 30)

@@ -1,10 +1,12 @@
 """Runs: every method at one budget, kept in a log, and the published table recomputed."""
 
 import json
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from models_small import records, write_benchmark, write_lines, write_model
 
 from maml_en_llm import TrainConfig, evaluate, load_benchmark, load_model
 from maml_en_llm.curves import adaptation_curve, choose_rate
@@ -31,6 +33,7 @@ def test_all_methods_have_the_same_budget(tmp_path):
         assert set(row["unseen"]) < set(row["tasks"])
         if trains:
             assert row["budget"]["gradients"] == BASE.steps * GRADIENTS
+            assert 1 < row["loss"] < 20
     means = {row["method"]: row["mean"] for row in rows}
     assert means["oracle"] > means["random guess"] + 10
 
@@ -58,6 +61,43 @@ def test_hash_changes_with_every_field(name):
     run = table()[0]
     other = dict(name="MetaICL", config=replace(BASE, seed=9), seeds=(13,), max_records=7)[name]
     assert replace(run, **{name: other}).hash != run.hash
+
+
+def test_a_run_passes_its_whole_configuration_on(monkeypatch, tmp_path):
+    told = {}
+    module = sys.modules["maml_en_llm.runs"]
+    monkeypatch.setattr(module, "evaluate", lambda *a, **how: told.update(how) or evaluate(*a, **how))
+    monkeypatch.setattr(module, "load_benchmark", lambda *a, **how: told.update(how) or load_benchmark(*a, **how))
+    config = replace(BASE, max_example_length=64, demonstrations=3, faithful=True, mode="channel")
+    reproduce([Run(name="in-context", config=config, seeds=(100,), max_records=2)], tmp_path / "log")
+    expected = dict(max_example_length=64, k=3, faithful=True, mode="channel", seeds=(100,), max_records=2)
+    assert {name: told[name] for name in expected} == expected
+
+
+def test_a_log_counts_for_its_own_inputs_only_and_may_be_torn(tmp_path):
+    folder, log = write_benchmark(tmp_path / "tasks"), tmp_path / "log"
+    write_model(tmp_path / "model")
+    config = TrainConfig(benchmark=str(folder), setting="mini", model=str(tmp_path / "model"))
+    run = Run(name="majority", config=config, seeds=(100,))
+    (first,), whole = reproduce([run], log), log.read_text()
+    log.write_text(whole + whole[:20])
+    assert reproduce([run], log) == [first] and log.read_text() == whole
+    module = sys.modules["maml_en_llm.runs"]
+    module._fingerprint.cache_clear()  # another process
+    write_lines(folder / "c" / "c_16_100_test.jsonl", records("c", 9, start=500))
+    (second,) = reproduce([run], log)
+    assert second["inputs"] != first["inputs"] and len(log.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(("changes", "fits"), [(dict(inner_steps=3), False), (dict(inner_steps=4), True),
+                                               (dict(inner_steps=4, inner_batch="all"), True)])
+def test_a_budget_that_cannot_be_equal_is_refused(changes, fits):
+    run = Run(name="MAML-en-LLM", config=replace(BASE, **changes), seeds=(100,))
+    if not fits:
+        with pytest.raises(ValueError, match="inner_steps: expected a cost that divides 16 gradients, found 12 a task at 3 steps"):
+            run.training
+    else:
+        assert run.training.tasks_per_step == (4 if "inner_batch" in changes else 1)
 
 
 def test_unknown_method():
@@ -115,5 +155,8 @@ def test_the_rate_is_chosen_on_meta_training_tasks():
     rate = choose_rate(model, words, bench.train, rates=(1e-8, 1e-3, 1.0), n_tasks=3, max_length=512)
     assert rate == 1e-3
     assert choose_rate(model, words, bench.train, rates=(0.05,), make=SGD, n_tasks=1, max_length=512) == 0.05
+    assert choose_rate(model, words, bench.train, rates=(1e-3, 1e30), n_tasks=2, max_length=512) == 1e-3
+    with pytest.raises(ValueError, match="rates: expected one that leaves scores finite, found none among"):
+        choose_rate(model, words, bench.train, rates=(1e30,), n_tasks=1, max_length=512)
     with pytest.raises(ValueError, match="tasks: expected tasks with options and more than 16 records, found none"):
         choose_rate(model, words, [])

@@ -4,9 +4,9 @@ from statistics import fmean
 
 import pytest
 import torch
-from models_small import CharTokenizer, small_model
+from models_small import LLAMA, WORDS, CharTokenizer, small_model
 from test_prompts import by_the_book
-from transformers import GPT2Config
+from transformers import BloomConfig, CodeGenConfig, GPT2Config, MistralConfig
 
 from maml_en_llm import Example, load_benchmark, load_model, score_options
 from maml_en_llm.metrics import predict
@@ -74,6 +74,36 @@ def test_scores_of_other_architectures(kind, mode):
     for share_prefix in (True, False):
         same(score_options(model, CharTokenizer(), SHOWN, QUERIES, mode=mode, max_length=75, max_example_length=40,
                            share_prefix=share_prefix), expected, 5e-6)
+
+
+OTHERS = {  # attention that an explicit mask cannot express, or that has no fused kernel
+    "sliding window": MistralConfig(vocab_size=WORDS, sliding_window=8, **LLAMA), "ALiBi": BloomConfig(vocab_size=WORDS, hidden_size=32, n_layer=2, n_head=2),
+    "no fused kernel": CodeGenConfig(vocab_size=WORDS, n_positions=256, n_embd=32, n_layer=2, n_head=4, rotary_dim=4, n_ctx=256),
+}
+
+
+@pytest.mark.parametrize("config", OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize("k", [0, 2])
+def test_models_with_another_attention_keep_it(config, k):
+    model = small_model(config, dtype=torch.float32)
+    limits = dict(max_length=75, max_example_length=40)
+    expected = plain_scores(model, SHOWN[:k], QUERIES, mode="direct", separator="newline", M=40, L=75 if k else 40)
+    for share_prefix in (True, False):
+        same(score_options(model, CharTokenizer(), SHOWN[:k], QUERIES, share_prefix=share_prefix, **limits), expected, 1e-4)
+
+
+def test_calls_are_bounded_however_alike_the_queries(monkeypatch):
+    model = small_model()
+    seen = counted(model, monkeypatch)
+    alike = [Example("the same long beginning of every query, then " + 5 * f"{n} ", "yes", ("yes", "no")) for n in range(100, 160)]
+    score_options(model, CharTokenizer(), SHOWN, alike, tokens_at_once=128)
+    assert max(seen) <= 128 + max(len(e.input) + 7 for e in alike) and len(seen) > 3
+
+
+def test_half_precision_scores_are_not_rounded_to_it():
+    model = small_model(dtype=torch.bfloat16)
+    scores = [s for row in score_options(model, CharTokenizer(), SHOWN, QUERIES) for s in row]
+    assert any(torch.tensor(s).bfloat16().item() != s for s in scores)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
