@@ -22,6 +22,7 @@ protocol 8.2 for these prompts. Prints a row a meta-batch and a PASS or FAIL lin
 import argparse
 import json
 import time
+from functools import partial
 from pathlib import Path
 from statistics import fmean, median
 
@@ -65,7 +66,8 @@ def main() -> None:
     source, rows = sampler(options.prompts, options.seed), []
     for step in range(options.steps):
         rows.append(measure(model, source, WAYS if step < options.parts else ("padded", "ours")))
-        print(rows[-1], flush=True)
+        shown = ", ".join(f"{took:.1f} s {way}" for way, took in rows[-1]["seconds"].items())
+        print(f"{sum(rows[-1]['lengths'])} tokens in {options.prompts} prompts: {shown}", flush=True)
     lines, update = verdicts(rows, model.config), seconds(step_of_adam, parameters(model))[0]
     lines.append(f"Adam's step, left out of all figures: {update:.2f} s a meta-batch")
     print(*lines, sep="\n")
@@ -81,11 +83,8 @@ def measure(model, sampler, ways) -> dict:
         counter = Counter(model)
         with counter:
             times[way], grads = seconds(WAYS[way], model, episodes)
-        tokens[way] = counter.tokens
-        if expected is None:
-            expected = grads
-        else:
-            differences[way] = distance(grads, expected)
+        tokens[way], expected = counter.tokens, expected or grads
+        differences[way] = distance(grads, expected)
     return dict(
         lengths=[e.query.n_tokens for e in episodes], targets=[int(e.query.loss_mask.sum()) for e in episodes],
         tokens=tokens, seconds=times, draw=draw, differences=differences,
@@ -105,17 +104,8 @@ def distance(grads, expected) -> float:
     return (gap / sum(g.square().sum() for g in expected.values())).sqrt().item()
 
 
-def padded(model, episodes) -> dict:
-    """As MetaICL's code: 1,024 positions through model, head and cross-entropy, then the mask; mean over prompts."""
-    return _everywhere(model, episodes, LENGTH)
-
-
-def trimmed(model, episodes) -> dict:
-    """The same, of the real tokens only."""
-    return _everywhere(model, episodes, 0)
-
-
-def _everywhere(model, episodes, least: int) -> dict:
+def everywhere(model, episodes, least: int) -> dict:
+    """As MetaICL's code: at least ``least`` positions, all through head and cross-entropy, then the mask; mean over prompts."""
     model.zero_grad()
     for episode in episodes:
         missing = max(0, least - episode.query.input_ids.shape[1])
@@ -126,17 +116,15 @@ def _everywhere(model, episodes, least: int) -> dict:
     return {name: p.grad for name, p in model.named_parameters()}
 
 
-def single(model, episodes) -> dict:
-    """This package, prompt by prompt."""
-    return MetaICL().gradient(PromptLoss(model), parameters(model), episodes, ()).grads
+def package(model, episodes, tokens: int) -> dict:
+    """This package, with ``tokens`` at once; `train` has `TOKENS_AT_ONCE`."""
+    return MetaICL(tokens_at_once=tokens).gradient(PromptLoss(model), parameters(model), episodes, ()).grads
 
 
-def ours(model, episodes) -> dict:
-    """This package as `train` runs it."""
-    return MetaICL(tokens_at_once=TOKENS_AT_ONCE).gradient(PromptLoss(model), parameters(model), episodes, ()).grads
-
-
-WAYS = dict(padded=padded, trimmed=trimmed, single=single, ours=ours)
+WAYS = dict(
+    padded=partial(everywhere, least=LENGTH), trimmed=partial(everywhere, least=0),
+    single=partial(package, tokens=0), ours=partial(package, tokens=TOKENS_AT_ONCE),
+)
 
 
 def step_of_adam(params) -> None:
