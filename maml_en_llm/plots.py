@@ -228,7 +228,7 @@ _MARKS = {"zero-shot": ("o", "0.6"), "in-context": ("s", "black"), "multi-task z
 def baselines(rows, methods=tuple(_MARKS)) -> None:
     """Chapter 4: mean score by setting, a panel a mode and a point a method, from records of `runs.Run`.
 
-    Bars are 95% intervals over target tasks; the grey band is from random guessing to the oracle.
+    Bars are two standard errors over target tasks; the grey band is from random guessing to the oracle.
     """
     settings = list(dict.fromkeys(row["setting"] for row in rows))
     _, panels = plt.subplots(2, 1, figsize=(10, 7.5), sharex=True, sharey=True)
@@ -248,12 +248,12 @@ def baselines(rows, methods=tuple(_MARKS)) -> None:
 
 
 def _over_tasks(rows, method: str, setting: str) -> tuple[float, float] | None:
-    """Mean over tasks, each a mean over seeds, and half of the 95% interval (normal quantile)."""
+    """Mean over tasks, each a mean over seeds, and two standard errors."""
     several = [row["tasks"] for row in rows if row["method"] == method and row["setting"] == setting]
     if not several:
         return None
     means = np.array([np.mean([tasks[name] for tasks in several]) for name in several[0]])
-    return means.mean(), 1.96 * means.std(ddof=1) / np.sqrt(len(means))
+    return means.mean(), 2 * means.std(ddof=1) / np.sqrt(len(means))
 
 
 def against_peers(rows) -> None:
