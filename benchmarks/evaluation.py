@@ -1,6 +1,6 @@
 """Tokens and time of the evaluation on real target tasks: a padded reference, a trimmed one, and this package.
 
-    METAICL_DATA=… GPT2_BPE=… python benchmarks/evaluation.py            # half an hour on two cores
+    python benchmarks/evaluation.py --data $METAICL_DATA --tokenizer $GPT2_BPE            # half an hour on two cores
 
 A model of GPT-2's shape (124M parameters, random weights), HR→LR, the demonstrations of one seed, the first `--records` test
 records of every target task, fewer where prompts overflow.
@@ -29,7 +29,7 @@ from maml_en_llm.models import fuse_gelu, load_tokenizer
 from maml_en_llm.prompts import Format, PromptEncoder, collate
 from maml_en_llm.scoring import score_options
 from measure import Memory
-from report import machine
+from report import machine, verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 LENGTH = 1024
@@ -154,13 +154,13 @@ def verdicts(rows: list[dict]) -> list[str]:
         here = [row for row in rows if row["mode"] == mode and "whole" not in row]
         fitting = [row for row in here if not row["overflows"]]
         lines += [
-            _line(f"{mode}, tokens over the bound", _total(here, "tokens_shared") / _total(here, "tokens_bound"), TOKENS, most=True),
-            _line(f"{mode}, times faster than padded, tasks that never overflow", _speed(fitting), bar),
-            _line(f"{mode}, times faster than padded, all tasks", _speed(here), ALL),
-            _line(f"{mode}, times faster than trimmed, all tasks", _speed(here, "trimmed"), None),
+            verdict(f"{mode}, tokens over the bound", _total(here, "tokens_shared") / _total(here, "tokens_bound"), TOKENS, most=True),
+            verdict(f"{mode}, times faster than padded, tasks that never overflow", _speed(fitting), bar),
+            verdict(f"{mode}, times faster than padded, all tasks", _speed(here), ALL),
+            verdict(f"{mode}, times faster than trimmed, all tasks", _speed(here, "trimmed"), None),
         ]
     whole = [f"{row['records']} records of {row['task']}" for row in rows if "whole" in row][:1]
-    return [*lines, _line(f"peak memory above the model, GiB, all tasks{' and ' + whole[0] if whole else ''}",
+    return [*lines, verdict(f"peak memory above the model, GiB, all tasks{' and ' + whole[0] if whole else ''}",
                           max(row["peak"] for row in rows) / 2**30, MEMORY / 2**30, most=True),
             f"padded: {median(row['seconds_padded'] / row['sequences'] for row in rows):.2f} s a sequence"]
 
@@ -172,14 +172,6 @@ def _total(rows, what: str) -> float:
 
 def _speed(rows, way: str = "padded") -> float | None:
     return _total(rows, f"seconds_{way}") / _total(rows, "seconds_shared") if rows else None
-
-
-def _line(what: str, figure: float | None, bar: float | None, most: bool = False) -> str:
-    if figure is None:
-        return f"not measured: {what}"
-    if bar is None:
-        return f"{what}: {figure:.3g}"
-    return f"{'PASS' if (figure <= bar if most else figure >= bar) else 'FAIL'}: {what}: {figure:.3g} (bar {bar:g})"
 
 
 if __name__ == "__main__":

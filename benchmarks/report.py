@@ -96,6 +96,15 @@ def machine(device: str, peers=()) -> dict:
     )
 
 
+def verdict(what: str, figure: float | None, bar: float | None, most: bool = False) -> str:
+    """PASS or FAIL for a figure that has to be at least its bar, or at ``most``."""
+    if figure is None:
+        return f"not measured: {what}"
+    if bar is None:
+        return f"{what}: {figure:.3g}"
+    return f"{'PASS' if (figure <= bar if most else figure >= bar) else 'FAIL'}: {what}: {figure:.3g} (bar {bar:g})"
+
+
 def _value(rows, shape: str, optimizer: str, k: int, method: str, what: str):
     wanted = dict(shape=shape, optimizer=optimizer, k=k, method=method)
     return next((_figure(row, what) for row in rows if wanted.items() <= row.items()), None)

@@ -35,7 +35,7 @@ from maml_en_llm.methods import MetaICL
 from maml_en_llm.models import PromptLoss, load_model, parameters
 from maml_en_llm.optimizers import Adam
 from maml_en_llm.train import TOKENS_AT_ONCE, TrainConfig
-from report import machine
+from report import machine, verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 LENGTH = 1024
@@ -145,9 +145,9 @@ def verdicts(rows: list[dict], config) -> list[str]:
     ceiling = len(prompts) * flops(config, LENGTH, LENGTH) / sum(flops(config, n, t) for n, t in prompts)
     total = _total(rows, "padded") / _total(rows, "ours")
     lines = [
-        _line("prompts a second, ours / padded, all meta-batches", total, BAR),
-        _line("the same, median over meta-batches", median(_total([r], "padded") / _total([r], "ours") for r in rows), BAR),
-        _line("relative difference of the gradients", max(row["differences"]["ours"] for row in rows), SAME, most=True),
+        verdict("prompts a second, ours / padded, all meta-batches", total, BAR),
+        verdict("the same, median over meta-batches", median(_total([r], "padded") / _total([r], "ours") for r in rows), BAR),
+        verdict("relative difference of the gradients", max(row["differences"]["ours"] for row in rows), SAME, most=True),
         f"ceiling by FLOPs of these prompts: {ceiling:.3g}, of which reached: {total / ceiling:.0%}",
         f"tokens: {sum(n for n, _ in prompts)} real, " + ", ".join(
             f"{sum(row['tokens'][way] for row in rows)} {way}" for way in ("padded", "ours")),
@@ -163,10 +163,6 @@ def verdicts(rows: list[dict], config) -> list[str]:
 def _total(rows, way: str) -> float:
     """Seconds; drawing is counted where the package does it."""
     return sum(row["seconds"][way] + (row["draw"] if way == "ours" else 0) for row in rows)
-
-
-def _line(what: str, figure: float, bar: float, most: bool = False) -> str:
-    return f"{'PASS' if (figure <= bar if most else figure >= bar) else 'FAIL'}: {what}: {figure:.3g} (bar {bar:g})"
 
 
 if __name__ == "__main__":
