@@ -268,6 +268,8 @@ def against_peers(rows) -> None:
         here = [row for row in rows if row["shape"] == shape and row["optimizer"] in ("Adam", "none") and "seconds" in row]
         for (method, label), color, mark in zip(shown.items(), (1, 3, 2, 0, 4), "osD^v"):
             found = sorted((row["k"], row["seconds"], row["peak"] / 2**30) for row in here if row["method"] == method)
+            if not found:
+                continue
             for axes, value in ((seconds, 1), (memory, 2)):
                 axes.plot([r[0] for r in found], [r[value] for r in found], mark + "-", color=PALETTE[color], label=label, ms=5)
         one = next(row for row in here if row["optimizer"] == "none")
