@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import torch
+from matplotlib.ticker import LogLocator
 
 PALETTE = sns.color_palette("colorblind")
 COLORS = {"metaicl": PALETTE[0], "maml-en-llm": PALETTE[1], "first_order": PALETTE[2], "neutral": PALETTE[7]}
@@ -279,6 +280,10 @@ def against_peers(rows) -> None:
         memory.plot(ks, [(sweep[ks[0]]["peak"] + (k - ks[0]) * one["model_bytes"]) / 2**30 for k in ks], "k:")
         seconds.set(title=f"{shape}-bound", ylabel="seconds", xscale="log", yscale="log")
         memory.set(title=f"{shape}-bound", ylabel="peak above the model, GiB", yscale="log", xticks=ks, xticklabels=ks)
+        for axes in (seconds, memory):
+            axes.minorticks_off()
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
     for axes in panels[1]:
         axes.set(xlabel="inner steps k")
     panels[0][0].legend(fontsize="small")
