@@ -22,10 +22,9 @@ from statistics import fmean, median
 
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, GPT2Config
+from transformers import GPT2Config
 
-from maml_en_llm import load_benchmark
-from maml_en_llm.models import fuse_gelu, load_tokenizer
+from maml_en_llm import load_benchmark, load_model
 from maml_en_llm.prompts import Format, PromptEncoder, collate
 from maml_en_llm.scoring import score_options
 from measure import Memory
@@ -49,9 +48,7 @@ def main() -> None:
     parser.add_argument("--whole", default="hate_speech18", help="a task of which all records are scored once more, for the memory")
     parser.add_argument("--record", type=Path, default=ROOT / "results/evaluation-cpu.json")
     options = parser.parse_args()
-    words = load_tokenizer(options.tokenizer)
-    torch.manual_seed(0)
-    model = fuse_gelu(AutoModelForCausalLM.from_config(GPT2Config(), attn_implementation="sdpa")).eval()
+    model, words = load_model(GPT2Config(), tokenizer=options.tokenizer, attention="sdpa")
     bench = load_benchmark(options.data, "hr_to_lr", seeds=[100], tasks=options.tasks, allow_missing=True)
     rows = []
     for task in bench.test:

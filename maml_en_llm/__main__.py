@@ -4,6 +4,7 @@ import argparse
 import json
 import platform
 import sys
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def reproduction(arguments: list[str]) -> None:
     base = TrainConfig(benchmark=options.benchmark, model=preset.model, steps=options.steps, lr=preset.lr, inner_lr=preset.lr / 5,
                        sampling="uniform", max_length=preset.tokens)
     runs = [run for name in options.settings or settings(options.benchmark) for run in baselines(
-        base, settings=[name], modes=options.modes, seeds=options.seeds if name in options.close else options.seeds[:1],
+        replace(base, setting=name), modes=options.modes, seeds=options.seeds if name in options.close else options.seeds[:1],
         demonstration_seeds=SEEDS[: preset.eval_seeds], max_records=options.records)]
     with tqdm(total=len(runs), mininterval=10) as bar:
         rows = reproduce(runs, options.log, progress=lambda row: bar.update())

@@ -56,7 +56,8 @@ def choose_rate(
                 return -math.inf
         return -math.inf if found["failed"] else found["mean"]
 
-    best = max(rates, key=score)
-    if score(best) == -math.inf:
+    scores = {rate: score(rate) for rate in rates}
+    best = max(scores, key=scores.get)
+    if scores[best] == -math.inf:
         raise ValueError(f"rates: expected one that leaves scores finite, found none among {rates}; lower them")
     return best

@@ -4,8 +4,8 @@
 
 A Llama-like model (rotary positions) of two layers on the texts of `corpus`; loss on every token, AdamW, short sequences
 first. The newlines that separate a prompt's examples are new to it: they are given to the trained model by `add_newlines`, so
-that there is something for meta-training to learn. Every `EVERY` steps a checkpoint and a row of probes are written: an interrupted run goes on where it stopped, and
-ends with the same weights.
+that there is something for meta-training to learn. Every `EVERY` steps a checkpoint and a row of probes are written: an
+interrupted run goes on where it stopped, and ends with the same weights.
 """
 
 import hashlib

@@ -5,8 +5,8 @@ An example is two *pieces*, each tokenised alone with its separator glued to its
     direct   [Δ + x] [sep + y]      p(y | x): the target is the answer
     channel  [Δ + y] [sep + x]      p(x | y): the target is the text
 
-MetaICT puts the task's instruction, a piece of its own, before all of them; with an empty one nothing is added. Δ stands before every example but the first of a sequence. Joining the strings first and tokenising once would give
-other ids. There is no BOS and no EOS.
+MetaICT puts the task's instruction, a piece of its own, before all of them; with an empty one nothing is added. Δ stands
+before every example but the first of a sequence. Joining the strings first and tokenising once would give other ids. There is no BOS and no EOS.
 """
 
 from collections.abc import Sequence

@@ -6,9 +6,10 @@ sees fewer tasks a step. `reproduce` fills a log that an interrupted run goes on
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
@@ -110,10 +111,9 @@ def reproduce(runs: Iterable[Run], log: str | Path, progress: Callable[[dict], N
     log.parent.mkdir(parents=True, exist_ok=True)
     found = {(record["hash"], record["inputs"]): record for record in _read(log)}
     for run in runs:
-        inputs = _inputs(run.config, run.seeds)
+        bench, inputs = _inputs(run.config, run.seeds)
         if (run.hash, inputs) not in found:
-            bench, *model = _load(run.config, run.seeds)
-            found[run.hash, inputs] = run.compute(bench, *model) | dict(inputs=inputs)
+            found[run.hash, inputs] = run.compute(bench, *_model(run.config)) | dict(inputs=inputs)
             with log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(found[run.hash, inputs]) + "\n")
             if progress is not None:
@@ -133,36 +133,34 @@ def _read(log: Path) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def _load(config: TrainConfig, seeds: tuple[int, ...]):
-    """Benchmark, base model and tokenizer as the configuration says."""
-    bench = load_benchmark(config.benchmark, config.setting, seeds=seeds, allow_missing=config.allow_missing,
-                           faithful=config.faithful)
-    return bench, *load_model(config.model, tokenizer=config.tokenizer, attention=TWICE, seed=config.seed)
+def _model(config: TrainConfig):
+    """Base model and tokenizer as the configuration says, anew each time: training changes the model."""
+    return load_model(config.model, tokenizer=config.tokenizer, attention=TWICE, seed=config.seed)
 
 
-def _inputs(config: TrainConfig, seeds: tuple[int, ...]) -> str:
-    """Twelve hexadecimal digits that change with the base model's weights and with any record of the benchmark."""
+def _inputs(config: TrainConfig, seeds: tuple[int, ...]) -> tuple[Benchmark, str]:
+    """The benchmark, and twelve hexadecimal digits that change with the base model's weights and with any of its records."""
     decisive = ("benchmark", "setting", "allow_missing", "faithful", "model", "tokenizer")
     return _fingerprint(TrainConfig(**{name: getattr(config, name) for name in decisive}), seeds)
 
 
-@lru_cache(maxsize=32)
-def _fingerprint(config: TrainConfig, seeds: tuple[int, ...]) -> str:
-    bench, lm, _ = _load(config, seeds)
-    return hashlib.sha256((weights_hash(lm) + repr(bench.train) + repr(bench.test)).encode()).hexdigest()[:12]
+@lru_cache(maxsize=8)
+def _fingerprint(config: TrainConfig, seeds: tuple[int, ...]) -> tuple[Benchmark, str]:
+    bench = load_benchmark(config.benchmark, config.setting, seeds=seeds, allow_missing=config.allow_missing,
+                           faithful=config.faithful)
+    content = weights_hash(_model(config)[0]) + repr(bench.train) + repr(bench.test)
+    return bench, hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
-def baselines(base: TrainConfig, *, settings: Iterable[str], modes: Iterable[str], seeds: Iterable[int],
-              demonstration_seeds: tuple[int, ...], max_records: int | None) -> list[Run]:
-    """The table of chapter 4; what does not depend on the training seed is in it once, what does not on the mode once."""
-    found, seeds, modes = [], list(seeds), list(modes)
-    for seed in seeds:
-        for setting in settings:
-            for mode in modes:
-                names = [n for n, m in METHODS.items() if mode in m.modes and (m.train is not None or seed == seeds[0])]
-                names += list(RULES) if seed == seeds[0] and mode == modes[0] else []
-                config = replace(base, setting=setting, mode=mode, seed=seed)
-                found += [Run(name=n, config=config, seeds=demonstration_seeds, max_records=max_records) for n in names]
+def baselines(base: TrainConfig, *, modes: Sequence[str], seeds: Sequence[int], demonstration_seeds: tuple[int, ...],
+              max_records: int | None) -> list[Run]:
+    """One setting of chapter 4's table; what does not depend on the training seed is there once, what does not on the mode once."""
+    found = []
+    for seed, mode in product(seeds, modes):
+        names = [n for n, m in METHODS.items() if mode in m.modes and (m.train is not None or seed == seeds[0])]
+        names += list(RULES) if (seed, mode) == (seeds[0], modes[0]) else []
+        config = replace(base, mode=mode, seed=seed)
+        found += [Run(name=n, config=config, seeds=demonstration_seeds, max_records=max_records) for n in names]
     return found
 
 

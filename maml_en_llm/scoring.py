@@ -13,6 +13,7 @@ from .trie import Trie
 
 NULL = "N/A"  # stands for a query's text in PMI
 
+
 @torch.inference_mode()
 def score_options(
     model,
@@ -33,14 +34,14 @@ def score_options(
         score(c) = mean over target tokens of −log p(token | everything before it)      smaller is better
 
     The target is the option in direct mode and the query's text in channel mode; the separator's own token counts
-    (protocol 4.2). ``instruction`` stands before the demonstrations. With ``share_prefix`` nothing that prompts have in common is computed twice: the demonstrations are run
-    once, and a `Trie` holds what comes after them. Without, and for models whose attention is not over all that precedes
+    (protocol 4.2). ``instruction`` stands before the demonstrations. With ``share_prefix`` nothing that prompts have in
+    common is computed twice: the demonstrations are run once, and a `Trie` holds what comes after them. Without, and for models whose attention is not over all that precedes
     (a sliding window, ALiBi, none at all), every option is a sequence of its own; the scores are the same.
     ``tokens_at_once`` bounds the memory: one call of the model has that many tokens and at most one prompt more.
 
     Raises:
-        ValueError: a query without options or with two that are the same to the tokenizer, a target that does not fit the limit, more tokens than the model has
-            positions for, or a score that is not a number.
+        ValueError: a query without options or with two that are the same to the tokenizer, a target that does not fit the
+            limit, more tokens than the model has positions for, or a score that is not a number.
     """
     if model.training:
         raise ValueError("model: expected evaluation mode, found training mode, whose dropout is random; model.eval()")
@@ -54,8 +55,9 @@ def score_options(
         _check_options(query, prompts[-1], n)
     flat = [prompt for options in prompts for prompt in options]
     _check_positions(model, flat)
-    with attention(model, "sdpa" if model._supports_sdpa else model.config._attn_implementation):
-        share = share_prefix and _sees_everything(model.config) and model._supports_sdpa
+    fused = model._supports_sdpa
+    with attention(model, "sdpa" if fused else model.config._attn_implementation):
+        share = share_prefix and fused and _sees_everything(model.config)
         scores = iter(_shared(model, flat, prefix, tokens_at_once) if share else _one_by_one(model, flat, tokens_at_once))
     table = [[next(scores) for _ in options] for options in prompts]
     for n, row in enumerate(table):

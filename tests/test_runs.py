@@ -20,7 +20,7 @@ BASE = TrainConfig(benchmark="minicrossfit", model="tiny-base", setting="non_nli
 
 
 def table(**changes) -> list[Run]:
-    sizes = dict(settings=["non_nli_to_nli"], modes=["direct"], seeds=[1], demonstration_seeds=(100,), max_records=6)
+    sizes = dict(modes=["direct"], seeds=[1], demonstration_seeds=(100,), max_records=6)
     return baselines(BASE, **sizes | changes)
 
 
