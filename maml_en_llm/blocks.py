@@ -17,14 +17,16 @@ def map_blocks(
     """Apply ``rule``, which maps elementwise from len(inputs) to len(outputs) tensors, and return the results.
 
     Where ``outputs`` holds a contiguous tensor the result is written into it (it may be one of the inputs), where it
-    holds ``None`` into a new one shaped like the first input.
+    holds ``None`` into a new one shaped like the first input. ``rule(blocks, out)`` may write to the blocks ``out``
+    itself, and then returns them.
     """
     shape = inputs[0].shape
     flat = [tensor.reshape(-1) for tensor in inputs]
     results = [torch.empty_like(flat[0]) if out is None else out.view(-1) for out in outputs]
     for start in range(0, flat[0].numel(), BLOCK):
         part = slice(start, start + BLOCK)
-        for result, value in zip(results, rule(*(tensor[part] for tensor in flat)), strict=True):
-            if value.data_ptr() != result[part].data_ptr():  # an input handed on is already in its place
-                result[part] = value
+        out = [result[part] for result in results]
+        for block, value in zip(out, rule([tensor[part] for tensor in flat], out), strict=True):
+            if value.data_ptr() != block.data_ptr():
+                block.copy_(value)
     return [result.view(shape) for result in results]

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch.autograd import grad
 
+from .blocks import map_blocks
 from .optimizers import Tensors
 
 Loss = Callable[[Tensors, Any], torch.Tensor]
@@ -24,18 +25,19 @@ def loss_and_grad(loss: Loss, params: Tensors, batch) -> tuple[float, Tensors]:
 
 
 def gradient_and_product(loss: Loss, params: Tensors, batch, names: list[str]):
-    """L(θ), ∇L(θ), and the function ``vector`` → ∂/∂θ ⟨∇L(θ), vector⟩ for vectors over ``names``, from one graph.
+    """L(θ), ∇L(θ), and a function (vector, total) that adds ∂/∂θ ⟨∇L(θ), vector⟩ to ``total``, for vectors over ``names``.
 
-    The graph lives until the function is called: it saves computing the gradient again where the product is wanted next.
+    All from one graph, which lives until the function is called: it saves computing the gradient again where the product
+    is wanted next.
     """
     leaves = leaves_of(params)
     value = loss(leaves, batch)
     grads = named_grad(value.sum(), leaves, create_graph=True)
 
-    def product(vector: Tensors) -> Tensors:
-        return _product({name: grads[name] for name in names}, leaves, vector)
+    def add_product(vector: Tensors, total: Tensors) -> None:
+        add_to(total, _product({name: grads[name] for name in names}, leaves, vector))
 
-    return value.tolist(), {name: g.detach() for name, g in grads.items()}, product
+    return value.tolist(), {name: g.detach() for name, g in grads.items()}, add_product
 
 
 def hessian_vector_product(loss: Loss, params: Tensors, batch, vector: Tensors) -> Tensors:
@@ -67,29 +69,46 @@ class DifferenceQuotient:
     """
 
     def __init__(self, loss: Loss):
-        self.loss, self.rate = loss, None  # rate: ‖Hv‖ / ‖v‖, of the last vector
+        self.loss = loss
+        self.rate = self.size = None  # ‖Hv‖ / ‖v‖ of the last vector, ‖θ‖
 
-    def __call__(self, params: Tensors, batch, grads: Tensors, vector: Tensors) -> Tensors:
-        """∇²L(θ) · vector for every parameter, where ``grads`` = ∇L(θ); ``vector`` may name some of them only and is
+    def __call__(self, params: Tensors, batch, grads: Tensors, vector: Tensors, total: Tensors) -> None:
+        """Add ∇²L(θ) · vector to ``total``, where ``grads`` = ∇L(θ); ``vector`` may name some parameters only and is
         written over."""
         length = joint_norm(vector).item()
         if not length:
-            return {name: torch.zeros_like(g) for name, g in grads.items()}
-        unit = joint_norm(params).item() / length
+            return
+        self.size = self.size or joint_norm(params).item()
+        unit = self.size / length
         if self.rate is None:
-            probe = {name: v.clone() for name, v in vector.items()}
-            self._ahead(params, batch, grads, probe, 1e-5 * unit, length)
+            h = 1e-5 * unit
+            ahead = {name: torch.add(params[name], v, alpha=h) for name, v in vector.items()}
+            self._compare(params, batch, grads, ahead, h * length)
         h = CHANGE * joint_norm(grads).item() / (self.rate * length)
         h = min(max(h, 1e-7 * unit), 1e-2 * unit)  # a straight or a flat loss says nothing about the step
-        return {name: change.div_(h) for name, change in self._ahead(params, batch, grads, vector, h, length).items()}
+        ahead = {name: torch.add(params[name], v, alpha=h, out=v) for name, v in vector.items()}
+        self._compare(params, batch, grads, ahead, h * length, total, 1 / h)
 
-    def _ahead(self, params, batch, grads, vector, h, length) -> Tensors:
-        """∇L(θ + h·vector) − ∇L(θ); θ + h·vector takes the place of the vector."""
-        moved = {name: v.mul_(h).add_(params[name]) for name, v in vector.items()}
-        _, change = loss_and_grad(self.loss, {**params, **moved}, batch)
-        change = {name: change[name].sub_(g) for name, g in grads.items()}
-        self.rate = max(joint_norm(change).item() / (h * length), 1e-30)
-        return change
+    def _compare(self, params, batch, grads, ahead, distance, total=None, scale=0.0) -> None:
+        """Take the rate from ∇L(ahead) − ∇L(θ), and add that, times ``scale``, to ``total``."""
+        _, found = loss_and_grad(self.loss, {**params, **ahead}, batch)
+        squares = []
+
+        def change(new, old, *sums):
+            new.sub_(old)
+            squares.append(new.norm().double() ** 2)
+            return [part.add_(new, alpha=scale) for part in sums]
+
+        for name, old in grads.items():
+            sums = [] if total is None else [total[name]]
+            map_blocks(change, [found[name], old, *sums], sums)
+        self.rate = max(sum(squares).item() ** 0.5 / distance, 1e-30)
+
+
+def add_to(total: Tensors, more: Tensors, share: float = 1) -> None:
+    """total += share · more, in place."""
+    for name, part in more.items():
+        total[name].add_(part, alpha=share)
 
 
 def named_grad(outputs, inputs: Tensors, weights=None, create_graph: bool = False) -> Tensors:

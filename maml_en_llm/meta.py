@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from .calculus import (
-    DifferenceQuotient,
     Loss,
+    add_to,
     gradient_and_product,
     hessian_vector_product,
     leaves_of,
@@ -22,6 +22,7 @@ from .calculus import (
     named_grad,
     parts_of,
 )
+from .differences import DifferenceQuotient
 from .errors import check_choice
 from .optimizers import Tensors
 from .trajectory import Trajectory
@@ -92,7 +93,7 @@ def meta_gradient(
 def _reverse(loss, params, support, query, inner, state, names) -> MetaGradient:
     if support and len(parts_of(loss, support[0])) > 1:  # parts cannot wait for one another: each is visited twice
         def look_back(params, batch, grads):
-            return grads, lambda vector: hessian_vector_product(loss, params, batch, vector)
+            return grads, lambda vector, total: add_to(total, hessian_vector_product(loss, params, batch, vector))
 
         return _sweep(loss, params, support, query, inner, state, names, look_back)
 
@@ -106,7 +107,7 @@ def _finite_difference(loss, params, support, query, inner, state, names) -> Met
     quotient = DifferenceQuotient(loss)
 
     def look_back(params, batch, grads):
-        return grads, lambda vector: quotient(params, batch, grads, vector)
+        return grads, lambda vector, total: quotient(params, batch, grads, vector, total)
 
     return _sweep(loss, params, support, query, inner, state, names, look_back)
 
@@ -116,23 +117,22 @@ def _sweep(loss, params, support, query, inner, state, names, look_back, recompu
     for t, batch in enumerate(support, 1):  # forward: no graph is kept
         last = t == len(support)
         if recomputes and last:  # looked back at next: this graph can wait
-            value, grads, product = gradient_and_product(loss, params, batch, names)
-            waiting = grads, product
+            value, grads, add_product = gradient_and_product(loss, params, batch, names)
+            waiting = grads, add_product
         else:
             value, grads = loss_and_grad(loss, params, batch)
         params, state = trajectory.step(params, state, grads, last)
         losses.append(value)
     value, adjoint = loss_and_grad(loss, params, query)
-    adapted, final, moments_adjoint = params, state, None
+    adapted, final, moments_adjoint, to_grads = params, state, None, None
     adjoint = {name: g.clone(memory_format=torch.contiguous_format) for name, g in adjoint.items()}
     for batch in reversed(support):  # backward: λ ← ∂U/∂θ·λ + ∇²L(θₜ)·λ_g
         params, state, grads = trajectory.pop()
-        grads, product = waiting or look_back(params, batch, grads)
+        grads, add_product = waiting or look_back(params, batch, grads)
         moved = {name: grads[name] for name in names}
-        to_grads, moments_adjoint = inner.pull_back_(moved, state, params, adjoint, moments_adjoint)
-        for name, curved in product(to_grads).items():
-            adjoint[name] += curved
-        waiting = grads = product = moved = None  # frees the step's graph before the next one is built
+        to_grads, moments_adjoint = inner.pull_back_(moved, state, params, adjoint, moments_adjoint, to_grads)
+        add_product(to_grads, adjoint)
+        waiting = grads = add_product = moved = None  # frees the step's graph before the next one is built
     return MetaGradient(value, adjoint, tuple(losses), adapted, final)
 
 

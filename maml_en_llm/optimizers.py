@@ -26,8 +26,8 @@ class State(NamedTuple):
 
 
 class Optimizer:
-    """What all optimisers share; a subclass gives ``slots``, ``rule`` and ``adjoint``, which may write over the adjoints
-    that it is given."""
+    """What all optimisers share; a subclass gives ``slots``, ``rule``, which writes its results to ``out`` where that is
+    given, and ``adjoint``, which may write over the adjoints that it is given."""
 
     slots: ClassVar[tuple[str, ...]] = ()  # names of the moments
 
@@ -58,11 +58,11 @@ class Optimizer:
         moments = tuple({n: new[i] for n, new in moved.items()} for i in range(1, len(self.slots) + 1))
         return {**params, **{n: new[0] for n, new in moved.items()}}, State(moments, state.step + 1)
 
-    def pull_back_(self, grads: Tensors, state: State, params: Tensors, adjoint: Tensors, moments_adjoint):
+    def pull_back_(self, grads: Tensors, state: State, params: Tensors, adjoint: Tensors, moments_adjoint, out=None):
         """The adjoint of `update`: from (λ_θ', λ_s') to (λ_g, λ_θ, λ_s).
 
-        Returns λ_g, new, and λ_s; λ_θ is written over ``adjoint``, λ_s over ``moments_adjoint`` (``None`` stands for
-        zeros). The arguments are those of the update.
+        Returns λ_g, new or written over ``out``, and λ_s; λ_θ is written over ``adjoint``, λ_s over ``moments_adjoint``
+        (``None`` stands for zeros). The arguments are those of the update.
         """
         if moments_adjoint is None:
             moments_adjoint = self.init(grads).moments
@@ -70,13 +70,14 @@ class Optimizer:
         for n, g in grads.items():
             carried = [adjoint[n], *(part[n] for part in moments_adjoint)]
             inputs = [g, params[n], *(m[n] for m in state.moments), *carried]
-            to_grads[n] = map_blocks(lambda *x: self.adjoint(state.step + 1, *x), inputs, [None, *carried])[0]
+            outputs = [out and out[n], *carried]
+            to_grads[n] = map_blocks(lambda x, out: self.adjoint(state.step + 1, *x), inputs, outputs)[0]
         return to_grads, moments_adjoint
 
     def _step(self, t: int, inputs: list[torch.Tensor], outputs: list) -> list[torch.Tensor]:
         if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
             return list(self.rule(t, *inputs))  # autograd has to see whole tensors
-        return map_blocks(lambda *blocks: self.rule(t, *blocks), inputs, outputs)
+        return map_blocks(lambda x, out: self.rule(t, *x, out=out), inputs, outputs)
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,9 @@ class SGD(Optimizer):
 
     lr: float
 
-    def rule(self, t, g, p):
+    def rule(self, t, g, p, out=(None,)):
         """(θ',)"""
-        return (torch.add(p, g, alpha=-self.lr),)
+        return (torch.add(p, g, alpha=-self.lr, out=out[0]),)
 
     def adjoint(self, t, g, p, dp):
         """(λ_g, λ_θ)"""
@@ -102,10 +103,10 @@ class Momentum(Optimizer):
     momentum: float = 0.9
     slots: ClassVar = ("buffer",)
 
-    def rule(self, t, g, p, b):
+    def rule(self, t, g, p, b, out=(None, None)):
         """(θ', b')"""
-        b = torch.add(g, b, alpha=self.momentum)
-        return torch.add(p, b, alpha=-self.lr), b
+        b = torch.add(g, b, alpha=self.momentum, out=out[1])
+        return torch.add(p, b, alpha=-self.lr, out=out[0]), b
 
     def adjoint(self, t, g, p, b, dp, db):
         """(λ_g, λ_θ, λ_b)"""
@@ -132,24 +133,24 @@ class Adam(Optimizer):
     slots: ClassVar = ("mean", "variance")
     decay: ClassVar = 1.0  # what is left of θ before the step
 
-    def _moments(self, t, g, m, v):
-        (b1, b2) = self.betas
-        m, v = torch.lerp(m, g, 1 - b1), torch.addcmul(b2 * v, g, g, value=1 - b2)
-        return m, v, (v / (1 - b2**t) + self.eps_root).sqrt()
-
-    def rule(self, t, g, p, m, v):
+    def rule(self, t, g, p, m, v, out=(None, None, None)):
         """(θ', m', v')"""
-        m, v, root = self._moments(t, g, m, v)
+        b1, b2 = self.betas
+        c1, c2 = 1 - b1**t, 1 - b2**t
+        m = torch.lerp(m, g, 1 - b1, out=out[1])
+        v = torch.mul(v, b2, out=out[2]).addcmul_(g, g, value=1 - b2)
+        root = (v + c2 * self.eps_root).sqrt()  # √c2 times that of the formula
         p = p if self.decay == 1 else self.decay * p
-        return torch.addcdiv(p, m, root + self.eps, value=-self.lr / (1 - self.betas[0] ** t)), m, v
+        return torch.addcdiv(p, m, root + c2**0.5 * self.eps, value=-self.lr * c2**0.5 / c1, out=out[0]), m, v
 
     def adjoint(self, t, g, p, m, v, dp, dm, dv):
         """(λ_g, λ_θ, λ_m, λ_v), the last two written over"""
         b1, b2 = self.betas
         c1, c2 = 1 - b1**t, 1 - b2**t
         root = (v * (b2 / c2)).addcmul_(g, g, value=(1 - b2) / c2).add_(self.eps_root).sqrt_()
-        to_mean = dp / (root + self.eps)  # through the numerator, up to −lr / c1
-        to_root = torch.lerp(m, g, 1 - b1).mul_(to_mean).div_(root + self.eps)  # through the denominator, up to lr / c1
+        down = root + self.eps
+        to_mean = dp / down  # through the numerator, up to −lr / c1
+        to_root = torch.lerp(m, g, 1 - b1).mul_(to_mean).div_(down)  # through the denominator, up to lr / c1
         dm.add_(to_mean, alpha=-self.lr / c1)
         dv.addcdiv_(to_root, root, value=0.5 * self.lr / (c1 * c2))
         dg = torch.mul(dm, 1 - b1, out=to_mean).addcmul_(g, dv, value=2 * (1 - b2))
@@ -178,14 +179,14 @@ class RMSprop(Optimizer):
     eps_root: float = 1e-8
     slots: ClassVar = ("variance",)
 
-    def _moments(self, g, v):
-        v = torch.addcmul(self.alpha * v, g, g, value=1 - self.alpha)
+    def _moments(self, g, v, out=None):
+        v = torch.mul(v, self.alpha, out=out).addcmul_(g, g, value=1 - self.alpha)
         return v, (v + self.eps_root).sqrt()
 
-    def rule(self, t, g, p, v):
+    def rule(self, t, g, p, v, out=(None, None)):
         """(θ', v')"""
-        v, root = self._moments(g, v)
-        return torch.addcdiv(p, g, root + self.eps, value=-self.lr), v
+        v, root = self._moments(g, v, out[1])
+        return torch.addcdiv(p, g, root + self.eps, value=-self.lr, out=out[0]), v
 
     def adjoint(self, t, g, p, v, dp, dv):
         """(λ_g, λ_θ, λ_v)"""
@@ -210,12 +211,12 @@ class Lion(Optimizer):
     weight_decay: float = 0.0
     slots: ClassVar = ("mean",)
 
-    def rule(self, t, g, p, m):
+    def rule(self, t, g, p, m, out=(None, None)):
         """(θ', m')"""
         c = torch.lerp(m, g, 1 - self.betas[0])
         root = (c.square() + self.eps_root).sqrt()
         p = (1 - self.lr * self.weight_decay) * p
-        return torch.addcdiv(p, c, root, value=-self.lr), torch.lerp(m, g, 1 - self.betas[1])
+        return torch.addcdiv(p, c, root, value=-self.lr, out=out[0]), torch.lerp(m, g, 1 - self.betas[1], out=out[1])
 
     def adjoint(self, t, g, p, m, dp, dm):
         """(λ_g, λ_θ, λ_m)"""
@@ -241,6 +242,6 @@ class Frozen:
         """One step of the wrapped optimiser, into new memory; the state comes back unchanged."""
         return self.optimizer.update(grads, state, params)[0], state
 
-    def pull_back_(self, grads: Tensors, state: State, params: Tensors, adjoint: Tensors, moments_adjoint):
+    def pull_back_(self, grads: Tensors, state: State, params: Tensors, adjoint: Tensors, moments_adjoint, out=None):
         """As the wrapped optimiser's; no adjoint reaches the moments, since no step has written them."""
-        return self.optimizer.pull_back_(grads, state, params, adjoint, None)[0], None
+        return self.optimizer.pull_back_(grads, state, params, adjoint, None, out)[0], None

@@ -1,0 +1,56 @@
+"""Hessian-vector products by finite differences: no second derivative, hence for any kernel."""
+
+import torch
+
+from .blocks import map_blocks
+from .calculus import Loss, joint_norm, loss_and_grad
+from .optimizers import Tensors
+
+CHANGE = 1e-3  # of the gradient over a quotient: less drowns in float32 rounding, more bends
+GUESS = 2e-4  # first way to go, in ‖θ‖. About right for Adam, whose adjoint points where little happens
+SHORTEST, LONGEST = 1e-7, 1e-2  # ways in ‖θ‖, for straight and flat losses, which say nothing about them
+
+
+class DifferenceQuotient:
+    """(∇L(θ + h·vector) − ∇L(θ)) / h, one more gradient where ∇L(θ) is known; error of order h.
+
+    h is chosen so that the gradient moves by `CHANGE` of its size, whatever the optimiser has made of the vector. How far
+    to go for that, ‖h·vector‖, is known from the product before; the first one tries a guess, and if that was off by
+    more than a factor of two, a second time. Sizes are those at the first product: every norm is a pass over memory.
+    """
+
+    def __init__(self, loss: Loss):
+        self.loss, self.way = loss, None
+
+    def __call__(self, params: Tensors, batch, grads: Tensors, vector: Tensors, total: Tensors) -> None:
+        """Add ∇²L(θ) · vector to ``total``, where ``grads`` = ∇L(θ); ``vector`` may name some parameters only and is
+        written over."""
+        length = joint_norm(vector).item()
+        if not length:
+            return
+        guess = self.way is None
+        if guess:
+            self.size, self.target = joint_norm(params).item(), CHANGE * joint_norm(grads).item()
+            self.way = GUESS * self.size
+        h, room = self.way / length, {} if guess else vector  # the vector may be wanted once more
+        ahead = {name: torch.add(params[name], v, alpha=h, out=room.get(name)) for name, v in vector.items()}
+        _, found = loss_and_grad(self.loss, {**params, **ahead}, batch)
+        moved = max(_add_difference(total, found, grads, 1 / h) / max(self.target, 1e-30), 1e-30)
+        self.way = min(max(self.way / moved, SHORTEST * self.size), LONGEST * self.size)
+        if guess and not 0.5 <= moved <= 2:
+            _add_difference(total, found, grads, -1 / h)  # taken back
+            self(params, batch, grads, vector, total)
+
+
+def _add_difference(total: Tensors, new: Tensors, old: Tensors, share: float) -> float:
+    """total += share · (new − old), in one pass over memory; returns ‖new − old‖."""
+    norms = []
+
+    def add(blocks, out):
+        change = blocks[0] - blocks[1]
+        norms.append(change.norm())
+        return [out[0].add_(change, alpha=share)]
+
+    for name, sums in total.items():
+        map_blocks(add, [new[name], old[name]], [sums])
+    return torch.stack(norms).norm().item()

@@ -1,0 +1,41 @@
+"""A tied word embedding whose gradient is built once.
+
+Where the output head shares the embedding's weight W, the loss depends on W twice: through the head densely, through the
+words of the prompt in a few rows. Left to themselves the two gradients are two tensors of V rows, the second nearly all
+zeros, and their sum is a third. Here the rows are added to the dense one where they belong.
+"""
+
+import torch
+from torch.nn import Embedding, Linear
+from transformers import PreTrainedModel
+
+
+class _Tie(torch.autograd.Function):
+    """(W[ids], W) from W (V, d) and ids (B, T)."""
+
+    @staticmethod
+    def forward(ctx, weight, ids):
+        ctx.save_for_backward(ids)
+        return weight[ids], weight.view_as(weight)
+
+    @staticmethod
+    def backward(ctx, rows, head):
+        (ids,) = ctx.saved_tensors
+        ids, rows = ids.flatten(), rows.flatten(0, 1)
+        if torch.is_grad_enabled():  # "create_graph"
+            return head.index_add(0, ids, rows), None
+        return head.index_add_(0, ids, rows), None  # `Linear` has just made it: nobody else holds it
+
+
+def tied_weight(model: PreTrainedModel) -> str | None:
+    """The name of the weight that ``model`` embeds its words with and predicts them with; None if there is no such one."""
+    words, head = model.get_input_embeddings(), model.get_output_embeddings()
+    plain = type(words) is Embedding and words.padding_idx is None and type(head) is Linear
+    if not plain or words.weight is not head.weight:
+        return None
+    return next(name for name, p in model.named_parameters() if p is words.weight)
+
+
+def look_up(weight: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rows of ``weight`` (V, d) for ``ids`` (B, T), and the weight for the head: differentiable as often as you like."""
+    return _Tie.apply(weight, ids)
