@@ -1,11 +1,12 @@
 """Attention that can be differentiated twice in the memory of one.
 
-Fused attention has no second derivative, and the explicit one keeps every (T, T) matrix of every layer until the end. Here
-the forward pass is the fused kernel, and so is the gradient where it is not to be differentiated again. Where it is, it and
-its own gradient are explicit, and compute the probabilities anew when they need them, so that between passes only q, k, v
-and the incoming gradient are kept. Registered with
-`transformers` as the attention implementation "twice".
+Fused attention has no second derivative, and the explicit one keeps several (T, T) matrices of every layer until the end.
+Here the forward pass and its gradient are the fused kernel's, and the gradient's own derivative is written out: it goes
+through the matrices in blocks that stay in the processor's cache, leaves out the keys that no query of the block may see,
+and keeps none of them. Registered with `transformers` as the attention implementation "twice".
 """
+
+from itertools import product
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -13,64 +14,111 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 TWICE = "twice"
+ROWS = 128  # queries of a block
+# Elements of one of a block's matrices. On the CPU the best of 2^17 … 2^19 with 2 MiB of L2 a core; elsewhere few large kernels
+BLOCK = {"cpu": 2**18, "cuda": 2**26}
 
 
 class _Attention(torch.autograd.Function):
-    """softmax(scale · q kᵀ + mask) v, (B, H, T, d) each; forward by the fused kernel."""
+    """softmax(scale · q kᵀ + mask) v, (B, H, T, d) each."""
 
     @staticmethod
     def forward(ctx, q, k, v, mask, scale):
         ctx.save_for_backward(q, k, v)
-        ctx.mask, ctx.scale = mask, scale
-        return _fused(q, k, v, mask, scale)
+        inputs = [t.detach().requires_grad_() for t in (q, k, v)]
+        with torch.enable_grad():
+            output = scaled_dot_product_attention(*inputs, mask, is_causal=_causal(q, mask), scale=scale)
+        ctx.mask, ctx.scale, ctx.fused = mask, scale, (output, inputs)
+        return output.detach()
 
     @staticmethod
     def backward(ctx, grad):
-        gradient = _Gradient.apply if torch.is_grad_enabled() else _fused_gradient  # enabled: "create_graph"
-        return *gradient(*ctx.saved_tensors, grad, ctx.mask, ctx.scale), None, None
+        gradient = _Gradient.apply(*ctx.saved_tensors, grad, ctx.mask, ctx.scale, ctx.fused)
+        return *gradient, None, None
 
 
 class _Gradient(torch.autograd.Function):
-    """The gradient of `_Attention` as a function of q, k, v and the incoming gradient."""
+    """The gradient (dq, dk, dv) of `_Attention` as a function of q, k, v and the incoming gradient."""
 
     @staticmethod
-    def forward(ctx, q, k, v, grad, mask, scale):
+    def forward(ctx, q, k, v, grad, mask, scale, fused):
         ctx.save_for_backward(q, k, v, grad)
         ctx.mask, ctx.scale = mask, scale
-        return _explicit_gradient(q, k, v, grad, mask, scale)
+        return torch.autograd.grad(*fused, grad, retain_graph=True)
 
     @staticmethod
-    def backward(ctx, *weights):
-        inputs = [t.detach().requires_grad_() for t in ctx.saved_tensors]
-        with torch.enable_grad():
-            outputs = _explicit_gradient(*inputs, ctx.mask, ctx.scale)
-        return *torch.autograd.grad(outputs, inputs, weights), None, None
+    def backward(ctx, *adjoints):
+        if torch.is_grad_enabled():  # "create_graph"; autograd itself would leave the missing part out, silently
+            raise NotImplementedError(f"attention: {TWICE!r} has no third derivative; load_model(..., attention='eager')")
+        inputs = ctx.saved_tensors
+        wide = torch.promote_types(inputs[0].dtype, torch.float32)  # sums over blocks
+        sums = [torch.zeros_like(t, dtype=wide) for t in inputs]
+        for rows, keys in _blocks(inputs[0], inputs[1], ctx.mask):
+            p = _probabilities(*inputs[:2], ctx.mask, ctx.scale, rows, keys)
+            _pull_back(p, inputs, adjoints, sums, ctx.scale, rows, keys)
+        return *(s.to(t.dtype) for s, t in zip(sums, inputs)), None, None, None
 
 
-def _fused(q, k, v, mask, scale):
-    return scaled_dot_product_attention(q, k, v, mask, is_causal=_causal(q, mask), scale=scale)
+def _pull_back(p, inputs, adjoints, sums, scale, rows, keys) -> None:
+    """Add one block's share of the adjoints of q, k, v and g to ``sums``.
+
+    With P = softmax(S), dP = g vᵀ, T = dP − rowsum(dP ∘ P) the gradient is dS = scale · P ∘ T, dq = dS k, dk = dSᵀ q,
+    dv = Pᵀ g. For adjoints a, b, c of these three,
+
+        W = scale · (a kᵀ + q bᵀ),   e = rowsum(W ∘ P),   λ_dP = P ∘ (W − e),   λ_P = W ∘ T − e ∘ dP + g cᵀ,
+        λ_S = P ∘ (λ_P − rowsum(λ_P ∘ P))
+    """
+    (q, g), (k, v) = (inputs[i][rows] for i in (0, 3)), (inputs[i][keys] for i in (1, 2))
+    a, b, c = adjoints[0][rows], adjoints[1][keys], adjoints[2][keys]
+    dp = g @ v.mT
+    t = dp - _row_sum(dp * p)
+    w = torch.baddbmm(a @ k.mT, q, b.mT).mul_(scale)
+    e = _row_sum(w * p)
+    to_p = torch.baddbmm(w * t, g, c.mT).sub_(dp.mul_(e))
+    ds, to_dp = t.mul_(p).mul_(scale), w.sub_(e).mul_(p)
+    to_s = to_p.sub_(_row_sum(to_p * p)).mul_(p).mul_(scale)
+    to_q, to_k, to_v, to_g = sums
+    to_q[rows] += torch.baddbmm(to_s @ k, ds, b)
+    to_k[keys] += torch.baddbmm(to_s.mT @ q, ds.mT, a)
+    to_v[keys] += to_dp.mT @ g
+    to_g[rows] += torch.baddbmm(to_dp @ v, p, c)
 
 
-def _fused_gradient(q, k, v, grad, mask, scale):
-    """As `_explicit_gradient`, by the fused kernel, whose forward pass is run again."""
-    inputs = [t.detach().requires_grad_() for t in (q, k, v)]
-    with torch.enable_grad():
-        output = _fused(*inputs, mask, scale)
-    return torch.autograd.grad(output, inputs, grad)
+def _probabilities(q, k, mask, scale, rows, keys) -> torch.Tensor:
+    """softmax(scale · q kᵀ + mask) of one block."""
+    scores = (q[rows] @ k[keys].mT).mul_(scale)
+    if mask is not None:
+        mask = mask.expand(*q.shape[:3], k.shape[2])[(*rows, keys[-1])]
+    elif _causal(q, mask):
+        past = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device)
+        mask = past.tril(rows[-1].start)
+    if mask is not None:
+        scores = scores.masked_fill_(~mask, float("-inf")) if mask.dtype == torch.bool else scores.add_(mask)
+    return scores.softmax(-1)
 
 
-def _explicit_gradient(q, k, v, grad, mask, scale):
-    """(dq, dk, dv) for S = scale · q kᵀ + mask, P = softmax(S): dS = P ∘ (dP − rowsum(dP ∘ P))."""
-    scores = q @ k.transpose(-1, -2) * scale
+def _blocks(q, k, mask):
+    """Indices (queries, keys) of the blocks, each of one prompt, some heads, and the keys up to the last one seen."""
+    batch, heads, length, _ = q.shape
+    group = max(1, BLOCK["cpu" if q.device.type == "cpu" else "cuda"] // (ROWS * k.shape[2]))
+    seen = _seen(q, k, mask)
+    for i, head, start in product(range(batch), range(0, heads, group), range(0, length, ROWS)):
+        rows, some = slice(start, min(start + ROWS, length)), slice(head, head + group)
+        yield (i, some, rows), (i, some, slice(0, max(seen[rows])))
+
+
+def _seen(q, k, mask) -> list[int]:
+    """How many keys, counted up to the last one that any prompt or head may see, each query has."""
     if _causal(q, mask):
-        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
-        scores = scores.masked_fill(future, float("-inf"))
-    elif mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
-    p = scores.softmax(-1)
-    dp = grad @ v.transpose(-1, -2)
-    ds = p * (dp - (dp * p).sum(-1, keepdim=True)) * scale
-    return ds @ k, ds.transpose(-1, -2) @ q, p.transpose(-1, -2) @ grad
+        return list(range(1, q.shape[2] + 1))
+    if mask is None or mask.dtype != torch.bool:
+        return [k.shape[2]] * q.shape[2]
+    numbers = torch.arange(1, k.shape[2] + 1, device=mask.device)
+    return (mask.flatten(0, 1).any(0) * numbers).amax(-1).clamp(min=1).tolist()
+
+
+def _row_sum(matrix: torch.Tensor) -> torch.Tensor:
+    return matrix.sum(-1, keepdim=True)
 
 
 def _causal(q, mask) -> bool:
