@@ -1,6 +1,7 @@
 """Tokens and time of the evaluation on real target tasks: a padded reference, a trimmed one, and this package.
 
     python benchmarks/evaluation.py --data $METAICL_DATA --tokenizer $GPT2_BPE            # half an hour on two cores
+    ... --tasks dream --whole dream --layers 1 --record results/evaluation-long-cpu.json  # 2,040 records of 1,024 tokens
 
 A model of GPT-2's shape (124M parameters, random weights), HR→LR, the demonstrations of one seed, the first `--records` test
 records of every target task, fewer where prompts overflow.
@@ -46,9 +47,10 @@ def main() -> None:
     parser.add_argument("--overflowing", type=int, default=4, help="records of a task with cut prompts")
     parser.add_argument("--sample", type=int, default=2, help="sequences a task by which padded and trimmed are timed")
     parser.add_argument("--whole", default="hate_speech18", help="a task of which all records are scored once more, for the memory")
+    parser.add_argument("--layers", type=int, default=12, help="of the model; GPT-2 has 12")
     parser.add_argument("--record", type=Path, default=ROOT / "results/evaluation-cpu.json")
     options = parser.parse_args()
-    model, words = load_model(GPT2Config(), tokenizer=options.tokenizer, attention="sdpa")
+    model, words = load_model(GPT2Config(n_layer=options.layers), tokenizer=options.tokenizer, attention="sdpa")
     bench = load_benchmark(options.data, "hr_to_lr", seeds=[100], tasks=options.tasks, allow_missing=True)
     rows = []
     for task in bench.test:
@@ -56,7 +58,7 @@ def main() -> None:
             rows.append(measure(model, words, task, mode, options))
             print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
     if options.whole in {task.name for task in bench.test}:
-        options.records = None
+        options.records = options.overflowing = None
         task = next(task for task in bench.test if task.name == options.whole)
         rows += [measure(model, words, task, mode, options) | dict(whole=True) for mode in BARS]
     lines = verdicts(rows)

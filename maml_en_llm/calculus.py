@@ -1,4 +1,4 @@
-"""Derivatives of a loss by parameter name: gradients, Hessian-vector products, and their finite differences."""
+"""Derivatives of a loss by parameter name: gradients and Hessian-vector products."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,11 +6,9 @@ from typing import Any
 import torch
 from torch.autograd import grad
 
-from .blocks import map_blocks
 from .optimizers import Tensors
 
 Loss = Callable[[Tensors, Any], torch.Tensor]
-CHANGE = 1e-3  # of the gradient over a difference quotient: less drowns in float32 rounding, more bends
 
 
 def loss_and_grad(loss: Loss, params: Tensors, batch) -> tuple[float, Tensors]:
@@ -59,50 +57,6 @@ def _product(grads: Tensors, leaves: Tensors, vector: Tensors) -> Tensors:
     if not curved:
         return {name: torch.zeros_like(p) for name, p in leaves.items()}
     return named_grad([grads[name] for name in curved], leaves, [vector[name] for name in curved])
-
-
-class DifferenceQuotient:
-    """(∇L(θ + h·vector) − ∇L(θ)) / h, one more gradient where ∇L(θ) is known; error of order h.
-
-    h is chosen so that the gradient moves by `CHANGE` of its size, whatever the optimiser has made of the vector. How fast
-    it moves is taken from the product before; the first one finds it out with one gradient more.
-    """
-
-    def __init__(self, loss: Loss):
-        self.loss = loss
-        self.rate = self.size = None  # ‖Hv‖ / ‖v‖ of the last vector, ‖θ‖
-
-    def __call__(self, params: Tensors, batch, grads: Tensors, vector: Tensors, total: Tensors) -> None:
-        """Add ∇²L(θ) · vector to ``total``, where ``grads`` = ∇L(θ); ``vector`` may name some parameters only and is
-        written over."""
-        length = joint_norm(vector).item()
-        if not length:
-            return
-        self.size = self.size or joint_norm(params).item()
-        unit = self.size / length
-        if self.rate is None:
-            h = 1e-5 * unit
-            ahead = {name: torch.add(params[name], v, alpha=h) for name, v in vector.items()}
-            self._compare(params, batch, grads, ahead, h * length)
-        h = CHANGE * joint_norm(grads).item() / (self.rate * length)
-        h = min(max(h, 1e-7 * unit), 1e-2 * unit)  # a straight or a flat loss says nothing about the step
-        ahead = {name: torch.add(params[name], v, alpha=h, out=v) for name, v in vector.items()}
-        self._compare(params, batch, grads, ahead, h * length, total, 1 / h)
-
-    def _compare(self, params, batch, grads, ahead, distance, total=None, scale=0.0) -> None:
-        """Take the rate from ∇L(ahead) − ∇L(θ), and add that, times ``scale``, to ``total``."""
-        _, found = loss_and_grad(self.loss, {**params, **ahead}, batch)
-        squares = []
-
-        def change(new, old, *sums):
-            new.sub_(old)
-            squares.append(new.norm().double() ** 2)
-            return [part.add_(new, alpha=scale) for part in sums]
-
-        for name, old in grads.items():
-            sums = [] if total is None else [total[name]]
-            map_blocks(change, [found[name], old, *sums], sums)
-        self.rate = max(sum(squares).item() ** 0.5 / distance, 1e-30)
 
 
 def add_to(total: Tensors, more: Tensors, share: float = 1) -> None:

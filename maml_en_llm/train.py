@@ -142,7 +142,8 @@ def meta_train(
 
     ``progress(step, row)`` is called after every outer step with that step's row of the record: the outer rate, the
     mean query loss (nats a target token, at the adapted parameters), the inner losses of every task, the gradient's
-    norm before clipping. The same configuration and seed give the same losses, to the bit, on the same machine.
+    norm before clipping. The same configuration and seed give the same losses, to the bit, on the same CPU; on a GPU only
+    with ``torch.use_deterministic_algorithms(True)``.
 
     Raises:
         FloatingPointError: a loss or gradient that is not finite, with its step and tasks.
