@@ -1,7 +1,7 @@
 """Tokens and time of the evaluation on real target tasks: a padded reference, a trimmed one, and this package.
 
     python benchmarks/evaluation.py --data $METAICL_DATA --tokenizer $GPT2_BPE            # half an hour on two cores
-    ... --tasks dream --whole dream --layers 1 --record results/evaluation-long-cpu.json  # 2,040 records of 1,024 tokens
+    ... --tasks dream --whole dream --layers 1 --modes direct --record results/evaluation-long-cpu.json     # 2,040 records of 1,024 tokens
 
 A model of GPT-2's shape (124M parameters, random weights), HR→LR, the demonstrations of one seed, the first `--records` test
 records of every target task, fewer where prompts overflow.
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="a folder of MetaICL-format task files")
     parser.add_argument("--tokenizer", required=True, help="a folder with GPT-2's BPE")
     parser.add_argument("--tasks", nargs="*", help="default: every target task of HR→LR that the folder has")
+    parser.add_argument("--modes", nargs="+", default=list(BARS), choices=BARS)
     parser.add_argument("--records", type=int, default=64)
     parser.add_argument("--overflowing", type=int, default=4, help="records of a task with cut prompts")
     parser.add_argument("--sample", type=int, default=2, help="sequences a task by which padded and trimmed are timed")
@@ -54,13 +55,13 @@ def main() -> None:
     bench = load_benchmark(options.data, "hr_to_lr", seeds=[100], tasks=options.tasks, allow_missing=True)
     rows = []
     for task in bench.test:
-        for mode in BARS:
+        for mode in options.modes:
             rows.append(measure(model, words, task, mode, options))
             print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
     if options.whole in {task.name for task in bench.test}:
         options.records = options.overflowing = None
         task = next(task for task in bench.test if task.name == options.whole)
-        rows += [measure(model, words, task, mode, options) | dict(whole=True) for mode in BARS]
+        rows += [measure(model, words, task, mode, options) | dict(whole=True) for mode in options.modes]
     lines = verdicts(rows)
     print(*lines, sep="\n")
     options.record.write_text(json.dumps(dict(machine=machine("cpu"), rows=rows, bars=lines), indent=1) + "\n")
@@ -151,6 +152,8 @@ def verdicts(rows: list[dict]) -> list[str]:
     lines = []
     for mode, bar in BARS.items():
         here = [row for row in rows if row["mode"] == mode and "whole" not in row]
+        if not here:
+            continue
         fitting = [row for row in here if not row["overflows"]]
         lines += [
             verdict(f"{mode}, tokens over the bound", _total(here, "tokens_shared") / _total(here, "tokens_bound"), TOKENS, most=True),
