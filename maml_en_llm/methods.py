@@ -8,6 +8,7 @@ import torch
 
 from .episodes import Episode
 from .calculus import Loss, joint_norm, loss_and_grad
+from .eight_bit import decoded
 from .errors import check_choice
 from .meta import MetaGradient, meta_gradient
 from .optimizers import Frozen, Tensors
@@ -84,7 +85,7 @@ class MAMLenLLM:
     def gradient(self, loss: Loss, params: Tensors, episodes: Sequence[Episode], state: Any) -> OuterGradient:
         """The gradient of one meta-batch, given the outer optimiser's state."""
         inner = Frozen(self.inner) if self.moments == "shared-frozen" else self.inner
-        start = None if self.moments == "fresh" else state
+        start = None if self.moments == "fresh" else decoded(state)
         together = _is_small(loss, episodes) if self.together is None else self.together
         run = _together if together else _one_by_one
         results = run(loss, params, episodes, self.inner_steps, inner, self.mode, start)
@@ -113,7 +114,7 @@ class Reptile:
     def gradient(self, loss: Loss, params: Tensors, episodes: Sequence[Episode], state: Any) -> OuterGradient:
         """The direction of one meta-batch, given the outer optimiser's state."""
         inner = Frozen(self.inner) if self.moments == "shared-frozen" else self.inner
-        start = inner.init(params) if self.moments == "fresh" else state
+        start = inner.init(params) if self.moments == "fresh" else decoded(state)
         results = (self._way(loss, params, e, inner, start) for e in episodes)
         return _average(results, state, advanced=self.moments == "shared")
 

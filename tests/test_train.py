@@ -232,7 +232,7 @@ def test_shares_of_the_data_are_nested(tasks):
 CONFIGS = {
     "method": (dict(method="maml"), "method: expected one of metaicl, metaict, multi-task, maml-en-llm, fomaml, reptile, found 'maml'"),
     "method, nearly": (dict(method="maml_en_llm"), "found 'maml_en_llm'; nearest: maml-en-llm"),
-    "optimizer": (dict(optimizer="adamw"), "optimizer: expected one of adam, sgd, found 'adamw'; nearest: adam"),
+    "optimizer": (dict(optimizer="adamw"), "optimizer: expected one of adam, adam-8bit, sgd, found 'adamw'; nearest: adam"),
     "moments": (dict(moments="warm"), "moments: expected one of shared, shared-frozen, fresh, found 'warm'"),
     "gradient": (dict(gradient="second"), "gradient: expected one of reverse, unrolled, first_order, finite_difference, found 'second'"),
     "sampling": (dict(sampling="sizes"), "sampling: expected one of size, uniform, found 'sizes'"),
