@@ -25,7 +25,8 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, mask, scale):
         ctx.save_for_backward(q, k, v)
-        inputs = [t.detach().requires_grad_() for t in (q, k, v)]
+        wanted = any(ctx.needs_input_grad)
+        inputs = [t.detach().requires_grad_(wanted) for t in (q, k, v)]
         with torch.enable_grad():
             output = scaled_dot_product_attention(*inputs, mask, is_causal=_causal(q, mask), scale=scale)
         ctx.mask, ctx.scale, ctx.fused = mask, scale, (output, inputs)

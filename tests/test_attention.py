@@ -65,6 +65,22 @@ def test_several_blocks_equal_the_formula(mask):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_without_derivatives_it_is_attention_all_the_same(mode):
+    q, k, v = (t.detach() for t in inputs())
+    with mode():
+        found = _Attention.apply(q, k, v, None, 0.7)
+    assert not found.requires_grad
+    torch.testing.assert_close(found, torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.7))
+
+
+def test_a_derivative_with_respect_to_the_queries_alone():
+    (q, k, v), plain = inputs(), torch.nn.functional.scaled_dot_product_attention
+    found, expected = (torch.autograd.grad(f(q, k.detach(), v.detach()).sin().sum(), q)[0] for f in (
+        lambda q, k, v: _Attention.apply(q, k, v, None, 0.7), lambda q, k, v: plain(q, k, v, is_causal=True, scale=0.7)))
+    torch.testing.assert_close(found, expected)
+
+
 def test_a_third_derivative_is_refused():
     leaves = inputs()
     first = torch.autograd.grad(_Attention.apply(*leaves, None, 0.7).sin().sum(), leaves, create_graph=True)
