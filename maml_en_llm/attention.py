@@ -2,8 +2,8 @@
 
 Fused attention has no second derivative, and the explicit one keeps several (T, T) matrices of every layer until the end.
 Here the forward pass and its gradient are the fused kernel's, and the gradient's own derivative is written out: it goes
-through the matrices in blocks that stay in the processor's cache, leaves out the keys that no query of the block may see,
-and keeps none of them. Registered with `transformers` as the attention implementation "twice".
+through the matrices in blocks that stay in the processor's cache, leaves out the keys after the last that a query of the
+block may see, and keeps none of them. Registered with `transformers` as the attention implementation "twice".
 """
 
 from itertools import product
@@ -14,9 +14,10 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 TWICE = "twice"
-ROWS = 128  # queries of a block
-# Elements of one of a block's matrices. On the CPU the best of 2^17 … 2^19 with 2 MiB of L2 a core; elsewhere few large kernels
-BLOCK = {"cpu": 2**18, "cuda": 2**26}
+# Queries of a block, and elements of one of its matrices. On the CPU 128 and the best of 2^17 … 2^19 with 2 MiB of L2 a core;
+# elsewhere fewer and larger kernels, not tuned
+ROWS = {"cpu": 128, "other": 512}
+BLOCK = {"cpu": 2**18, "other": 2**24}
 
 
 class _Attention(torch.autograd.Function):
@@ -25,17 +26,16 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, mask, scale):
         ctx.save_for_backward(q, k, v)
-        wanted = any(ctx.needs_input_grad)
-        inputs = [t.detach().requires_grad_(wanted) for t in (q, k, v)]
-        with torch.enable_grad():
-            output = scaled_dot_product_attention(*inputs, mask, is_causal=_causal(q, mask), scale=scale)
-        ctx.mask, ctx.scale, ctx.fused = mask, scale, (output, inputs)
-        return output.detach()
+        ctx.mask, ctx.scale = mask, scale
+        ctx.fused = _fused(q, k, v, mask, scale, any(ctx.needs_input_grad))
+        return ctx.fused[0].detach()
 
     @staticmethod
     def backward(ctx, grad):
-        gradient = _Gradient.apply(*ctx.saved_tensors, grad, ctx.mask, ctx.scale, ctx.fused)
-        return *gradient, None, None
+        fused = ctx.fused or _fused(*ctx.saved_tensors, ctx.mask, ctx.scale)
+        if not torch.is_grad_enabled():  # the last time, most likely: what autograd does not know of it does not free
+            ctx.fused = None
+        return *_Gradient.apply(*ctx.saved_tensors, grad, ctx.mask, ctx.scale, fused), None, None
 
 
 class _Gradient(torch.autograd.Function):
@@ -58,6 +58,13 @@ class _Gradient(torch.autograd.Function):
             p = _probabilities(*inputs[:2], ctx.mask, ctx.scale, rows, keys)
             _pull_back(p, inputs, adjoints, sums, ctx.scale, rows, keys)
         return *(s.to(t.dtype) for s, t in zip(sums, inputs)), None, None, None
+
+
+def _fused(q, k, v, mask, scale, wanted=True):
+    """The fused kernel's output, and copies of its inputs, with a graph of its own between them where it is ``wanted``."""
+    inputs = [t.detach().requires_grad_(wanted) for t in (q, k, v)]
+    with torch.enable_grad():
+        return scaled_dot_product_attention(*inputs, mask, is_causal=_causal(q, mask), scale=scale), inputs
 
 
 def _pull_back(p, inputs, adjoints, sums, scale, rows, keys) -> None:
@@ -88,23 +95,25 @@ def _pull_back(p, inputs, adjoints, sums, scale, rows, keys) -> None:
 def _probabilities(q, k, mask, scale, rows, keys) -> torch.Tensor:
     """softmax(scale · q kᵀ + mask) of one block."""
     scores = (q[rows] @ k[keys].mT).mul_(scale)
-    if mask is not None:
-        mask = mask.expand(*q.shape[:3], k.shape[2])[(*rows, keys[-1])]
-    elif _causal(q, mask):
-        past = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device)
-        mask = past.tril(rows[-1].start)
-    if mask is not None:
-        scores = scores.masked_fill_(~mask, float("-inf")) if mask.dtype == torch.bool else scores.add_(mask)
-    return scores.softmax(-1)
+    if mask is None:
+        if _causal(q, mask):
+            future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(rows[-1].start + 1)
+            scores.masked_fill_(future, float("-inf"))
+        return scores.softmax(-1)
+    mask = mask.expand(*q.shape[:3], k.shape[2])[(*rows, keys[-1])]
+    if mask.dtype != torch.bool:
+        return scores.add_(mask).softmax(-1)
+    # a query that sees no key, such as one of padding beyond a sliding window, has no probabilities
+    return scores.masked_fill_(~mask, float("-inf")).softmax(-1).masked_fill_(~mask, 0)
 
 
 def _blocks(q, k, mask):
     """Indices (queries, keys) of the blocks, each of one prompt, some heads, and the keys up to the last one seen."""
     batch, heads, length, _ = q.shape
-    group = max(1, BLOCK["cpu" if q.device.type == "cpu" else "cuda"] // (ROWS * k.shape[2]))
-    seen = _seen(q, k, mask)
-    for i, head, start in product(range(batch), range(0, heads, group), range(0, length, ROWS)):
-        rows, some = slice(start, min(start + ROWS, length)), slice(head, head + group)
+    kind = "cpu" if q.device.type == "cpu" else "other"
+    group, seen = max(1, BLOCK[kind] // (ROWS[kind] * k.shape[2])), _seen(q, k, mask)
+    for i, head, start in product(range(batch), range(0, heads, group), range(0, length, ROWS[kind])):
+        rows, some = slice(start, min(start + ROWS[kind], length)), slice(head, head + group)
         yield (i, some, rows), (i, some, slice(0, max(seen[rows])))
 
 
@@ -128,13 +137,25 @@ def _causal(q, mask) -> bool:
 
 
 def _forward(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
+    _check(module, query, attention_mask, dropout, kwargs)
     groups = query.shape[1] // key.shape[1]  # grouped-query attention: several query heads share a key head
     if groups > 1:
         key, value = (t.repeat_interleave(groups, dim=1) for t in (key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return _Attention.apply(query, key, value, attention_mask, scale).transpose(1, 2).contiguous(), None
+
+
+def _check(module, query, mask, dropout, kwargs) -> None:
     if dropout and module.training:
         raise ValueError("dropout: attention 'twice' has none; model.eval() or set attention dropout to 0")
-    return _Attention.apply(query, key, value, attention_mask, scale).transpose(1, 2).contiguous(), None
+    other = next((name for name in ("softcap", "s_aux", "position_bias") if kwargs.get(name) is not None), None)
+    causal = kwargs.get("is_causal")
+    causal = getattr(module, "is_causal", True) if causal is None else causal
+    if other or not causal and _causal(query, mask):
+        raise ValueError(
+            f"attention: {TWICE!r} is causal and scales, masks and adds nothing else, found a model with "
+            f"{other or 'attention to later words'}; load_model(..., attention='eager')"
+        )
 
 
 ALL_ATTENTION_FUNCTIONS.register(TWICE, _forward)

@@ -19,6 +19,7 @@ def loss_and_grad(loss: Loss, params: Tensors, batch) -> tuple[float, Tensors]:
         value = weight * loss(leaves, part)
         grads = _add(grads, named_grad(value.sum(), leaves))
         total = total + value.detach()
+        del value  # and with it what it holds of this part, before the next one is run
     return total.tolist(), grads
 
 
@@ -49,6 +50,7 @@ def hessian_vector_product(loss: Loss, params: Tensors, batch, vector: Tensors) 
         value = weight * loss(leaves, part)
         first = named_grad(value.sum(), {name: leaves[name] for name in vector}, create_graph=True)
         product = _add(product, _product(first, leaves, vector))
+        del value, first  # and with them what they hold of this part, before the next one is run
     return product
 
 

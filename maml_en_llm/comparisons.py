@@ -56,7 +56,7 @@ def _over_tasks(rows, method: str, setting: str) -> tuple[float, float] | None:
 def against_peers(rows) -> None:
     """Chapter 2: seconds and peak memory of one meta-gradient against k, by method, from the rows of benchmarks/meta_gradient.py.
 
-    Dotted: the least that a reverse sweep can take, 4k gradients and one stored gradient a step.
+    Dotted, for orientation: 4k gradients, and a copy of the parameters more a step.
     """
     _, panels = plt.subplots(2, 2, figsize=(9.5, 6.8), sharex=True)
     shown = {"reverse": "this package, reverse", "unrolled": "this package, unrolled", "finite_difference": "finite differences",
@@ -72,7 +72,7 @@ def against_peers(rows) -> None:
         one = next(row for row in here if row["optimizer"] == "none")
         sweep = {row["k"]: row for row in here if row["method"] == "reverse"}
         ks = sorted(sweep)
-        seconds.plot(ks, [4 * k * one["seconds"] for k in ks], "k:", label="limit")
+        seconds.plot(ks, [4 * k * one["seconds"] for k in ks], "k:", label="4k gradients")
         memory.plot(ks, [(sweep[ks[0]]["peak"] + (k - ks[0]) * one["model_bytes"]) / 2**30 for k in ks], "k:")
         seconds.set(title=f"{shape}-bound", ylabel="seconds", xscale="log", yscale="log")
         memory.set(title=f"{shape}-bound", ylabel="peak above the model, GiB", yscale="log", xticks=ks, xticklabels=ks)

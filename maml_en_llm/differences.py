@@ -1,5 +1,7 @@
 """Hessian-vector products by finite differences: no second derivative, hence for any kernel."""
 
+import math
+
 import torch
 
 from .blocks import map_blocks
@@ -16,7 +18,7 @@ class DifferenceQuotient:
 
     h is chosen so that the gradient moves by `CHANGE` of its size, whatever the optimiser has made of the vector. How far
     to go for that, ‖h·vector‖, is known from the product before; the first one tries a guess, and if that was off by
-    more than a factor of two, a second time. Sizes are those at the first product: every norm is a pass over memory.
+    more than a factor of two, a second time.
     """
 
     def __init__(self, loss: Loss):
@@ -30,27 +32,30 @@ class DifferenceQuotient:
             return
         guess = self.way is None
         if guess:
-            self.size, self.target = joint_norm(params).item(), CHANGE * joint_norm(grads).item()
+            self.size = joint_norm(params).item()
             self.way = GUESS * self.size
         h, room = self.way / length, {} if guess else vector  # the vector may be wanted once more
         ahead = {name: torch.add(params[name], v, alpha=h, out=room.get(name)) for name, v in vector.items()}
         _, found = loss_and_grad(self.loss, {**params, **ahead}, batch)
-        moved = max(_add_difference(total, found, grads, 1 / h) / max(self.target, 1e-30), 1e-30)
+        moved = _add_difference(None if guess else total, found, grads, 1 / h)
         self.way = min(max(self.way / moved, SHORTEST * self.size), LONGEST * self.size)
-        if guess and not 0.5 <= moved <= 2:
-            _add_difference(total, found, grads, -1 / h)  # taken back
+        if guess and 0.5 <= moved <= 2:
+            _add_difference(total, found, grads, 1 / h)
+        elif guess:
             self(params, batch, grads, vector, total)
 
 
-def _add_difference(total: Tensors, new: Tensors, old: Tensors, share: float) -> float:
-    """total += share · (new − old), in one pass over memory; returns ‖new − old‖."""
+def _add_difference(total: Tensors | None, new: Tensors, old: Tensors, share: float) -> float:
+    """total += share · (new − old), in one pass over memory; returns ‖new − old‖ as a multiple of `CHANGE` · ‖old‖."""
     norms = []
 
     def add(blocks, out):
         change = blocks[0] - blocks[1]
-        norms.append(change.norm())
-        return [out[0].add_(change, alpha=share)]
+        norms.append(torch.stack([change.norm(), blocks[1].norm()]))
+        return [part.add_(change, alpha=share) for part in out]
 
-    for name, sums in total.items():
-        map_blocks(add, [new[name], old[name]], [sums])
-    return torch.stack(norms).norm().item()
+    for name, g in old.items():
+        map_blocks(add, [new[name], g], [] if total is None else [total[name]])
+    change, size = torch.stack(norms).norm(dim=0).tolist()
+    moved = change / max(CHANGE * size, 1e-30)
+    return max(moved, 1e-30) if math.isfinite(moved) else 100.0  # beyond what can be computed: nearer, then

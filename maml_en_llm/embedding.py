@@ -5,9 +5,13 @@ words of the prompt in a few rows. Left to themselves the two gradients are two 
 zeros, and their sum is a third. Here the rows are added to the dense one where they belong.
 """
 
+from contextlib import contextmanager
+
 import torch
 from torch.nn import Embedding, Linear
 from transformers import PreTrainedModel
+
+from .optimizers import Tensors
 
 
 class _Tie(torch.autograd.Function):
@@ -30,12 +34,28 @@ class _Tie(torch.autograd.Function):
 def tied_weight(model: PreTrainedModel) -> str | None:
     """The name of the weight that ``model`` embeds its words with and predicts them with; None if there is no such one."""
     words, head = model.get_input_embeddings(), model.get_output_embeddings()
-    plain = type(words) is Embedding and words.padding_idx is None and type(head) is Linear
-    if not plain or words.weight is not head.weight:
+    if type(words) is not Embedding or type(head) is not Linear or words.weight is not head.weight:
+        return None
+    if words.padding_idx is not None or words.max_norm is not None or words.scale_grad_by_freq:  # more than rows of W
         return None
     return next(name for name, p in model.named_parameters() if p is words.weight)
 
 
-def look_up(weight: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The rows of ``weight`` (V, d) for ``ids`` (B, T), and the weight for the head: differentiable as often as you like."""
-    return _Tie.apply(weight, ids)
+@contextmanager
+def built_once(model: PreTrainedModel, params: Tensors, ids: torch.Tensor):
+    """Within, ``model`` called with ``ids`` (B, T) and the parameters that this gives has ``params``' outputs and derivatives."""
+    name, words = tied_weight(model), model.get_input_embeddings()
+    if name not in params:  # as None never is
+        yield params
+        return
+    rows, head = _Tie.apply(params[name], ids)
+
+    def forward(given):
+        same = given.data_ptr() == ids.data_ptr() and given.shape == ids.shape
+        return rows if same else Embedding.forward(words, given)
+
+    words.forward = forward
+    try:
+        yield {**params, name: head}
+    finally:
+        del words.forward

@@ -64,7 +64,7 @@ def meta_gradient(
         support: k batches, one inner step each. With none, the result is the plain gradient (MetaICL's).
         query: one batch.
         inner: an optimiser of `maml_en_llm.optimizers`; not used, and may be None, where ``support`` is empty.
-        mode: "reverse" is exact and keeps one step's activations at a time; "unrolled" is exact, the textbook way, and
+        mode: "reverse" is exact and keeps the activations of one step at a time (of the last beside the query's); "unrolled" is exact, the textbook way, and
             keeps those of all k steps; "finite_difference" is the sweep with every Hessian-vector product replaced by
             a difference of two gradients, for any kernel; "first_order" takes the adapted parameters for a constant
             shift of θ. Cost in gradients: about 4k, 3k+1, 2k+2, k+1.

@@ -19,7 +19,7 @@ from transformers import (
 from transformers.activations import NewGELUActivation
 
 from .attention import TWICE
-from .embedding import look_up, tied_weight
+from .embedding import built_once
 from .optimizers import Tensors
 from .prompts import Batch
 
@@ -137,18 +137,15 @@ class PromptLoss:
         """
         positions, valid = target_positions(batch.loss_mask)
         labels = batch.input_ids.gather(-1, positions)
-        words, rest = dict(input_ids=batch.input_ids), (batch.attention_mask, positions, labels, valid)
+        inputs = (batch.input_ids, batch.attention_mask, positions, labels, valid)
         if batch.input_ids.dim() == 3:
             with attention(self.model, "eager"):  # the one that `vmap` can see through
-                return torch.vmap(self._loss)(params, words, *rest)
-        name = tied_weight(self.model)
-        if name in params:
-            rows, head = look_up(params[name], batch.input_ids)
-            params, words = {**params, name: head}, dict(inputs_embeds=rows)
-        return self._loss(params, words, *rest)
+                return torch.vmap(self._loss)(params, *inputs)
+        with built_once(self.model, params, batch.input_ids) as params:
+            return self._loss(params, *inputs)
 
-    def _loss(self, params, words, attention_mask, positions, labels, valid) -> torch.Tensor:
-        inputs = dict(words, attention_mask=attention_mask, use_cache=False, logits_to_keep=positions - 1)
+    def _loss(self, params, input_ids, attention_mask, positions, labels, valid) -> torch.Tensor:
+        inputs = dict(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=positions - 1)
         return mean_nll(functional_call(self.model, params, (), inputs).logits, labels, valid).mean()
 
     def check_second_order(self) -> None:

@@ -3,12 +3,16 @@
 import pytest
 import torch
 from models_small import small_model
+from test_meta import distance
 from torch.autograd import gradcheck, gradgradcheck
-from transformers import GPT2Config
+from torch.func import functional_call
+from transformers import GPT2Config, MistralConfig
 
-from maml_en_llm import attention
+from maml_en_llm import PromptLoss, attention, parameters
 from maml_en_llm.attention import _Attention
-from maml_en_llm.embedding import look_up, tied_weight
+from maml_en_llm.calculus import hessian_vector_product
+from maml_en_llm.embedding import built_once, tied_weight
+from maml_en_llm.prompts import Prompt, collate
 
 LENGTH = 7
 
@@ -19,9 +23,10 @@ def inputs(length=LENGTH, heads=3, prompts=2):
 
 
 def padded(length):
-    """Causal, the second prompt one key shorter and with a window of three keys."""
+    """Causal, in the second prompt a window of three keys, of which the last ones are padding: queries there see none."""
     mask = torch.ones(2, 1, length, length, dtype=torch.bool).tril()
     mask[1] &= mask[1].triu(-2)
+    mask[1, ..., 3:] = False
     return mask
 
 
@@ -35,7 +40,7 @@ MASKS = {
 
 @pytest.mark.parametrize("mask", MASKS)
 def test_both_derivatives_block_by_block(monkeypatch, mask):
-    monkeypatch.setattr(attention, "ROWS", 3)  # three blocks of rows, two heads at a time
+    monkeypatch.setattr(attention, "ROWS", {"cpu": 3})  # three blocks of rows, two heads at a time
     monkeypatch.setattr(attention, "BLOCK", {"cpu": 3 * LENGTH * 2})
 
     def function(q, k, v):
@@ -47,14 +52,15 @@ def test_both_derivatives_block_by_block(monkeypatch, mask):
 
 @pytest.mark.parametrize("mask", MASKS)
 def test_several_blocks_equal_the_formula(mask):
-    length, found = 2 * attention.ROWS + 5, []
+    length, found = 2 * attention.ROWS["cpu"] + 5, []
     mask = MASKS[mask](length)
 
     def formula(q, k, v, mask, scale):
         scores = scale * q @ k.mT
         allowed = torch.ones(length, length, dtype=torch.bool).tril() if mask is None else mask
-        scores = scores.masked_fill(~allowed, float("-inf")) if allowed.dtype == torch.bool else scores + allowed
-        return scores.softmax(-1) @ v
+        if allowed.dtype == torch.bool:
+            return (scores.masked_fill(~allowed, -1e30).softmax(-1) * allowed) @ v  # nothing, where no key is seen
+        return (scores + allowed).softmax(-1) @ v
 
     for function in (_Attention.apply, formula):
         leaves = inputs(length)
@@ -88,16 +94,72 @@ def test_a_third_derivative_is_refused():
         torch.autograd.grad(first[0].sin().sum(), leaves, create_graph=True)
 
 
+def test_a_spent_graph_holds_nothing():
+    """What a custom function keeps by itself, autograd does not free with the rest."""
+    q, k, v = inputs()
+    value = _Attention.apply(q, k, v, None, 0.7).sin().sum()
+    node = value.grad_fn.next_functions[0][0].next_functions[0][0]
+    assert node.fused is not None
+    again = [torch.autograd.grad(value, (q, k, v), retain_graph=True) for _ in range(2)]  # the second builds it anew
+    assert node.fused is None
+    for first, second in zip(*again):
+        torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("extra", [dict(softcap=30.0), dict(position_bias=torch.zeros(1)), dict(is_causal=False)], ids=str)
+def test_an_attention_of_another_kind_is_refused(extra):
+    module, (q, k, v) = torch.nn.Module().eval(), inputs()
+    with pytest.raises(ValueError, match="attention: 'twice' is causal .* load_model"):
+        attention._forward(module, q, k, v, None, **extra)
+
+
+@pytest.mark.parametrize("window", [None, 4])
+def test_padding_and_a_window_leave_a_finite_second_derivative(window):
+    """Padding further than the window from the last word sees no key at all."""
+    sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, intermediate_size=64)
+    found = []
+    for name in ("eager", "twice"):
+        config = MistralConfig(vocab_size=97, sliding_window=window, bos_token_id=0, eos_token_id=0, **sizes)
+        model = small_model(config, attention=name, dtype=torch.float32)  # in float64 transformers' own "eager" overflows here
+        batch = collate([Prompt(tuple(range(20)), 2), Prompt(tuple(range(30, 38)), 2)])
+        params = parameters(model)
+        found.append(hessian_vector_product(PromptLoss(model), params, batch, params))
+    assert distance(*found) < 1e-4
+
+
+# --- the tied embedding ---
+
+
+def tied_model(**changes):
+    config = GPT2Config(vocab_size=97, n_embd=32, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0, **changes)
+    return small_model(config, attention="eager")
+
+
 def test_a_tied_embedding_is_differentiated_twice():
-    weight = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    ids = torch.tensor([[1, 3, 1], [0, 1, 4]])  # a word three times, a word never
+    model = tied_model(n_positions=8, n_inner=8)
+    ids = torch.tensor([[1, 3, 1], [0, 1, 4]])  # a word three times, most of them never
+    params = parameters(model)
+    weight = params["transformer.wte.weight"][:, :]
 
-    def function(weight):
-        rows, head = look_up(weight, ids)
-        return torch.tanh(rows @ head.T)
+    def function(some):  # of six words' rows
+        moved = {**params, "transformer.wte.weight": torch.cat([some, weight[6:]])}
+        with built_once(model, moved, ids) as given:
+            return functional_call(model, given, (ids,)).logits[..., :6].sin().sum(dim=(0, 1))
 
-    torch.testing.assert_close(function(weight), torch.tanh(weight[ids] @ weight.T))
-    assert gradcheck(function, weight) and gradgradcheck(function, weight)
+    some = weight[:6].clone().requires_grad_()
+    plain = functional_call(model, {**params, "transformer.wte.weight": torch.cat([some, weight[6:]])}, (ids,)).logits
+    torch.testing.assert_close(function(some), plain[..., :6].sin().sum(dim=(0, 1)))
+    assert gradcheck(function, some, fast_mode=True) and gradgradcheck(function, some, fast_mode=True)
+
+
+def test_what_a_model_makes_of_its_embedding_stays():
+    """A forward hook that scales the rows, and a call with other words."""
+    model, ids = tied_model(), torch.tensor([[1, 3, 1]])
+    model.get_input_embeddings().register_forward_hook(lambda module, args, rows: 3 * rows)
+    with built_once(model, parameters(model), ids) as given:
+        for words in (ids, ids + 1):
+            torch.testing.assert_close(functional_call(model, given, (words,)).logits, model(words).logits)
+    assert "forward" not in vars(model.get_input_embeddings())
 
 
 @pytest.mark.parametrize("tie, expected", [(True, "transformer.wte.weight"), (False, None)])
