@@ -79,7 +79,7 @@ def verdicts(rows: list[dict]) -> list[str]:
               for name in dict.fromkeys(row["optimizer"] for row in rows if row["optimizer"] != "none")),
             ("k = 32: |peak / predicted - 1|, predicted from k = 4 and 8", _surprise(get), PREDICTION),
         ]
-        lines += [_verdict(shape, *bar) for bar in bars]
+        lines += [verdict(f"{shape}-bound, {what}", figure, bar, most=True) for what, figure, bar in bars]
     return lines
 
 
@@ -92,7 +92,8 @@ def machine(device: str, peers=()) -> dict:
     gpu = {"gpu": torch.cuda.get_device_name()} if device.startswith("cuda") else {}
     return gpu | dict(
         cpu=cpu, cores=len(os.sched_getaffinity(0)), threads=torch.get_num_threads(), memory_gib=round(memory / 2**30),
-        python=platform.python_version(), **versions, date=date.today().isoformat(), command=" ".join(sys.argv),
+        python=platform.python_version(), **versions, date=date.today().isoformat(),
+        command=" ".join(os.path.relpath(word) if os.path.isabs(word) else word for word in sys.argv),  # no path of this machine
     )
 
 
@@ -158,12 +159,6 @@ def _error_bar(rows, shape: str, optimizer: str) -> tuple[str, float | None, flo
 
 def _ratio(a: float | None, b: float | None) -> float | None:
     return a / b if a is not None and b else None
-
-
-def _verdict(shape: str, what: str, figure: float | None, bar: float) -> str:
-    if figure is None:
-        return f"not measured: {shape}-bound, {what}"
-    return f"{'PASS' if figure <= bar else 'FAIL'}: {shape}-bound, {what}: {figure:.3g} (bar {bar:g})"
 
 
 def _show(value, style: str, unit: float = 1) -> str:

@@ -61,10 +61,10 @@ def _product(grads: Tensors, leaves: Tensors, vector: Tensors) -> Tensors:
     return named_grad([grads[name] for name in curved], leaves, [vector[name] for name in curved])
 
 
-def add_to(total: Tensors, more: Tensors, share: float = 1) -> None:
-    """total += share · more, in place."""
+def add_to(total: Tensors, more: Tensors) -> None:
+    """total += more, in place."""
     for name, part in more.items():
-        total[name].add_(part, alpha=share)
+        total[name] += part
 
 
 def named_grad(outputs, inputs: Tensors, weights=None, create_graph: bool = False) -> Tensors:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from models_small import small_model
+from models_small import LLAMA, WORDS, small_model
 from test_meta import distance
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call
@@ -116,10 +116,9 @@ def test_an_attention_of_another_kind_is_refused(extra):
 @pytest.mark.parametrize("window", [None, 4])
 def test_padding_and_a_window_leave_a_finite_second_derivative(window):
     """Padding further than the window from the last word sees no key at all."""
-    sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, intermediate_size=64)
     found = []
     for name in ("eager", "twice"):
-        config = MistralConfig(vocab_size=97, sliding_window=window, bos_token_id=0, eos_token_id=0, **sizes)
+        config = MistralConfig(vocab_size=WORDS, sliding_window=window, **LLAMA)
         model = small_model(config, attention=name, dtype=torch.float32)  # in float64 transformers' own "eager" overflows here
         batch = collate([Prompt(tuple(range(20)), 2), Prompt(tuple(range(30, 38)), 2)])
         params = parameters(model)
@@ -139,7 +138,7 @@ def test_a_tied_embedding_is_differentiated_twice():
     model = tied_model(n_positions=8, n_inner=8)
     ids = torch.tensor([[1, 3, 1], [0, 1, 4]])  # a word three times, most of them never
     params = parameters(model)
-    weight = params["transformer.wte.weight"][:, :]
+    weight = params["transformer.wte.weight"]
 
     def function(some):  # of six words' rows
         moved = {**params, "transformer.wte.weight": torch.cat([some, weight[6:]])}
@@ -164,8 +163,7 @@ def test_what_a_model_makes_of_its_embedding_stays():
 
 @pytest.mark.parametrize("tie, expected", [(True, "transformer.wte.weight"), (False, None)])
 def test_the_weight_of_a_tied_embedding_is_found(tie, expected):
-    config = GPT2Config(vocab_size=97, n_embd=32, n_layer=1, n_head=2, tie_word_embeddings=tie, bos_token_id=0, eos_token_id=0)
-    assert tied_weight(small_model(config)) == expected
+    assert tied_weight(tied_model(tie_word_embeddings=tie)) == expected
 
 
 def test_an_embedding_with_a_padding_word_is_left_alone():

@@ -66,7 +66,7 @@ def test_a_finite_difference_approaches_the_exact_gradient(gpt2, batches, monkey
         monkeypatch.setattr("maml_en_llm.differences.CHANGE", change)
         found = meta_gradient(loss, params, batches[:3], batches[3], optimizer, mode="finite_difference").grads
         errors.append(distance(found, exact))
-    assert errors[0] < 1e-2
+    assert errors[0] < 5e-3
     assert errors[0] / errors[1] == pytest.approx(10, rel=0.2) and errors[1] / errors[2] == pytest.approx(10, rel=0.2)
     assert errors[2] < 1e-3 * distance(first, exact)
 
