@@ -47,15 +47,15 @@ class DifferenceQuotient:
 
 def _add_difference(total: Tensors | None, new: Tensors, old: Tensors, share: float) -> float:
     """total += share · (new − old), in one pass over memory; returns ‖new − old‖ as a multiple of `CHANGE` · ‖old‖."""
-    norms = []
+    squares = []
 
     def add(blocks, out):
         change = blocks[0] - blocks[1]
-        norms.append(torch.stack([change.norm(), blocks[1].norm()]))
+        squares.append(torch.stack([x.dot(x) for x in (change, blocks[1])]))
         return [part.add_(change, alpha=share) for part in out]
 
     for name, g in old.items():
         map_blocks(add, [new[name], g], [] if total is None else [total[name]])
-    change, size = torch.stack(norms).norm(dim=0).tolist()
+    change, size = torch.stack(squares).sum(0).sqrt().tolist()
     moved = change / max(CHANGE * size, 1e-30)
     return max(moved, 1e-30) if math.isfinite(moved) else 100.0  # beyond what can be computed: nearer, then

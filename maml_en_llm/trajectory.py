@@ -5,9 +5,12 @@ every `EVERY`-th state is kept whole, and between two of them only the gradients
 states again, to the bit, in buffers that are already there.
 """
 
+import torch
+
 from .optimizers import Tensors
 
 EVERY = 4  # one kept state and three gradients are 6 tensors where four states are 12, for 6 more updates in 4 steps
+LARGE = 2**25  # bytes; from here on glibc gives every tensor pages of its own
 
 
 class Trajectory:
@@ -31,7 +34,8 @@ class Trajectory:
             self.states[t] = params, state
         moved = {name: grads[name] for name in self.names}
         rebuilds = not (last or (t + 1) % self.every == 0)  # the next state is not kept
-        self.grads.append(grads if self.keep_grads else moved if rebuilds else None)
+        kept = grads if self.keep_grads else moved if rebuilds else None
+        self.grads.append(kept if last or kept is None else in_one_piece(kept))
         return self.inner.update(moved, state, params, out=None if keep else (params, state))
 
     def pop(self):
@@ -48,3 +52,20 @@ class Trajectory:
             moved = {name: grads[name] for name in self.names}
             params, state = self.inner.update(moved, state, params, out=self.buffers)
         return params, state
+
+
+def in_one_piece(tensors: Tensors) -> Tensors:
+    """The same tensors, all but `LARGE` ones copied to lie side by side.
+
+    Autograd leaves a gradient scattered among activations. Once those are freed, what was kept would pin down holes
+    that the next activations do not fit into.
+    """
+    kinds: dict[tuple, Tensors] = {}
+    for name, tensor in tensors.items():
+        if tensor.nbytes < LARGE:
+            kinds.setdefault((tensor.dtype, tensor.device), {})[name] = tensor
+    packed = {}
+    for small in kinds.values():
+        pieces = torch.cat([t.flatten() for t in small.values()]).split([t.numel() for t in small.values()])
+        packed |= {name: piece.view(small[name].shape) for name, piece in zip(small, pieces)}
+    return tensors | packed

@@ -15,7 +15,7 @@ from maml_en_llm import MAMLenLLM, PromptLoss, meta_gradient, methods, parameter
 from maml_en_llm.calculus import loss_and_grad
 from maml_en_llm.episodes import Episode
 from maml_en_llm.optimizers import SGD, Adam, Frozen, Lion, Momentum, RMSprop
-from maml_en_llm.trajectory import Trajectory
+from maml_en_llm.trajectory import Trajectory, in_one_piece
 from maml_en_llm.prompts import Prompt, collate
 
 SUBSETS = {"all": None, "head": {"transformer.wte.weight"}, "attention": "attn"}
@@ -210,6 +210,19 @@ def test_states_are_given_back_to_the_bit(optimizer, steps):
         torch.testing.assert_close(trajectory.pop()[:2], expected, rtol=0, atol=0)
     assert str((params, state)) == str(end)  # the end is not overwritten
     assert all(start[n] is states[0][0][n] or torch.equal(start[n], states[0][0][n]) for n in "ab")
+
+
+def test_kept_gradients_lie_in_one_piece(monkeypatch):
+    monkeypatch.setattr("maml_en_llm.trajectory.LARGE", 400)
+    shapes = {"a": (3, 4), "b": (), "c": (5,), "large": (10, 10), "d": (2, 2, 2), "e": (0, 3)}
+    tensors = {n: torch.randn(shape, dtype=torch.float64 if n in "cd" else torch.float32) for n, shape in shapes.items()}
+    tensors["a"] = tensors["a"].T
+    packed = in_one_piece(tensors)
+    torch.testing.assert_close(packed, tensors, rtol=0, atol=0)
+    assert list(packed) == list(tensors) and packed["large"] is tensors["large"]
+    places = {n: t.untyped_storage().data_ptr() for n, t in packed.items()}
+    assert places["a"] == places["b"] == places["e"] != places["c"] == places["d"]
+    assert not {places[n] for n in "abcde"} & {t.untyped_storage().data_ptr() for t in tensors.values()}
 
 
 @pytest.mark.parametrize("optimizer", [Momentum(0.1), Adam(1e-3)], ids=name)
