@@ -1,6 +1,6 @@
 """Are n inner loops faster run together or one after the other? The rule of `maml_en_llm.methods` comes from this table.
 
-    python benchmarks/together.py            # minutes
+    python benchmarks/together.py            # ten minutes
 
 For models from 2 × 64 to 4 × 256, one MAML-en-LLM gradient of n = 4 tasks, k = 2 steps of Adam, by both ways, interleaved,
 median of the repeats, and the difference of the two gradients in float32, beside the error of the one by one against
