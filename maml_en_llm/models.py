@@ -53,17 +53,20 @@ def load_model(
     """
     name = SHIPPED.get(name, name) if isinstance(name, str) else name
     config = _configuration(name)
+    built = "eager" if attention == TWICE else attention  # every model has it; only some take another function later
     if config is None:
-        model = _pretrained(name, attention, dtype)
+        model = _pretrained(name, built, dtype)
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=dtype)
-    if attention == TWICE and not model._supports_sdpa:  # it would run without its own mask, and see the future
-        raise ValueError(
-            f"attention: {TWICE!r} is for models that have 'sdpa', and {type(model).__name__} has not; "
-            "load_model(..., attention='eager')"
-        )
+            model = AutoModelForCausalLM.from_config(config, attn_implementation=built, dtype=dtype)
+    if attention == TWICE:
+        if not model._supports_attention_backend:  # it would run without its own mask, and see the future
+            raise ValueError(
+                f"attention: {type(model).__name__} takes no attention but its own, found {TWICE!r}; "
+                "load_model(..., attention='eager')"
+            )
+        model.set_attn_implementation(TWICE)
     words = load_tokenizer(tokenizer or _tokenizer_of(name))
     if len(words) > model.config.vocab_size:
         raise ValueError(

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from models_small import CONFIGS, small_model, write_bpe, write_model
-from transformers import GPT2Config
+from transformers import BloomConfig, FalconConfig, GPT2Config
 
 from maml_en_llm import Batch, Example, PromptEncoder, PromptLoss, load_model, parameters
 from maml_en_llm.prompts import Prompt, collate
@@ -138,6 +138,15 @@ def test_precision_and_attention(tmp_path):
     model, _ = load_model(write_model(tmp_path / "model"), dtype=torch.float64, attention="sdpa")
     assert {p.dtype for p in model.parameters()} == {torch.float64}
     assert model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("config", [BloomConfig, FalconConfig], ids=["no sdpa", "its own sdpa"])
+def test_models_that_take_no_other_attention(tmp_path, config):
+    config = config(vocab_size=257, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, bos_token_id=0, eos_token_id=0)
+    words = write_model(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"attention: (Bloom|Falcon)ForCausalLM takes no attention but its own, .*'eager'"):
+        load_model(config, tokenizer=words)
+    assert load_model(config, tokenizer=words, attention="eager")[0].config._attn_implementation == "eager"
 
 
 def test_saved_weights_come_back(tmp_path):
