@@ -23,7 +23,7 @@ from maml_en_llm.guesses import by_rule
 from maml_en_llm.optimizers import Adam
 from maml_en_llm.presets import get_preset
 from maml_en_llm.tasks import SEEDS
-from report import machine
+from report import machine, verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 4  # of adaptation
@@ -96,19 +96,18 @@ def report(found: dict) -> None:
 def verdicts(mean: dict) -> list[str]:
     """PASS or FAIL for every condition, with the figure."""
     zero, raw, meta, adapted = (mean[n] for n in ("zero-shot", "raw in-context", "MetaICL", "MetaICL, adapted"))
-    checks = [
-        ("raw in-context over zero-shot, points", raw["all"] - zero["all"], 5, None),
-        ("MetaICL over raw in-context, points", meta["all"] - raw["all"], 10, None),
-        ("MetaICL, points", meta["all"], None, 90),
-        ("oracle over MetaICL, points", mean["oracle"]["all"] - meta["all"], 0, None),
-        ("seen over unseen domains, MetaICL, points", meta["seen"] - meta["unseen"], 5, None),
-        ("what 4 steps of adaptation move, points", abs(adapted["all"] - meta["all"]), 3, None),
-        ("meta-training by MetaICL, s", meta["seconds"], None, 30),
+    lines = [
+        verdict("raw in-context over zero-shot, points", raw["all"] - zero["all"], 5),
+        verdict("MetaICL over raw in-context, points", meta["all"] - raw["all"], 10),
+        verdict("MetaICL, points", meta["all"], 90, most=True),
+        verdict("oracle over MetaICL, points", mean["oracle"]["all"] - meta["all"], 0),
+        verdict("seen over unseen domains, MetaICL, points", meta["seen"] - meta["unseen"], 5),
+        verdict("what 4 steps of adaptation move, points", abs(adapted["all"] - meta["all"]), 3),
+        verdict("meta-training by MetaICL, s", meta["seconds"], 30, most=True),
     ]
     if "MAML-en-LLM" in mean:
-        checks.append(("meta-training by MAML-en-LLM, s", mean["MAML-en-LLM"]["seconds"], None, 180))
-    return [f"{'PASS' if (low is None or x >= low) and (high is None or x <= high) else 'FAIL'}: {what}: {x:.1f} "
-            f"({f'at least {low}' if high is None else f'at most {high}'})" for what, x, low, high in checks]
+        lines.append(verdict("meta-training by MAML-en-LLM, s", mean["MAML-en-LLM"]["seconds"], 180, most=True))
+    return lines
 
 
 if __name__ == "__main__":
