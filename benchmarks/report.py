@@ -103,7 +103,8 @@ def verdict(what: str, figure: float | None, bar: float | None, most: bool = Fal
         return f"not measured: {what}"
     if bar is None:
         return f"{what}: {figure:.3g}"
-    return f"{'PASS' if (figure <= bar if most else figure >= bar) else 'FAIL'}: {what}: {figure:.3g} (bar {bar:g})"
+    held = figure <= bar if most else figure >= bar
+    return f"{'PASS' if held else 'FAIL'}: {what}: {figure:.3g} ({'at most' if most else 'at least'} {bar:.3g})"
 
 
 def _value(rows, shape: str, optimizer: str, k: int, method: str, what: str):
