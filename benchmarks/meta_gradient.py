@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, replace
+from datetime import date
 from pathlib import Path
 
 from measure import Case, bandwidth, measure, rounding, write_reference
@@ -44,15 +45,16 @@ def main() -> None:
     options = parse()
     if options.worker:
         return work(json.loads(options.worker))
-    log = Path(options.log or ROOT / f"_build/meta_gradient-{options.device}.jsonl")
+    name = f"meta_gradient-{options.device}" + "-quick" * options.quick
+    log = Path(options.log or ROOT / f"_build/{name}.jsonl")
     log.parent.mkdir(parents=True, exist_ok=True)
     plan = schedule(options)
     run(plan, options, log)
-    rows = summarise(plan, read(log))
+    rows, dates = summarise(plan, read(log)), sorted({line["date"] for line in read(log)})
     lines = verdicts(rows)
-    about = machine(options.device, PEERS) | {"bandwidth": bandwidth(options.device)}
+    about = machine(options.device, PEERS) | dict(bandwidth=bandwidth(options.device), measured=dates)
     print(markdown(rows), *lines, *(f"{name}: {value}" for name, value in about.items()), sep="\n")
-    record = Path(options.record or ROOT / f"results/meta_gradient-{options.device}.json")
+    record = Path(options.record or ROOT / (f"_build/{name}.json" if options.quick else f"results/{name}.json"))
     record.parent.mkdir(exist_ok=True)
     record.write_text(json.dumps({"machine": about, "bars": lines, "rows": rows}, indent=1) + "\n")
 
@@ -122,7 +124,7 @@ def measure_case(case: Case, methods: list[str], repeat: int, log: Path) -> None
             found = spawn(dict(case=asdict(case), method=method, reference=exact))
             if method == "reverse" and found.get("error", 0) > ERROR:
                 found |= spawn(dict(case=asdict(case), rounding=exact))
-            line = dict(case=asdict(case), method=method, repeat=repeat) | facts | found
+            line = dict(case=asdict(case), method=method, repeat=repeat, date=date.today().isoformat()) | facts | found
             with log.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             print(f"{case.shape} {case.optimizer} k={case.k} {method} #{repeat}: {found}", file=sys.stderr, flush=True)

@@ -35,6 +35,7 @@ class Adaptation:
             return adapted
         batch = leave_one_out(PromptEncoder(tokenizer, fmt), demonstrations, alone=alone, instruction=instruction).to(model.device)
         loss, params = PromptLoss(adapted), parameters(adapted)
+        loss.check("first_order")
         state = self.optimizer.init(params)
         for _ in range(self.steps):
             params, state = self.optimizer.update(loss_and_grad(loss, params, batch)[1], state, params)

@@ -1,6 +1,6 @@
 """Derivatives of a loss by parameter name: gradients and Hessian-vector products."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -11,30 +11,30 @@ from .optimizers import Tensors
 Loss = Callable[[Tensors, Any], torch.Tensor]
 
 
-def loss_and_grad(loss: Loss, params: Tensors, batch) -> tuple[float, Tensors]:
-    """L(θ) as a number and ∇L(θ) by parameter name."""
+def loss_and_grad(loss: Loss, params: Tensors, batch, names: Collection[str] | None = None) -> tuple[float, Tensors]:
+    """L(θ) as a number and ∇L(θ) by parameter name; with ``names`` by these parameters only, which is less work."""
     total, grads = 0.0, None
     for weight, part in parts_of(loss, batch):
-        leaves = leaves_of(params)
+        leaves = leaves_of(params, names)
         value = weight * loss(leaves, part)
-        grads = _add(grads, named_grad(value.sum(), leaves))
+        grads = _add(grads, named_grad(value.sum(), _some(leaves, names)))
         total = total + value.detach()
         del value  # and with it what it holds of this part, before the next one is run
     return total.tolist(), grads
 
 
-def gradient_and_product(loss: Loss, params: Tensors, batch, names: list[str]):
-    """L(θ), ∇L(θ), and a function (vector, total) that adds ∂/∂θ ⟨∇L(θ), vector⟩ to ``total``, for vectors over ``names``.
+def gradient_and_product(loss: Loss, params: Tensors, batch, names: Collection[str]):
+    """L(θ), ∇L(θ) by ``names``, and a function (vector, total) that adds ∂/∂θ ⟨∇L(θ), vector⟩ to ``total``.
 
     All from one graph, which lives until the function is called: it saves computing the gradient again where the product
     is wanted next.
     """
     leaves = leaves_of(params)
     value = loss(leaves, batch)
-    grads = named_grad(value.sum(), leaves, create_graph=True)
+    grads = named_grad(value.sum(), _some(leaves, names), create_graph=True)
 
     def add_product(vector: Tensors, total: Tensors) -> None:
-        add_to(total, _product({name: grads[name] for name in names}, leaves, vector))
+        add_to(total, _product(grads, leaves, vector))
 
     return value.tolist(), {name: g.detach() for name, g in grads.items()}, add_product
 
@@ -48,7 +48,7 @@ def hessian_vector_product(loss: Loss, params: Tensors, batch, vector: Tensors) 
     for weight, part in parts_of(loss, batch):
         leaves = leaves_of(params)
         value = weight * loss(leaves, part)
-        first = named_grad(value.sum(), {name: leaves[name] for name in vector}, create_graph=True)
+        first = named_grad(value.sum(), _some(leaves, vector), create_graph=True)
         product = _add(product, _product(first, leaves, vector))
         del value, first  # and with them what they hold of this part, before the next one is run
     return product
@@ -78,9 +78,14 @@ def parts_of(loss: Loss, batch) -> list[tuple[float, Any]]:
     return loss.split(batch) if hasattr(loss, "split") else [(1.0, batch)]
 
 
-def leaves_of(params: Tensors) -> Tensors:
-    """The same values as new variables that autograd tracks."""
-    return {name: p.detach().requires_grad_() for name, p in params.items()}
+def leaves_of(params: Tensors, names: Collection[str] | None = None) -> Tensors:
+    """The same values as new variables, of which autograd tracks all or those of ``names``."""
+    tracked = params if names is None else set(names)
+    return {name: p.detach().requires_grad_(name in tracked) for name, p in params.items()}
+
+
+def _some(tensors: Tensors, names: Collection[str] | None) -> Tensors:
+    return tensors if names is None else {name: tensors[name] for name in names}
 
 
 def _add(total: Tensors | None, more: Tensors) -> Tensors:

@@ -32,7 +32,7 @@ class DifferenceQuotient:
             return
         guess = self.way is None
         if guess:
-            self.size = joint_norm(params).item()
+            self.size = joint_norm(params).item() or 1.0
             self.way = GUESS * self.size
         h, room = self.way / length, {} if guess else vector  # the vector may be wanted once more
         ahead = {name: torch.add(params[name], v, alpha=h, out=room.get(name)) for name, v in vector.items()}

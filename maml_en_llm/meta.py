@@ -33,8 +33,9 @@ MODES = ("reverse", "unrolled", "first_order", "finite_difference")
 
 @dataclass(frozen=True)
 class MetaGradient:
-    """``query_loss`` and ``inner_losses`` (before each inner step) in nats; ``grads`` like the parameters;
-    ``adapted`` the parameters θ_k and ``state`` the optimiser state s_k after the inner phase, detached."""
+    """``query_loss`` and ``inner_losses`` (before each inner step) in nats, for stacked tasks a list of one a task;
+    ``grads`` like the parameters; ``adapted`` the parameters θ_k, of which those that did not move are the ones that were
+    given, and ``state`` the optimiser state s_k after the inner phase, detached."""
 
     query_loss: float
     grads: Tensors
@@ -57,32 +58,33 @@ def meta_gradient(
     """Differentiate the query loss after one ``inner`` step on each support batch, with respect to ``params``.
 
     Args:
-        loss: ``loss(params, batch) -> scalar``. Two methods are used where it has them: ``check_second_order()`` is
-            asked before any exact mode, and ``split(batch) -> [(weight, part), …]`` names parts of which the loss is
-            the weighted sum, so that one part's activations are held at a time.
+        loss: ``loss(params, batch) -> scalar``. Two methods are used where it has them: ``check(mode)`` is asked before
+            anything is computed, and ``split(batch) -> [(weight, part), …]`` names parts of which the loss is the
+            weighted sum, so that one part's activations are held at a time.
         params: parameters by name; they are not changed.
         support: k batches, one inner step each. With none, the result is the plain gradient (MetaICL's).
         query: one batch.
         inner: an optimiser of `maml_en_llm.optimizers`; not used, and may be None, where ``support`` is empty.
-        mode: "reverse" is exact and keeps the activations of one step at a time (of the last beside the query's); "unrolled" is exact, the textbook way, and
-            keeps those of all k steps; "finite_difference" is the sweep with every Hessian-vector product replaced by
-            a difference of two gradients, for any kernel; "first_order" takes the adapted parameters for a constant
-            shift of θ. Cost in gradients: about 4k, 3k+1, 2k+2, k+1.
+        mode: "reverse" is exact and keeps the activations of one step at a time (the last step's are still held while
+            the query's gradient is computed); "unrolled" is exact, the textbook way, and keeps those of all k steps;
+            "finite_difference" is the sweep with every Hessian-vector product replaced by a difference of two
+            gradients, for any kernel; "first_order" takes the adapted parameters for a constant shift of θ.
+            Cost in gradients: about 4k, 3k+1, 2k+1, k+1.
         state: the optimiser's state to begin with, taken as a constant; default: ``inner.init``.
         adapt: names of the parameters that the inner steps move (default: all). The gradient is still with respect to
             every parameter of ``params``.
 
     Raises:
-        ValueError: an unknown mode or parameter name, or a loss that cannot be differentiated twice.
+        ValueError: an unknown mode or parameter name, no name at all, or a loss that the mode cannot differentiate.
     """
     check_choice("mode", mode, MODES)
-    unknown = set(adapt or ()) - set(params)
-    if unknown:
-        raise ValueError(f"adapt: expected names of parameters, found {sorted(unknown)[0]!r}")
-    if mode in ("reverse", "unrolled") and support and hasattr(loss, "check_second_order"):
-        loss.check_second_order()
-    params = {name: p.detach() for name, p in params.items()}
     names = list(params if adapt is None else adapt)
+    unknown = set(names) - set(params)
+    if unknown or not names:
+        raise ValueError(f"adapt: expected names of parameters, found {sorted(unknown)[0] if unknown else None!r}")
+    if hasattr(loss, "check"):
+        loss.check(mode if support else "first_order")
+    params = {name: p.detach() for name, p in params.items()}
     if support and state is None:
         state = inner.init({name: params[name] for name in names})
     sweep = {"reverse": _reverse, "unrolled": _unrolled, "first_order": _first_order,
@@ -91,7 +93,7 @@ def meta_gradient(
 
 
 def _reverse(loss, params, support, query, inner, state, names) -> MetaGradient:
-    if support and len(parts_of(loss, support[0])) > 1:  # parts cannot wait for one another: each is visited twice
+    if any(len(parts_of(loss, batch)) > 1 for batch in support):  # parts cannot wait for one another: each is visited twice
         def look_back(params, batch, grads):
             return grads, lambda vector, total: add_to(total, hessian_vector_product(loss, params, batch, vector))
 
@@ -109,10 +111,10 @@ def _finite_difference(loss, params, support, query, inner, state, names) -> Met
     def look_back(params, batch, grads):
         return grads, lambda vector, total: quotient(params, batch, grads, vector, total)
 
-    return _sweep(loss, params, support, query, inner, state, names, look_back)
+    return _sweep(loss, params, support, query, inner, state, names, look_back, by=list(params))
 
 
-def _sweep(loss, params, support, query, inner, state, names, look_back, recomputes=False) -> MetaGradient:
+def _sweep(loss, params, support, query, inner, state, names, look_back, recomputes=False, by=None) -> MetaGradient:
     trajectory, losses, waiting = Trajectory(inner, names, keep_grads=not recomputes), [], None
     for t, batch in enumerate(support, 1):  # forward: no graph is kept
         last = t == len(support)
@@ -120,9 +122,10 @@ def _sweep(loss, params, support, query, inner, state, names, look_back, recompu
             value, grads, add_product = gradient_and_product(loss, params, batch, names)
             waiting = grads, add_product
         else:
-            value, grads = loss_and_grad(loss, params, batch)
+            value, grads = loss_and_grad(loss, params, batch, by or names)
         params, state = trajectory.step(params, state, grads, last)
         losses.append(value)
+        grads = None  # not held beside the next ones
     value, adjoint = loss_and_grad(loss, params, query)
     adapted, final, moments_adjoint, to_grads = params, state, None, None
     adjoint = {name: g.clone(memory_format=torch.contiguous_format) for name, g in adjoint.items()}
@@ -152,8 +155,9 @@ def _unrolled(loss, params, support, query, inner, state, names) -> MetaGradient
 def _first_order(loss, params, support, query, inner, state, names) -> MetaGradient:
     losses = []
     for batch in support:
-        value, grads = loss_and_grad(loss, params, batch)
-        params, state = inner.update({name: grads[name] for name in names}, state, params)
+        value, grads = loss_and_grad(loss, params, batch, names)
+        params, state = inner.update(grads, state, params)
         losses.append(value)
+        grads = None  # not held beside the next ones
     value, grads = loss_and_grad(loss, params, query)
     return MetaGradient(value, grads, tuple(losses), params, state)

@@ -1,6 +1,6 @@
 """Meta-training methods: each turns a meta-batch of episodes into one gradient of the initial parameters."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,9 @@ from .prompts import bucket, stack
 from .trees import tree_map
 
 MOMENTS = ("shared", "shared-frozen", "fresh")
-# Numbers in one layer's hidden states of a batch (tokens × width) up to which n = 4 tasks are faster together on a CPU, in 0.4
-# to 0.99 of the time; beyond it the stacked tensors leave the cache. Measured by benchmarks/together.py
-TOGETHER = 2**15
+# Numbers in one layer's hidden states of a batch (tokens × width) up to which n = 4 tasks are faster together on a CPU, in 0.43
+# to 0.95 of the time; beyond it the stacked tensors leave the cache. Measured by benchmarks/together.py, up to so many parameters
+TOGETHER, PARAMETERS = 2**15, 2**22
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class MAMLenLLM:
     optimiser. "shared-frozen": read, not advanced. "fresh": zero at the start of every inner loop. How the copies of n
     tasks are joined is not said in the source; the mean is our reading of it, and does not depend on their order.
     With ``together`` the n inner loops run as one, over stacked parameters: the same numbers up to rounding, in n times
-    the memory; by default where that is faster, see `TOGETHER`. With k = 0, or an inner rate of 0, the gradient is MetaICL's.
+    the memory; by default where that is faster, see `TOGETHER`. The inner loops move the parameters named by
+    ``adapt`` (default: all). With k = 0, or an inner rate of 0, the gradient is MetaICL's.
     """
 
     inner: Any
@@ -78,6 +79,7 @@ class MAMLenLLM:
     moments: str = "shared"
     mode: str = "reverse"
     together: bool | None = None
+    adapt: Collection[str] | None = None
 
     def __post_init__(self):
         check_choice("moments", self.moments, MOMENTS)
@@ -86,9 +88,9 @@ class MAMLenLLM:
         """The gradient of one meta-batch, given the outer optimiser's state."""
         inner = Frozen(self.inner) if self.moments == "shared-frozen" else self.inner
         start = None if self.moments == "fresh" else decoded(state)
-        together = _is_small(loss, episodes) if self.together is None else self.together
+        together = _is_small(loss, params, episodes) if self.together is None else self.together
         run = _together if together else _one_by_one
-        results = run(loss, params, episodes, self.inner_steps, inner, self.mode, start)
+        results = run(loss, params, episodes, self.inner_steps, inner, state=start, mode=self.mode, adapt=self.adapt)
         return _average(results, state, advanced=self.moments == "shared" and self.inner_steps > 0)
 
 
@@ -128,25 +130,28 @@ class Reptile:
         return MetaGradient(losses[-1], way, tuple(losses[:-1]), theta, state)
 
 
-def _is_small(loss, episodes: Sequence[Episode]) -> bool:
-    if not hasattr(loss, "model"):
+def _is_small(loss, params: Tensors, episodes: Sequence[Episode]) -> bool:
+    if not hasattr(loss, "model") or loss.model.device.type != "cpu":
         return False
-    tokens = max(batch.input_ids.numel() for e in episodes for batch in (*e.support, e.query))
-    return tokens * loss.model.config.hidden_size <= TOGETHER
+    batches = [(*e.support, e.query) for e in episodes]
+    alike = len({tuple(len(batch.input_ids) for batch in some) for some in batches}) == 1  # can be stacked
+    tokens = max(batch.input_ids.numel() for some in batches for batch in some)
+    small = tokens * loss.model.config.hidden_size <= TOGETHER and sum(p.numel() for p in params.values()) <= PARAMETERS
+    return alike and small
 
 
-def _one_by_one(loss, params, episodes, k, inner, mode, state) -> Iterable[MetaGradient]:
+def _one_by_one(loss, params, episodes, k, inner, **how) -> Iterable[MetaGradient]:
     for e in episodes:
-        yield meta_gradient(loss, params, e.support[:k], e.query, inner, mode=mode, state=state)
+        yield meta_gradient(loss, params, e.support[:k], e.query, inner, **how)
 
 
-def _together(loss, params, episodes, k, inner, mode, state) -> Iterable[MetaGradient]:
+def _together(loss, params, episodes, k, inner, state, **how) -> Iterable[MetaGradient]:
     """One meta-gradient over stacked tasks: since no task's loss depends on another's parameters, that of the sum
     of their losses is the stack of theirs."""
     n = len(episodes)
     params, state = tree_map(lambda tensor: tensor.expand(n, *tensor.shape), (params, state))
     support = [stack(batches) for batches in zip(*(e.support[:k] for e in episodes), strict=True)]
-    joint = meta_gradient(loss, params, support, stack([e.query for e in episodes]), inner, mode=mode, state=state)
+    joint = meta_gradient(loss, params, support, stack([e.query for e in episodes]), inner, state=state, **how)
     for i in range(n):
         grads, adapted, end = tree_map(lambda tensor: tensor[i], (joint.grads, joint.adapted, joint.state))
         inner_losses = tuple(losses[i] for losses in joint.inner_losses)

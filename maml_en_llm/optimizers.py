@@ -2,7 +2,7 @@
 
 ``init(params)`` gives the state, ``update(grads, state, params)`` the new parameters and the new state; nothing is
 changed in place, so one optimiser can serve the inner phase, the outer phase, or both with shared moments. Only the
-parameters named in ``grads`` move.
+parameters named in ``grads`` move, and only their moments.
 
 An optimiser is an elementwise *rule* (g, θ, moments) → (θ', moments') and its *adjoint*, the transposed derivative,
 written out by hand: autograd of the same rule would cost several times the passes over memory.
@@ -40,9 +40,8 @@ class Optimizer:
                     raise ValueError(f"{name}: expected less than 1, found {value}")
 
     def init(self, params: Tensors) -> State:
-        """Zero moments, no step taken."""
-        return State(tuple({n: torch.zeros_like(p, memory_format=torch.contiguous_format) for n, p in params.items()}
-                           for _ in self.slots), 0)
+        """Zero moments, no step taken; each takes the memory of a single zero."""
+        return State(tuple({n: p.new_zeros(()).expand(p.shape) for n, p in params.items()} for _ in self.slots), 0)
 
     def update(self, grads: Tensors, state: State, params: Tensors, *, out=None) -> tuple[Tensors, State]:
         """One step: the new parameters and the new state.
@@ -55,7 +54,7 @@ class Optimizer:
             inputs = [g, params[n], *(m[n] for m in state.moments)]
             outputs = [None] * (1 + len(self.slots)) if out is None else [out[0][n], *(m[n] for m in out[1].moments)]
             moved[n] = self._step(state.step + 1, inputs, outputs)
-        moments = tuple({n: new[i] for n, new in moved.items()} for i in range(1, len(self.slots) + 1))
+        moments = tuple(old | {n: new[i] for n, new in moved.items()} for i, old in enumerate(state.moments, 1))
         return {**params, **{n: new[0] for n, new in moved.items()}}, State(moments, state.step + 1)
 
     def pull_back_(self, grads: Tensors, state: State, params: Tensors, adjoint: Tensors, moments_adjoint, out=None):
@@ -65,7 +64,8 @@ class Optimizer:
         (``None`` stands for zeros). The arguments are those of the update.
         """
         if moments_adjoint is None:
-            moments_adjoint = self.init(grads).moments
+            moments_adjoint = tuple({n: torch.zeros(g.shape, dtype=g.dtype, device=g.device) for n, g in grads.items()}
+                                    for _ in self.slots)
         to_grads = {}
         for n, g in grads.items():
             carried = [adjoint[n], *(part[n] for part in moments_adjoint)]

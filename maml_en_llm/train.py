@@ -154,6 +154,7 @@ def meta_train(
         FloatingPointError: a loss or gradient that is not finite, with its step and tasks.
     """
     loss, method = PromptLoss(model), config.make_method()
+    loss.check("first_order")
     sampler, budget = config.make_sampler(tasks, tokenizer), Budget()
     params, rows, start = parameters(model), [], time.perf_counter()
     state = config.make_outer_optimizer(config.lr).init(params)

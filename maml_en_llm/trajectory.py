@@ -32,6 +32,8 @@ class Trajectory:
         keep = last or t % self.every == 0
         if keep:
             self.states[t] = params, state
+            if self.grads and not self.keep_grads:
+                self.grads[-1] = None  # it led to this state, which need not be rebuilt
         moved = {name: grads[name] for name in self.names}
         rebuilds = not (last or (t + 1) % self.every == 0)  # the next state is not kept
         kept = grads if self.keep_grads else moved if rebuilds else None

@@ -1,19 +1,20 @@
 """The engine's ways to one meta-gradient: every optimiser, moments and subset; parts, stacks, kernels, architectures."""
 
 import copy
-import gc
-import resource
+from pathlib import Path
 
 import pytest
 import torch
 from models_small import CONFIGS as ARCHITECTURES
 from models_small import small_model
+from transformers import GPT2Config
 from test_meta import batches, distance, gpt2  # noqa: F401  (fixtures)
 from test_optimizers import ALL, name
 
 from maml_en_llm import MAMLenLLM, PromptLoss, meta_gradient, methods, parameters
 from maml_en_llm.calculus import loss_and_grad
 from maml_en_llm.episodes import Episode
+from maml_en_llm.meta import MODES
 from maml_en_llm.optimizers import SGD, Adam, Frozen, Lion, Momentum, RMSprop
 from maml_en_llm.trajectory import Trajectory, in_one_piece
 from maml_en_llm.prompts import Prompt, collate
@@ -54,6 +55,64 @@ def test_exact_modes_agree(gpt2, batches, optimizer, moments, which):  # noqa: F
 def test_unknown_parameter_to_adapt_is_refused(gpt2, batches):  # noqa: F811
     with pytest.raises(ValueError, match="adapt: expected names of parameters, found 'lm_head.weight'"):
         meta_gradient(PromptLoss(gpt2), parameters(gpt2), [], batches[3], None, adapt={"lm_head.weight"})
+
+
+def test_a_subset_needs_a_name(gpt2, batches):  # noqa: F811
+    with pytest.raises(ValueError, match="adapt: expected names of parameters, found None"):
+        meta_gradient(PromptLoss(gpt2), parameters(gpt2), batches[:1], batches[3], SGD(0.1), adapt=())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_subset_from_a_generator_and_moments_of_all(gpt2, batches, mode):  # noqa: F811
+    loss, params, adam = PromptLoss(gpt2), parameters(gpt2), Adam(1e-3)
+    names = subset(params, "attention")
+    state = warm_state(adam, loss, params, None, batches[2])
+    own = state._replace(moments=tuple({n: m[n] for n in names} for m in state.moments))
+    one, all_moments = (meta_gradient(loss, params, batches[:2], batches[3], adam, mode=mode, state=s,
+                                      adapt=(n for n in names)) for s in (own, state))
+    assert distance(all_moments.grads, one.grads) == 0 and not torch.equal(
+        all_moments.adapted[min(names)], params[min(names)])
+    for moment, before in zip(all_moments.state.moments, state.moments):  # an outer step can go on from it
+        assert set(moment) == set(params)
+        assert all(torch.equal(moment[n], before[n]) == (n not in names) for n in params)
+
+
+def test_inner_steps_differentiate_by_what_they_adapt_only(gpt2, batches):  # noqa: F811
+    loss, tracked = PromptLoss(gpt2), []
+
+    def watched(params, batch):
+        tracked.append({n for n, p in params.items() if p.requires_grad})
+        return loss(params, batch)
+
+    params = parameters(gpt2)
+    for mode in ("reverse", "first_order"):
+        meta_gradient(watched, params, batches[:2], batches[3], SGD(0.1), mode=mode, adapt={"transformer.ln_f.weight"})
+    everything, some = set(params), {"transformer.ln_f.weight"}
+    # forward 0, forward 1 (its graph waits for the Hessian product), query, recomputed 0; then two steps and the query
+    assert tracked == [some, everything, everything, everything] + [some, some, everything]
+
+
+@pytest.mark.parametrize("which", SUBSETS)
+@pytest.mark.parametrize("moments", ["shared", "shared-frozen", "fresh"])
+@pytest.mark.parametrize("parts", [None, 1])
+def test_finite_differences_of_subsets_moments_and_parts(gpt2, batches, monkeypatch, moments, which, parts):  # noqa: F811
+    monkeypatch.setattr("maml_en_llm.differences.CHANGE", 1e-6)
+    loss, params, adam = PromptLoss(gpt2, parts), parameters(gpt2), Adam(1e-3)
+    names = subset(params, which)
+    state = None if moments == "fresh" else warm_state(adam, loss, params, names, batches[2])
+    inner = Frozen(adam) if moments == "shared-frozen" else adam
+    exact, found = (meta_gradient(loss, params, batches[:2], batches[3], inner, mode=mode, state=state, adapt=names).grads
+                    for mode in ("reverse", "finite_difference"))
+    assert distance(found, exact) < 1e-4
+
+
+def test_a_finite_difference_at_the_origin():
+    def loss(p, batch):
+        return ((p["w"] - 1) ** 2).sum()
+
+    params = {"w": torch.zeros(2, dtype=torch.float64)}
+    found = meta_gradient(loss, params, [None], None, SGD(0.1), mode="finite_difference").grads["w"]
+    torch.testing.assert_close(found, torch.full((2,), -2 * 0.8**2, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("optimizer", [SGD(0.1), Adam(1e-3), Adam(1e-5), Lion(1e-4)], ids=repr)
@@ -142,7 +201,8 @@ def test_attention_twice_equals_eager(architecture):
 @pytest.mark.parametrize("mode", ["reverse", "unrolled", "first_order"])
 def test_parts_of_a_batch_give_the_gradient_of_the_whole(gpt2, batches, mode):  # noqa: F811
     params = parameters(gpt2)
-    whole, parts = (meta_gradient(PromptLoss(gpt2, n), params, batches[:3], batches[3], SGD(0.1), mode=mode)
+    support = [batches[2], *batches[:2]]  # one prompt, two, two: the first has no parts
+    whole, parts = (meta_gradient(PromptLoss(gpt2, n), params, support, batches[3], SGD(0.1), mode=mode)
                     for n in (None, 1))
     assert distance(parts.grads, whole.grads) < 1e-12
     assert parts.query_loss == pytest.approx(whole.query_loss, rel=1e-12)
@@ -173,25 +233,43 @@ def test_small_models_run_their_tasks_together_whatever_their_attention(monkeypa
     loss, params = PromptLoss(model), parameters(model)
     episodes = [Episode(str(seed), (batch_for(model, seed),), batch_for(model, seed + 5)) for seed in range(3)]
     stacked, inner = [], "maml_en_llm.methods._together"
-    monkeypatch.setattr(inner, lambda *args, run=methods._together: stacked.append(1) or run(*args))
+    monkeypatch.setattr(inner, lambda *args, run=methods._together, **how: stacked.append(1) or run(*args, **how))
     found = {limit: (monkeypatch.setattr("maml_en_llm.methods.TOGETHER", limit),
                      MAMLenLLM(inner=SGD(0.1)).gradient(loss, params, episodes, SGD(0.1).init(params)))[1]
              for limit in (0, 2 * 12 * 32)}  # numbers in the hidden states of these batches
     assert len(stacked) == 1 and model.config._attn_implementation == "twice"
     assert distance(*(outer.grads for outer in found.values())) < 1e-9
+    # not where batches differ in their number of prompts, nor where a copy of all parameters a task is much
+    uneven = [*episodes, Episode("uneven", (batch_for(model, 9, prompts=1),), batch_for(model, 8))]
+    MAMLenLLM(inner=SGD(0.1)).gradient(loss, params, uneven, SGD(0.1).init(params))
+    monkeypatch.setattr("maml_en_llm.methods.PARAMETERS", 1000)
+    MAMLenLLM(inner=SGD(0.1)).gradient(loss, params, episodes, SGD(0.1).init(params))
+    assert len(stacked) == 1
 
 
-def test_no_leak_over_fifty_calls(gpt2, batches):  # noqa: F811
-    loss, params = PromptLoss(gpt2), parameters(gpt2)
+def highest_memory(run, calls: int) -> int:
+    """Peak of this process in kB while ``run`` is called, the earlier peaks of other tests forgotten."""
+    Path("/proc/self/clear_refs").write_text("5")
+    for _ in range(calls):
+        run()
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 
-    def peak_after(calls):
-        for _ in range(calls):
-            meta_gradient(loss, params, batches[:2], batches[3], Adam(1e-3))
-        gc.collect()
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    after_5, after_50 = peak_after(5), peak_after(45)
-    assert after_50 <= 1.02 * after_5
+@pytest.mark.parametrize("attention", ["eager", "twice"])
+@pytest.mark.parametrize("mode", MODES)
+def test_no_leak_over_fifty_calls(mode, attention):
+    config = GPT2Config(vocab_size=20_000, n_embd=32, n_layer=1, n_head=2, n_positions=16, bos_token_id=0, eos_token_id=0)
+    model = small_model(config, attention=attention)  # a gradient of 5 MB: one leaked every other call would be 100 MB
+    loss, params = PromptLoss(model), parameters(model)
+    support, query = [batch_for(model, seed) for seed in (1, 2)], batch_for(model, 3)
+
+    def call():
+        meta_gradient(loss, params, support, query, Adam(1e-3), mode=mode)
+
+    gradient = sum(p.nbytes for p in params.values()) / 1024
+    after_5 = highest_memory(call, 5)
+    # malloc may place a tensor or two elsewhere from call to call
+    assert highest_memory(call, 45) <= 1.02 * after_5 + 2 * gradient
 
 
 @pytest.mark.parametrize("optimizer", [SGD(0.1), Momentum(0.1), RMSprop(1e-3), Adam(1e-3), Frozen(Adam(1e-3))], ids=name)
@@ -206,6 +284,9 @@ def test_states_are_given_back_to_the_bit(optimizer, steps):
         states.append(copy.deepcopy((params, state)))
         params, state = trajectory.step(params, state, grads, last=t == steps - 1)
     end = copy.deepcopy((params, state))
+    held = {t for t, grads in enumerate(trajectory.grads) if grads is not None}
+    kept = {t for t in range(steps) if t % 4 == 0 or t == steps - 1} if getattr(optimizer, "slots", ()) else {*range(steps)}
+    assert held == {t for t in range(steps - 1) if t + 1 not in kept}  # what leads to a kept state is not needed
     for expected in reversed(states):
         torch.testing.assert_close(trajectory.pop()[:2], expected, rtol=0, atol=0)
     assert str((params, state)) == str(end)  # the end is not overwritten

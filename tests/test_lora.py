@@ -67,3 +67,17 @@ def test_adapters_of_several_tasks_together(lora):
     found = [MAMLenLLM(inner=Adam(1e-3), moments="fresh", together=t).gradient(PromptLoss(model), adapters, episodes, None).grads
              for t in (False, True)]
     assert set(found[0]) == names and distance(*found) < 1e-9
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_adapters_move_inside_and_everything_outside(lora, together):
+    model, params, names = lora
+    model.set_attn_implementation("eager")
+    episodes, adam = [Episode(str(seed), (batch_for(model, seed),), batch_for(model, seed + 5)) for seed in range(3)], Adam(1e-3)
+    state = adam.update(params, adam.init(params), params)[1]
+    outer = MAMLenLLM(inner=adam, adapt=names, together=together).gradient(PromptLoss(model), params, episodes, state)
+    alone = [meta_gradient(PromptLoss(model), params, e.support, e.query, adam, state=state, adapt=names) for e in episodes]
+    assert distance(outer.grads, {n: sum(one.grads[n] for one in alone) / 3 for n in params}) < 1e-8  # Llama computes its norms in 32 bits
+    moved, advanced = adam.update(outer.grads, outer.state, params)  # shared moments: the outer step goes on from them
+    assert set(moved) == set(advanced.moments[0]) == set(params)
+    assert not any(torch.equal(p, params[n]) for n, p in moved.items())

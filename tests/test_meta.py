@@ -6,6 +6,7 @@ from transformers import AutoModelForCausalLM, GPT2Config
 
 from maml_en_llm import PromptLoss, meta_gradient, parameters
 from maml_en_llm.calculus import hessian_vector_product, loss_and_grad
+from maml_en_llm.meta import MODES
 from maml_en_llm.optimizers import SGD, Adam, Frozen
 from maml_en_llm.prompts import Prompt, collate
 
@@ -93,7 +94,7 @@ def test_second_order_part_is_not_negligible_here(gpt2, batches):
         assert distance(first, exact) > 0.1
 
 
-@pytest.mark.parametrize("mode", ("reverse", "unrolled", "first_order"))
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("inner", [None, SGD(0.0), Adam(0.0)], ids=str)
 def test_no_inner_step_or_rate_zero_is_the_plain_gradient_exactly(gpt2, batches, inner, mode):
     loss, params = PromptLoss(gpt2), parameters(gpt2)
@@ -152,7 +153,7 @@ def test_weights_of_the_module_and_the_given_parameters_are_unchanged(gpt2, batc
     before = {n: p.clone() for n, p in gpt2.state_dict().items()}
     params = {n: p.clone() + 0.01 for n, p in parameters(gpt2).items()}
     kept = {n: p.clone() for n, p in params.items()}
-    for mode in ("reverse", "unrolled", "first_order"):
+    for mode in MODES:
         meta_gradient(PromptLoss(gpt2), params, batches[:2], batches[3], Adam(1e-3), mode=mode)
     assert all(torch.equal(before[n], p) for n, p in gpt2.state_dict().items())
     assert all(torch.equal(kept[n], p) and not p.requires_grad for n, p in params.items())

@@ -7,7 +7,9 @@ import torch
 from models_small import CONFIGS, small_model, write_bpe, write_model
 from transformers import BloomConfig, FalconConfig, GPT2Config
 
-from maml_en_llm import Batch, Example, PromptEncoder, PromptLoss, load_model, parameters
+from maml_en_llm import Batch, Example, PromptEncoder, PromptLoss, load_model, meta_gradient, parameters
+from maml_en_llm.meta import MODES
+from maml_en_llm.optimizers import SGD
 from maml_en_llm.prompts import Prompt, collate
 
 PROMPTS = [Prompt(tuple(range(3, 15)), 4), Prompt(tuple(range(20, 27)), 1), Prompt(tuple(range(90, 70, -1)), 19)]
@@ -86,24 +88,46 @@ def _training(model):
     model.transformer.h[1].mlp.dropout.p = 0.1
 
 
-GUARDS = {
-    "fused attention": (lambda model: model.set_attn_implementation("sdpa"), r"attention: .*found 'sdpa'.*attention='twice'"),
-    "active dropout": (_training, r"dropout: .*found active dropout in 'transformer.h.1.mlp.dropout'.*model.eval\(\)"),
-    "checkpointing": (lambda model: model.activation_checkpointing_enable(), r"gradient checkpointing: .*activation_checkpointing_disable\(\)"),
+GUARDS = {  # what spoils a model, the modes that it spoils, the error
+    "fused attention": (lambda model: model.set_attn_implementation("sdpa"), {"reverse", "unrolled"},
+                        r"attention: .*found 'sdpa'.*attention='twice'"),
+    "active dropout": (_training, {"reverse", "unrolled", "finite_difference"},
+                       r"dropout: .*found transformer.h.1.mlp.dropout.p = 0.1 and 0 more.*model.eval\(\)"),
+    "checkpointing": (lambda model: model.activation_checkpointing_enable(), set(MODES),
+                      r"gradient checkpointing: .*activation_checkpointing_disable\(\)"),
+    "coarse numbers": (lambda model: model.bfloat16(), {"finite_difference"}, "dtype: .*found torch.bfloat16; .*torch.float32"),
 }
 
 
-@pytest.mark.parametrize(("spoil", "message"), GUARDS.values(), ids=GUARDS)
-def test_second_order_guards(spoil, message):
+@pytest.mark.parametrize(("spoil", "modes", "message"), GUARDS.values(), ids=GUARDS)
+def test_guards(spoil, modes, message):
     model = small_model()
-    PromptLoss(model).check_second_order()
+    loss, params, batch = PromptLoss(model), parameters(model), collate(PROMPTS)
+    for mode in MODES:
+        loss.check(mode)
     spoil(model)
-    with pytest.raises(ValueError, match=message):
-        PromptLoss(model).check_second_order()
+    for mode in MODES:
+        if mode not in modes:
+            loss.check(mode)
+            continue
+        with pytest.raises(ValueError, match=message):
+            meta_gradient(loss, params, [batch], batch, SGD(0.1), mode=mode)
+
+
+@pytest.mark.parametrize(("kind", "where"), [("opt", "dropout"), ("llama", "attention_dropout")])
+def test_dropout_without_a_module_of_its_own_is_seen(kind, where):
+    model = small_model(kind)
+    module = next(m for m in model.modules() if hasattr(m, where))
+    setattr(module, where, 0.1)
+    PromptLoss(model).check("reverse")
+    model.train()
+    with pytest.raises(ValueError, match=rf"dropout: .*found model\..*{where} = 0.1 and 0 more"):
+        PromptLoss(model).check("reverse")
 
 
 def test_training_mode_without_dropout_is_allowed():
-    PromptLoss(small_model().train()).check_second_order()
+    for kind in CONFIGS:
+        PromptLoss(small_model(kind).train()).check("reverse")
 
 
 # --- loading ---

@@ -264,7 +264,7 @@ def test_bad_configuration_is_named_and_writes_nothing(config, tmp_path, changes
 
 def test_fused_attention_is_refused_for_the_second_order(config, tasks):
     model = small_model(attention="sdpa")
-    with pytest.raises(ValueError, match="attention: second-order gradients need 'eager' or 'twice' attention, found 'sdpa'"):
+    with pytest.raises(ValueError, match="attention: mode 'reverse' needs 'eager' or 'twice' attention, found 'sdpa'"):
         meta_train(model, CharTokenizer(), tasks, config)
     meta_train(model, CharTokenizer(), tasks, replace(config, gradient="first_order"))
     meta_train(model, CharTokenizer(), tasks, replace(config, method="metaicl"))
