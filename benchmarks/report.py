@@ -12,6 +12,7 @@ from statistics import median
 import torch
 
 from maml_en_llm import optimizers
+from maml_en_llm.trajectory import EVERY
 
 PEERS = ("higher", "torchopt")
 # bars of the issue for Adam: (what, parameter-bound, activation-bound)
@@ -54,8 +55,8 @@ def markdown(rows: list[dict]) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
 
 
-def verdicts(rows: list[dict]) -> list[str]:
-    """PASS or FAIL for every bar of the issue, for Adam, with the figure."""
+def verdicts(rows: list[dict], bandwidth: float) -> list[str]:
+    """PASS or FAIL for every bar of the issue, for Adam, with the figure; ``bandwidth`` in bytes a second."""
     lines = []
     for i, shape in enumerate(BOUND):
         if not any(row["shape"] == shape for row in rows):
@@ -65,18 +66,20 @@ def verdicts(rows: list[dict]) -> list[str]:
             return _value(rows, shape, optimizer, k, method, what)
 
         def against_peers(k, what):
-            return _ratio(get(k, "reverse", what), min(filter(None, (get(k, p, what) for p in PEERS)), default=None))
+            found = [x for x in (get(k, peer, what) for peer in PEERS) if x is not None and math.isfinite(x)]
+            return _ratio(get(k, "reverse", what), min(found, default=None))
 
+        one = get(0, "first_order", "seconds", optimizer="none")
         bars = [
             ("time, reverse / the faster of higher and torchopt, k = 1", against_peers(1, "seconds"), FASTER_1[i]),
             ("the same, k = 4", against_peers(4, "seconds"), FASTER_4[i]),
             ("peak memory, reverse / the smaller of theirs, k = 8", against_peers(8, "peak"), MEMORY[i]),
             ("growth of peak per extra inner step, k = 4 to 8, in copies", _growth(get, 4, 8), GROWTH),
             ("growth of peak per extra inner step, k = 8 to 32, in copies", _growth(get, 8, 32), GROWTH),
-            _difference_bar(get, _value(rows, shape, "none", 0, "first_order", "seconds"), FD_TIME[i]),
+            *_difference_bars(get, one, FD_TIME[i]),
+            *(_distance_from_limit(get, one, bandwidth, method) for method in ("reverse", "finite_difference")),
             ("error of finite_difference, k = 4", get(4, "finite_difference", "error"), FD_ERROR),
-            *(_error_bar(rows, shape, name)
-              for name in dict.fromkeys(row["optimizer"] for row in rows if row["optimizer"] != "none")),
+            *_error_bars(row for row in rows if row["shape"] == shape and row["method"] == "reverse"),
             ("k = 32: |peak / predicted - 1|, predicted from k = 4 and 8", _surprise(get), PREDICTION),
         ]
         lines += [verdict(f"{shape}-bound, {what}", figure, bar, most=True) for what, figure, bar in bars]
@@ -135,27 +138,38 @@ def _surprise(get) -> float | None:
     return abs(many / (some + (32 - 8) * (some - few) / (8 - 4)) - 1)
 
 
-def _difference_bar(get, gradient: float | None, bar: float, k: int = 4) -> tuple[str, float | None, float]:
-    """Finite differences against the sweep, and the bar or what is left of the sweep's time without the gradients that they save.
-
-    Those are 4k − (2k + 1); the optimiser's passes over the parameters are common to both.
-    """
+def _difference_bars(get, one: float | None, bar: float, k: int = 4):
+    """Finite differences against the sweep; where they miss the bar, also against what their saving leaves of the sweep's
+    time: 4k − (2k + 1) gradients less, while the optimiser's passes over the parameters are common to both."""
     found, sweep = get(k, "finite_difference", "seconds"), get(k, "reverse", "seconds")
-    limit = 1 - (4 * k - 2 * k - 1) * gradient / sweep if gradient and sweep else 0
-    because = f", where {2 * k - 1} gradients less, the rest being equal, give {limit:.2f}" if limit > bar else ""
-    return f"time, finite_difference / reverse, k = {k}{because}", _ratio(found, sweep), max(bar, limit)
+    ratio = _ratio(found, sweep)
+    yield f"time, finite_difference / reverse, k = {k}", ratio, bar
+    if ratio and one and ratio > bar:
+        yield f"the same, where {2 * k - 1} gradients of {one:.2g} s are what it saves", ratio, 1 - (2 * k - 1) * one / sweep
 
 
-def _error_bar(rows, shape: str, optimizer: str) -> tuple[str, float | None, float]:
-    """The row whose error is worst, against the bar or twice what float32 gradients alone give, if that is more."""
-    mine = [r for r in rows if (r["shape"], r["optimizer"], r["method"]) == (shape, optimizer, "reverse")]
-    figures = [(e / max(ERROR, 2 * r.get("rounding", 0)), e, r) for r in mine if (e := _figure(r, "error")) is not None]
-    if not figures:
-        return f"error of reverse, {optimizer}, worst k", None, ERROR
-    _, error, row = max(figures, key=lambda figure: figure[0])
-    floor = row.get("rounding", 0)
-    because = f", where float32 gradients alone give {floor:.1e}" if 2 * floor > ERROR else ""
-    return f"error of reverse, {optimizer}, worst k ({row['k']}{because})", error, max(ERROR, 2 * floor)
+def _distance_from_limit(get, one: float | None, bandwidth: float, method: str, k: int = 4):
+    """Seconds of Adam's k steps over those of the gradients and of the bytes that have to be moved; no bar.
+
+    An update reads g, θ, m, v and writes three, its adjoint reads six and writes three tensors; `EVERY` - 1 states of
+    `EVERY` are rebuilt. A product is added (3) or taken by differences: norm (1), θ + h·v (3), difference (4).
+    """
+    gradients, passes = {"reverse": (4 * k, 3 * k), "finite_difference": (2 * k + 1, 8 * k)}[method]
+    passes += 7 * (k + sum(t % EVERY for t in range(k - 1))) + 9 * k
+    what = f"{method}, k = {k}, in times of {gradients} gradients and {passes} passes over the parameters"
+    size, seconds = get(k, method, "model_bytes"), get(k, method, "seconds")
+    if not (one and size and seconds):
+        return what, None, None
+    return what, seconds / (gradients * one + passes * size * get(k, method, "tasks") / bandwidth), None
+
+
+def _error_bars(rows):
+    """Each measured error, against the bar or twice what plain float32 gradients alone give, if that is more."""
+    for row in rows:
+        if (error := _figure(row, "error")) is not None:
+            floor = row.get("rounding", 0)
+            because = f", where float32 gradients alone give {floor:.1e}" if 2 * floor > ERROR else ""
+            yield f"error of reverse, {row['optimizer']}, k = {row['k']}{because}", error, max(ERROR, 2 * floor)
 
 
 def _ratio(a: float | None, b: float | None) -> float | None:

@@ -83,3 +83,20 @@ def against_peers(rows) -> None:
     for axes in panels[1]:
         axes.set(xlabel="inner steps k")
     panels[0][0].legend(fontsize="small")
+
+
+def together(rows, bound: int) -> None:
+    """Chapter 2: time of several tasks together relative to one by one, from the rows of benchmarks/together.py.
+
+    Against the numbers in one layer's hidden states of a batch; ``bound`` is where `methods` stops running them together.
+    """
+    axes = plt.figure(figsize=(6.5, 3.6)).gca()
+    for family, mark, color in (("gpt2", "o", PALETTE[0]), ("llama", "D", PALETTE[1])):
+        here = [row for row in rows if row["family"] == family]
+        axes.plot([row["prompts"] * row["length"] * row["width"] for row in here], [row["together"] / row["twice"] for row in here],
+                  mark, color=color, label=dict(gpt2="GPT-2", llama="Llama")[family])
+    axes.axhline(1, color="0.6", lw=1)
+    axes.axvline(bound * 2**0.5, color="0.3", ls="--", lw=1)  # between the grid's powers of two
+    axes.set_xscale("log", base=2)
+    axes.set(xlabel="tokens × width", ylabel="together / one by one", ylim=(0, None))
+    axes.legend()

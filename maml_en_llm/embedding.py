@@ -45,7 +45,7 @@ def tied_weight(model: PreTrainedModel) -> str | None:
 def built_once(model: PreTrainedModel, params: Tensors, ids: torch.Tensor):
     """Within, ``model`` called with ``ids`` (B, T) and the parameters that this gives has ``params``' outputs and derivatives."""
     name, words = tied_weight(model), model.get_input_embeddings()
-    if name not in params:  # as None never is
+    if name not in params:  # no such weight, or it is not among those that vary
         yield params
         return
     rows, head = _Tie.apply(params[name], ids)
