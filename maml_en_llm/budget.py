@@ -10,7 +10,7 @@ from .methods import MAMLenLLM, Reptile
 # take as long. A Hessian-vector product is a forward, a backward and a backward through both. `meta_gradient` names the totals.
 _PLAIN = (1, 1, 1)
 _SUPPORT = {"reverse": (2, 3, 4), "unrolled": (1, 2, 3), "finite_difference": (2, 2, 2), "first_order": _PLAIN}
-# the last inner step: "reverse" keeps its graph, "finite_difference" finds out how far to go
+# the last inner step: "reverse" keeps its graph, "finite_difference" finds out how far to go, in two tries at most
 _LAST = _SUPPORT | {"reverse": (1, 2, 3), "finite_difference": (3, 3, 3)}
 
 

@@ -69,7 +69,7 @@ def meta_gradient(
             the query's gradient is computed); "unrolled" is exact, the textbook way, and keeps those of all k steps;
             "finite_difference" is the sweep with every Hessian-vector product replaced by a difference of two
             gradients, for any kernel; "first_order" takes the adapted parameters for a constant shift of θ.
-            Cost in gradients: about 4k, 3k+1, 2k+1, k+1.
+            Cost in gradients: about 4k, 3k+1, 2k+1 (2k+2 where the first guess of a step fails), k+1.
         state: the optimiser's state to begin with, taken as a constant; default: ``inner.init``.
         adapt: names of the parameters that the inner steps move (default: all). The gradient is still with respect to
             every parameter of ``params``.
