@@ -49,7 +49,8 @@ def main() -> None:
     log = Path(options.log or ROOT / f"_build/{name}.jsonl")
     log.parent.mkdir(parents=True, exist_ok=True)
     plan = schedule(options)
-    run(plan, options, log)
+    if not options.report:
+        run(plan, options, log)
     rows, dates = summarise(plan, read(log)), sorted({line["date"] for line in read(log)})
     about = machine(options.device, PEERS) | dict(bandwidth=bandwidth(options.device), measured=dates)
     lines = verdicts(rows, about["bandwidth"])
@@ -74,6 +75,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--attention", default="twice", help="of this package's exact modes; the peers run 'eager'")
+    parser.add_argument("--report", action="store_true", help="measure nothing; report what the log holds")
     parser.add_argument("--log", help="JSON lines, one a measurement; continued if it exists")
     parser.add_argument("--record", help="where the JSON record goes")
     parser.add_argument("--worker", help=argparse.SUPPRESS)

@@ -34,7 +34,8 @@ def summarise(plan, lines: list[dict]) -> list[dict]:
             row |= {n: good[0][n] for n in ("model_bytes", "finite", "error", "rounding", "second_order_share") if n in good[0]}
         elif found:
             row["failed"] = found[-1]["failed"]
-        rows.append(row)
+        if found:
+            rows.append(row)
     for row in rows:
         one = _value(rows, row["shape"], "none", 0, "first_order", "seconds")
         if one and "seconds" in row:
