@@ -51,7 +51,8 @@ def main() -> None:
     plan = schedule(options)
     if not options.report:
         run(plan, options, log)
-    rows, dates = summarise(plan, read(log)), sorted({line["date"] for line in read(log)})
+    measured = read(log)
+    rows, dates = summarise(plan, measured), sorted({line["date"] for line in measured})
     about = machine(options.device, PEERS) | dict(bandwidth=bandwidth(options.device), measured=dates)
     lines = verdicts(rows, about["bandwidth"])
     print(markdown(rows), *lines, *(f"{name}: {value}" for name, value in about.items()), sep="\n")

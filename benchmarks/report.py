@@ -101,6 +101,12 @@ def machine(device: str, peers=()) -> dict:
     )
 
 
+def distance(grads, expected) -> float:
+    """‖a − b‖ / ‖b‖ over all parameters."""
+    gap = sum((grads[name] - g).square().sum() for name, g in expected.items())
+    return (gap / sum(g.square().sum() for g in expected.values())).sqrt().item()
+
+
 def verdict(what: str, figure: float | None, bar: float | None, most: bool = False) -> str:
     """PASS or FAIL for a figure that has to be at least its bar, or at ``most``."""
     if figure is None:

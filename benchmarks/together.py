@@ -23,7 +23,7 @@ from maml_en_llm.models import PromptLoss, parameters
 from maml_en_llm.optimizers import Adam
 from maml_en_llm.prompts import Prompt, collate
 from measure import RATES
-from report import machine, verdict
+from report import distance, machine, verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS, TASKS, STEPS, TARGET = 400, 4, 2, 2
@@ -76,12 +76,6 @@ def gradient(model, episodes, together: bool):
     """MAML-en-LLM's gradient of one meta-batch, from Adam's fresh moments."""
     method = MAMLenLLM(inner=Adam(RATES["Adam"]), inner_steps=STEPS, moments="fresh", together=together)
     return method.gradient(PromptLoss(model), parameters(model), episodes, None).grads
-
-
-def distance(found, other) -> float:
-    """Relative Euclidean distance of two gradients."""
-    gap = sum((found[n] - g).square().sum() for n, g in other.items())
-    return (gap / sum(g.square().sum() for g in other.values())).sqrt().item()
 
 
 def verdicts(rows) -> list[str]:

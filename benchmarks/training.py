@@ -35,7 +35,7 @@ from maml_en_llm.methods import MetaICL
 from maml_en_llm.models import PromptLoss, load_model, parameters
 from maml_en_llm.optimizers import Adam
 from maml_en_llm.train import TOKENS_AT_ONCE, TrainConfig
-from report import machine, verdict
+from report import distance, machine, verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 LENGTH = 1024
@@ -96,12 +96,6 @@ def seconds(run, *inputs) -> tuple[float, object]:
     start = time.perf_counter()
     result = run(*inputs)
     return time.perf_counter() - start, result
-
-
-def distance(grads, expected) -> float:
-    """‖a − b‖ / ‖b‖ over all parameters."""
-    gap = sum((grads[name] - g).square().sum() for name, g in expected.items())
-    return (gap / sum(g.square().sum() for g in expected.values())).sqrt().item()
 
 
 def everywhere(model, episodes, least: int) -> dict:
