@@ -24,7 +24,10 @@ def real_data(name: str) -> Path:
     if value and Path(value).exists():
         return Path(value)
     if value:
-        pytest.fail(f"{name}: expected {REAL_DATA[name]}, found nothing at {value!r}", pytrace=False)
+        pytest.fail(
+            f"{name}: expected {REAL_DATA[name]}, found nothing at {value!r}",
+            pytrace=False,
+        )
     reason = f"needs {name}, {REAL_DATA[name]}"
     if os.environ.get("REQUIRE_REAL_DATA", "0") not in ("", "0"):
         pytest.fail(f"{reason}; REQUIRE_REAL_DATA is set", pytrace=False)

@@ -15,15 +15,23 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
-from maml_en_llm import TrainConfig, evaluate, load_benchmark, load_model, meta_train, oracle
-from maml_en_llm.adaptation import Adaptation
-from maml_en_llm.curves import choose_rate
-from maml_en_llm.evaluate import evaluate_by
-from maml_en_llm.guesses import by_rule
-from maml_en_llm.optimizers import Adam
-from maml_en_llm.presets import get_preset
-from maml_en_llm.tasks import SEEDS
 from report import machine, verdict
+
+from maml_en_llm import (
+    Adam,
+    Adaptation,
+    TrainConfig,
+    evaluate,
+    evaluate_by,
+    load_benchmark,
+    load_model,
+    meta_train,
+)
+from maml_en_llm.evaluation import choose_rate
+from maml_en_llm.evaluation import rules as oracle
+from maml_en_llm.evaluation.rules import by_rule
+from maml_en_llm.protocol import SEEDS
+from maml_en_llm.runs import get_preset
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 4  # of adaptation
@@ -34,37 +42,117 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--difficulty", default="normal")
-    parser.add_argument("--records", type=int, default=64, help="test records a target and demonstration seed")
-    parser.add_argument("--maml", type=int, default=1, help="seeds for which MAML-en-LLM is trained too")
-    parser.add_argument("--record", type=Path, default=ROOT / "results/conditions-cpu.json")
+    parser.add_argument(
+        "--records",
+        type=int,
+        default=64,
+        help="test records a target and demonstration seed",
+    )
+    parser.add_argument(
+        "--maml", type=int, default=1, help="seeds for which MAML-en-LLM is trained too"
+    )
+    parser.add_argument(
+        "--record", type=Path, default=ROOT / "results/conditions-cpu.json"
+    )
     options = parser.parse_args()
     source, preset = f"minicrossfit:{options.difficulty}", get_preset("cpu")
     bench = load_benchmark(source, "hr_to_lr", seeds=SEEDS[: preset.eval_seeds])
     model, words = load_model(preset.model)
-    how = dict(seeds=SEEDS[: preset.eval_seeds], max_length=preset.tokens, max_records=options.records)
-    config = TrainConfig(
-        benchmark=source, model=preset.model, steps=preset.steps, lr=preset.lr, inner_lr=preset.lr / 5, sampling="uniform",
-        tasks_per_step=preset.tasks_per_step, inner_steps=preset.inner_steps, max_length=preset.tokens,
+    how = dict(
+        seeds=SEEDS[: preset.eval_seeds],
+        max_length=preset.tokens,
+        max_records=options.records,
     )
-    found = {"zero-shot": [score(evaluate(model, words, bench, k=0, **how))],
-             "raw in-context": [score(evaluate(model, words, bench, **how))],
-             "oracle": [score(evaluate_by(by_rule(oracle.predict), bench, seeds=how["seeds"], max_records=options.records))]}
+    config = TrainConfig(
+        benchmark=source,
+        model=preset.model,
+        steps=preset.steps,
+        lr=preset.lr,
+        inner_lr=preset.lr / 5,
+        sampling="uniform",
+        tasks_per_step=preset.tasks_per_step,
+        inner_steps=preset.inner_steps,
+        max_length=preset.tokens,
+    )
+    found = {
+        "zero-shot": [score(evaluate(model, words, bench, k=0, **how))],
+        "raw in-context": [score(evaluate(model, words, bench, **how))],
+        "oracle": [
+            score(
+                evaluate_by(
+                    by_rule(oracle.oracle_answer),
+                    bench,
+                    seeds=how["seeds"],
+                    max_records=options.records,
+                )
+            )
+        ],
+    }
     report(found)
     for seed in range(1, options.seeds + 1):
-        trained, seconds = run(model, words, bench, replace(
-            config, method="metaicl", seed=seed, tasks_per_step=config.tasks_per_step * config.inner_steps))
-        add(found, "MetaICL", score(evaluate(trained, words, bench, **how)) | dict(seconds=seconds))
-        rate = choose_rate(trained, words, bench.train, steps=STEPS, seed=seed, max_length=preset.tokens)
+        trained, seconds = run(
+            model,
+            words,
+            bench,
+            replace(
+                config,
+                method="metaicl",
+                seed=seed,
+                tasks_per_step=config.tasks_per_step * config.inner_steps,
+            ),
+        )
+        add(
+            found,
+            "MetaICL",
+            score(evaluate(trained, words, bench, **how)) | dict(seconds=seconds),
+        )
+        rate = choose_rate(
+            trained,
+            words,
+            bench.train,
+            steps=STEPS,
+            seed=seed,
+            max_length=preset.tokens,
+        )
         adapt = Adaptation(steps=STEPS, optimizer=Adam(rate))
-        add(found, "MetaICL, adapted", score(evaluate(trained, words, bench, adapt=adapt, **how)) | dict(rate=rate))
+        add(
+            found,
+            "MetaICL, adapted",
+            score(evaluate(trained, words, bench, adapt=adapt, **how))
+            | dict(rate=rate),
+        )
         if seed <= options.maml:
-            trained, seconds = run(model, words, bench, replace(config, method="maml-en-llm", seed=seed))
-            add(found, "MAML-en-LLM", score(evaluate(trained, words, bench, **how)) | dict(seconds=seconds))
-            add(found, "MAML-en-LLM, adapted", score(evaluate(trained, words, bench, adapt=adapt, **how)))
+            trained, seconds = run(
+                model, words, bench, replace(config, method="maml-en-llm", seed=seed)
+            )
+            add(
+                found,
+                "MAML-en-LLM",
+                score(evaluate(trained, words, bench, **how)) | dict(seconds=seconds),
+            )
+            add(
+                found,
+                "MAML-en-LLM, adapted",
+                score(evaluate(trained, words, bench, adapt=adapt, **how)),
+            )
         report(found)
-    lines = verdicts({name: {key: fmean(row[key] for row in rows) for key in rows[0] if key != "tasks"} for name, rows in found.items()})
+    lines = verdicts(
+        {
+            name: {
+                key: fmean(row[key] for row in rows)
+                for key in rows[0]
+                if key != "tasks"
+            }
+            for name, rows in found.items()
+        }
+    )
     print(*lines, sep="\n")
-    options.record.write_text(json.dumps(dict(machine=machine("cpu"), scores=found, conditions=lines), indent=1) + "\n")
+    options.record.write_text(
+        json.dumps(
+            dict(machine=machine("cpu"), scores=found, conditions=lines), indent=1
+        )
+        + "\n"
+    )
 
 
 def run(model, words, bench, config):
@@ -77,8 +165,12 @@ def run(model, words, bench, config):
 def score(record: dict) -> dict:
     """Means over all, over seen-domain and over unseen-domain targets, in points."""
     rows = record["tasks"].values()
-    return dict(all=record["mean"], seen=fmean(r["mean"] for r in rows if not r["unseen"]), unseen=record["unseen_mean"],
-                tasks={name: r["mean"] for name, r in record["tasks"].items()})
+    return dict(
+        all=record["mean"],
+        seen=fmean(r["mean"] for r in rows if not r["unseen"]),
+        unseen=record["unseen_mean"],
+        tasks={name: r["mean"] for name, r in record["tasks"].items()},
+    )
 
 
 def add(found: dict, name: str, row: dict) -> None:
@@ -89,24 +181,49 @@ def add(found: dict, name: str, row: dict) -> None:
 def report(found: dict) -> None:
     """The last row of each method."""
     for name, rows in found.items():
-        print(f"{name:22}", {k: round(v, 5 if k == "rate" else 1) for k, v in rows[-1].items() if k != "tasks"}, flush=True)
+        print(
+            f"{name:22}",
+            {
+                k: round(v, 5 if k == "rate" else 1)
+                for k, v in rows[-1].items()
+                if k != "tasks"
+            },
+            flush=True,
+        )
     print(flush=True)
 
 
 def verdicts(mean: dict) -> list[str]:
     """PASS or FAIL for every condition, with the figure."""
-    zero, raw, meta, adapted = (mean[n] for n in ("zero-shot", "raw in-context", "MetaICL", "MetaICL, adapted"))
+    zero, raw, meta, adapted = (
+        mean[n] for n in ("zero-shot", "raw in-context", "MetaICL", "MetaICL, adapted")
+    )
     lines = [
         verdict("raw in-context over zero-shot, points", raw["all"] - zero["all"], 5),
         verdict("MetaICL over raw in-context, points", meta["all"] - raw["all"], 10),
         verdict("MetaICL, points", meta["all"], 90, most=True),
         verdict("oracle over MetaICL, points", mean["oracle"]["all"] - meta["all"], 0),
-        verdict("seen over unseen domains, MetaICL, points", meta["seen"] - meta["unseen"], 5),
-        verdict("what 4 steps of adaptation move, points", abs(adapted["all"] - meta["all"]), 3),
+        verdict(
+            "seen over unseen domains, MetaICL, points",
+            meta["seen"] - meta["unseen"],
+            5,
+        ),
+        verdict(
+            "what 4 steps of adaptation move, points",
+            abs(adapted["all"] - meta["all"]),
+            3,
+        ),
         verdict("meta-training by MetaICL, s", meta["seconds"], 30, most=True),
     ]
     if "MAML-en-LLM" in mean:
-        lines.append(verdict("meta-training by MAML-en-LLM, s", mean["MAML-en-LLM"]["seconds"], 180, most=True))
+        lines.append(
+            verdict(
+                "meta-training by MAML-en-LLM, s",
+                mean["MAML-en-LLM"]["seconds"],
+                180,
+                most=True,
+            )
+        )
     return lines
 
 

@@ -22,71 +22,128 @@ from pathlib import Path
 from statistics import fmean, median
 
 import torch
+from measure import Memory
+from report import machine, verdict
 from torch.nn.functional import cross_entropy
 from transformers import GPT2Config
 
-from maml_en_llm import load_benchmark, load_model
-from maml_en_llm.prompts import Format, PromptEncoder, collate
-from maml_en_llm.scoring import score_options
-from measure import Memory
-from report import machine, verdict
+from maml_en_llm import Format, PromptEncoder, load_benchmark, load_model, score_options
+from maml_en_llm.prompts import collate
 
 ROOT = Path(__file__).resolve().parents[1]
 LENGTH = 1024
-BARS = {"direct": 30, "channel": 15}  # times faster than padded, tasks that never overflow
+BARS = {
+    "direct": 30,
+    "channel": 15,
+}  # times faster than padded, tasks that never overflow
 ALL, TOKENS, MEMORY = 4, 1.1, 2 * 2**30
 
 
 def main() -> None:
     """Measure every task in both modes, print, store."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="a folder of MetaICL-format task files")
+    parser.add_argument(
+        "--data", required=True, help="a folder of MetaICL-format task files"
+    )
     parser.add_argument("--tokenizer", required=True, help="a folder with GPT-2's BPE")
-    parser.add_argument("--tasks", nargs="*", help="default: every target task of HR→LR that the folder has")
+    parser.add_argument(
+        "--tasks",
+        nargs="*",
+        help="default: every target task of HR→LR that the folder has",
+    )
     parser.add_argument("--modes", nargs="+", default=list(BARS), choices=BARS)
     parser.add_argument("--records", type=int, default=64)
-    parser.add_argument("--overflowing", type=int, default=4, help="records of a task with cut prompts")
-    parser.add_argument("--sample", type=int, default=2, help="sequences a task by which padded and trimmed are timed")
-    parser.add_argument("--whole", default="hate_speech18", help="a task of which all records are scored once more, for the memory")
-    parser.add_argument("--layers", type=int, default=12, help="of the model; GPT-2 has 12")
-    parser.add_argument("--record", type=Path, default=ROOT / "results/evaluation-cpu.json")
+    parser.add_argument(
+        "--overflowing", type=int, default=4, help="records of a task with cut prompts"
+    )
+    parser.add_argument(
+        "--sample",
+        type=int,
+        default=2,
+        help="sequences a task by which padded and trimmed are timed",
+    )
+    parser.add_argument(
+        "--whole",
+        default="hate_speech18",
+        help="a task of which all records are scored once more, for the memory",
+    )
+    parser.add_argument(
+        "--layers", type=int, default=12, help="of the model; GPT-2 has 12"
+    )
+    parser.add_argument(
+        "--record", type=Path, default=ROOT / "results/evaluation-cpu.json"
+    )
     options = parser.parse_args()
-    model, words = load_model(GPT2Config(n_layer=options.layers), tokenizer=options.tokenizer, attention="sdpa")
-    bench = load_benchmark(options.data, "hr_to_lr", seeds=[100], tasks=options.tasks, allow_missing=True)
+    model, words = load_model(
+        GPT2Config(n_layer=options.layers),
+        tokenizer=options.tokenizer,
+        attention="sdpa",
+    )
+    bench = load_benchmark(
+        options.data, "hr_to_lr", seeds=[100], tasks=options.tasks, allow_missing=True
+    )
     rows = []
     for task in bench.test:
         for mode in options.modes:
             rows.append(measure(model, words, task, mode, options))
-            print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
+            print(
+                {
+                    k: round(v, 3) if isinstance(v, float) else v
+                    for k, v in rows[-1].items()
+                },
+                flush=True,
+            )
     if options.whole in {task.name for task in bench.test}:
         options.records = options.overflowing = None
         task = next(task for task in bench.test if task.name == options.whole)
-        rows += [measure(model, words, task, mode, options) | dict(whole=True) for mode in options.modes]
+        rows += [
+            measure(model, words, task, mode, options) | dict(whole=True)
+            for mode in options.modes
+        ]
     lines = verdicts(rows)
     print(*lines, sep="\n")
-    options.record.write_text(json.dumps(dict(machine=machine("cpu"), rows=rows, bars=lines), indent=1) + "\n")
+    options.record.write_text(
+        json.dumps(dict(machine=machine("cpu"), rows=rows, bars=lines), indent=1) + "\n"
+    )
 
 
 def measure(model, words, task, mode: str, options) -> dict:
     """Tokens and seconds of the three ways on one task's first records."""
     encoder, shown = PromptEncoder(words, Format(mode=mode)), task.few_shot(100, 16)
     prefix = encoder.demonstrations(shown)
-    cut = {any(p.ids[: len(prefix)] != prefix for p in encoder.query_prompts(shown, q)) for q in task.test}
+    cut = {
+        any(p.ids[: len(prefix)] != prefix for p in encoder.query_prompts(shown, q))
+        for q in task.test
+    }
     queries = task.test[: options.overflowing if True in cut else options.records]
     groups = [encoder.query_prompts(shown, query) for query in queries]
     prompts = sorted((p for group in groups for p in group), key=lambda p: len(p.ids))
-    spread = [prompts[(2 * i + 1) * len(prompts) // (2 * options.sample)] for i in range(options.sample)]
+    spread = [
+        prompts[(2 * i + 1) * len(prompts) // (2 * options.sample)]
+        for i in range(options.sample)
+    ]
     counter, memory = Counter(model), Memory("cpu")
     with memory, counter:
         start = time.perf_counter()
         score_options(model, words, shown, queries, mode=mode)
         shared = time.perf_counter() - start
-    times = {way: fmean(seconds(run, model, prompt) for prompt in spread) * len(prompts)
-             for way, run in (("padded", padded), ("trimmed", trimmed))}
+    times = {
+        way: fmean(seconds(run, model, prompt) for prompt in spread) * len(prompts)
+        for way, run in (("padded", padded), ("trimmed", trimmed))
+    }
     return dict(
-        task=task.name, mode=mode, all_records=len(task.test), records=len(queries), sequences=len(prompts), overflows=True in cut,
-        tokens_padded=LENGTH * len(prompts), tokens_trimmed=sum(len(p.ids) for p in prompts), tokens_shared=counter.tokens,
-        tokens_bound=bound(groups, prefix, mode), seconds_shared=shared, peak=memory.peak,
+        task=task.name,
+        mode=mode,
+        all_records=len(task.test),
+        records=len(queries),
+        sequences=len(prompts),
+        overflows=True in cut,
+        tokens_padded=LENGTH * len(prompts),
+        tokens_trimmed=sum(len(p.ids) for p in prompts),
+        tokens_shared=counter.tokens,
+        tokens_bound=bound(groups, prefix, mode),
+        seconds_shared=shared,
+        peak=memory.peak,
         **{f"seconds_{way}": found for way, found in times.items()},
     )
 
@@ -117,7 +174,9 @@ def bound(groups, prefix: tuple[int, ...], mode: str) -> int:
             total += sum(len(p.ids) - whole * len(prefix) for p in group)
             continue
         contexts = {p.ids[: -p.n_target] for p in group}
-        total += sum(len(context) - whole * len(prefix) for context in contexts) + sum(p.n_target for p in group)
+        total += sum(len(context) - whole * len(prefix) for context in contexts) + sum(
+            p.n_target for p in group
+        )
     return total + used * len(prefix)
 
 
@@ -136,14 +195,18 @@ def padded(model, prompt) -> float:
     ids[0, : len(prompt.ids)], mask[0, : len(prompt.ids)] = torch.tensor(prompt.ids), 1
     logits = model(input_ids=ids, attention_mask=mask).logits[0, :-1]
     nll = cross_entropy(logits, ids[0, 1:], reduction="none")
-    return nll[len(prompt.ids) - prompt.n_target - 1 : len(prompt.ids) - 1].mean().item()
+    return (
+        nll[len(prompt.ids) - prompt.n_target - 1 : len(prompt.ids) - 1].mean().item()
+    )
 
 
 def trimmed(model, prompt) -> float:
     """The real tokens, and the head at target positions."""
     batch = collate([prompt])
     kept = torch.arange(len(prompt.ids) - prompt.n_target - 1, len(prompt.ids) - 1)
-    logits = model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=kept).logits[0]
+    logits = model(
+        input_ids=batch.input_ids, use_cache=False, logits_to_keep=kept
+    ).logits[0]
     return cross_entropy(logits, batch.input_ids[0, kept + 1]).item()
 
 
@@ -156,15 +219,37 @@ def verdicts(rows: list[dict]) -> list[str]:
             continue
         fitting = [row for row in here if not row["overflows"]]
         lines += [
-            verdict(f"{mode}, tokens over the bound", _total(here, "tokens_shared") / _total(here, "tokens_bound"), TOKENS, most=True),
-            verdict(f"{mode}, times faster than padded, tasks that never overflow", _speed(fitting), bar),
+            verdict(
+                f"{mode}, tokens over the bound",
+                _total(here, "tokens_shared") / _total(here, "tokens_bound"),
+                TOKENS,
+                most=True,
+            ),
+            verdict(
+                f"{mode}, times faster than padded, tasks that never overflow",
+                _speed(fitting),
+                bar,
+            ),
             verdict(f"{mode}, times faster than padded, all tasks", _speed(here), ALL),
-            verdict(f"{mode}, times faster than trimmed, all tasks", _speed(here, "trimmed"), None),
+            verdict(
+                f"{mode}, times faster than trimmed, all tasks",
+                _speed(here, "trimmed"),
+                None,
+            ),
         ]
-    whole = [f"{row['records']} records of {row['task']}" for row in rows if "whole" in row][:1]
-    return [*lines, verdict(f"peak memory above the model, GiB, all tasks{' and ' + whole[0] if whole else ''}",
-                          max(row["peak"] for row in rows) / 2**30, MEMORY / 2**30, most=True),
-            f"padded: {median(row['seconds_padded'] / row['sequences'] for row in rows):.2f} s a sequence"]
+    whole = [
+        f"{row['records']} records of {row['task']}" for row in rows if "whole" in row
+    ][:1]
+    return [
+        *lines,
+        verdict(
+            f"peak memory above the model, GiB, all tasks{' and ' + whole[0] if whole else ''}",
+            max(row["peak"] for row in rows) / 2**30,
+            MEMORY / 2**30,
+            most=True,
+        ),
+        f"padded: {median(row['seconds_padded'] / row['sequences'] for row in rows):.2f} s a sequence",
+    ]
 
 
 def _total(rows, what: str) -> float:
@@ -173,7 +258,11 @@ def _total(rows, what: str) -> float:
 
 
 def _speed(rows, way: str = "padded") -> float | None:
-    return _total(rows, f"seconds_{way}") / _total(rows, "seconds_shared") if rows else None
+    return (
+        _total(rows, f"seconds_{way}") / _total(rows, "seconds_shared")
+        if rows
+        else None
+    )
 
 
 if __name__ == "__main__":

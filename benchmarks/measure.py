@@ -8,18 +8,28 @@ from importlib import import_module
 
 import torch
 import transformers
+from peers import METHODS, gradient
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from maml_en_llm import optimizers
-from maml_en_llm.calculus import loss_and_grad
-from maml_en_llm.meta import meta_gradient
-from maml_en_llm.models import PromptLoss, fuse_gelu, parameters
+from maml_en_llm import PromptLoss, meta_gradient, optimizers, parameters
+from maml_en_llm.meta.calculus import loss_and_grad
+from maml_en_llm.models.loading import fuse_gelu
 from maml_en_llm.prompts import Prompt, collate
-from peers import METHODS, gradient
 
 # Adam's is the rate of the published recipe.
-RATES = {"SGD": 1e-3, "Momentum": 1e-3, "Adam": 1e-5, "AdamW": 1e-5, "RMSprop": 1e-5, "Lion": 1e-5, "none": 0.0}
-TARGET, WARM_UP = 4, 16  # target tokens of a prompt; tokens of a prompt of the warm-up call
+RATES = {
+    "SGD": 1e-3,
+    "Momentum": 1e-3,
+    "Adam": 1e-5,
+    "AdamW": 1e-5,
+    "RMSprop": 1e-5,
+    "Lion": 1e-5,
+    "none": 0.0,
+}
+TARGET, WARM_UP = (
+    4,
+    16,
+)  # target tokens of a prompt; tokens of a prompt of the warm-up call
 FUSED = ("finite_difference", "first_order")  # modes that differentiate once only
 SAMPLING = 0.002  # s between two looks at the memory
 
@@ -45,14 +55,27 @@ class Case:
 def build(case: Case, method: str):
     """A GPT-2 with random weights, the same for every method, in the attention that ``method`` would be run with."""
     transformers.logging.set_verbosity_error()
-    attention = "sdpa" if method in FUSED else "eager" if method in METHODS else case.attention
+    attention = (
+        "sdpa" if method in FUSED else "eager" if method in METHODS else case.attention
+    )
     config = GPT2Config(
-        vocab_size=case.words, n_layer=case.layers, n_embd=case.width, n_head=case.width // 64,
-        resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, bos_token_id=0, eos_token_id=0,
+        vocab_size=case.words,
+        n_layer=case.layers,
+        n_embd=case.width,
+        n_head=case.width // 64,
+        resid_pdrop=0,
+        embd_pdrop=0,
+        attn_pdrop=0,
+        bos_token_id=0,
+        eos_token_id=0,
     )
     torch.manual_seed(0)
-    model = GPT2LMHeadModel._from_config(config, attn_implementation=attention, dtype=torch.float32)
-    model = model if method in METHODS else fuse_gelu(model)  # as this package's `load_model` does
+    model = GPT2LMHeadModel._from_config(
+        config, attn_implementation=attention, dtype=torch.float32
+    )
+    model = (
+        model if method in METHODS else fuse_gelu(model)
+    )  # as this package's `load_model` does
     return model.to(case.device, getattr(torch, case.dtype)).eval()
 
 
@@ -61,7 +84,9 @@ def draw_tasks(case: Case, k: int, length: int):
     words = torch.Generator().manual_seed(1)
 
     def batch():
-        ids = torch.randint(case.words, (case.prompts, length), generator=words).tolist()
+        ids = torch.randint(
+            case.words, (case.prompts, length), generator=words
+        ).tolist()
         return collate([Prompt(tuple(row), TARGET) for row in ids]).to(case.device)
 
     return [([batch() for _ in range(k)], batch()) for _ in range(case.tasks)]
@@ -73,16 +98,26 @@ def measure(case: Case, method: str, reference: str | None) -> dict:
         import_module(method)  # its code is not part of its peak
     model, tasks = build(case, method), draw_tasks(case, case.k, case.length)
     rate, memory = RATES[case.optimizer], Memory(case.device)
-    gradient(method, model, draw_tasks(case, min(case.k, 1), WARM_UP), case.optimizer, rate)
+    gradient(
+        method, model, draw_tasks(case, min(case.k, 1), WARM_UP), case.optimizer, rate
+    )
     with memory:
         start = time.perf_counter()
         found = gradient(method, model, tasks, case.optimizer, rate)
         _synchronize(case.device)
         seconds = time.perf_counter() - start
     finite = all(bool(g.isfinite().all()) for g in found.values())
-    result = dict(seconds=seconds, peak=memory.peak, finite=finite,
-                  model_bytes=sum(p.nbytes for p in model.parameters()))
-    return result | (_errors(found, torch.load(reference, map_location="cpu")) if reference and finite else {})
+    result = dict(
+        seconds=seconds,
+        peak=memory.peak,
+        finite=finite,
+        model_bytes=sum(p.nbytes for p in model.parameters()),
+    )
+    return result | (
+        _errors(found, torch.load(reference, map_location="cpu"))
+        if reference and finite
+        else {}
+    )
 
 
 def write_reference(case: Case, path: str) -> dict:
@@ -90,7 +125,10 @@ def write_reference(case: Case, path: str) -> dict:
 
     By "unrolled" and explicit attention, none of which the measured mode uses.
     """
-    model, tasks = build(replace(case, attention="eager"), "unrolled").double(), draw_tasks(case, case.k, case.length)
+    model, tasks = (
+        build(replace(case, attention="eager"), "unrolled").double(),
+        draw_tasks(case, case.k, case.length),
+    )
     exact = gradient("unrolled", model, tasks, case.optimizer, RATES[case.optimizer])
     torch.save(exact, path)
     first = gradient("first_order", model, tasks, case.optimizer, RATES[case.optimizer])
@@ -106,9 +144,14 @@ def rounding(case: Case, path: str) -> dict:
     coarse, mean = PromptLoss(build(case, "higher")), None
     fine = PromptLoss(build(replace(case, attention="eager"), "reverse").double())
     for support, query in draw_tasks(case, case.k, case.length):
-        inner = _Float32Gradients(getattr(optimizers, case.optimizer)(RATES[case.optimizer]), coarse, support)
+        inner = _Float32Gradients(
+            getattr(optimizers, case.optimizer)(RATES[case.optimizer]), coarse, support
+        )
         grads = meta_gradient(fine, parameters(fine.model), support, query, inner).grads
-        mean = {n: (0 if mean is None else mean[n]) + g / case.tasks for n, g in grads.items()}
+        mean = {
+            n: (0 if mean is None else mean[n]) + g / case.tasks
+            for n, g in grads.items()
+        }
     return dict(rounding=_errors(mean, torch.load(path, map_location="cpu"))["error"])
 
 
@@ -128,10 +171,16 @@ class _Float32Gradients:
         return self.optimizer.update(self._coarse(state, params), state, params)
 
     def pull_back_(self, grads, state, params, *adjoints):
-        return self.optimizer.pull_back_(self._coarse(state, params), state, params, *adjoints)
+        return self.optimizer.pull_back_(
+            self._coarse(state, params), state, params, *adjoints
+        )
 
     def _coarse(self, state, params):
-        _, grads = loss_and_grad(self.loss, {n: p.float() for n, p in params.items()}, self.support[state.step])
+        _, grads = loss_and_grad(
+            self.loss,
+            {n: p.float() for n, p in params.items()},
+            self.support[state.step],
+        )
         return {n: g.double() for n, g in grads.items()}
 
 
@@ -158,7 +207,10 @@ class Memory:
     def __enter__(self):
         if self.cuda:
             torch.cuda.reset_peak_memory_stats()
-        self._stop, self._thread = threading.Event(), threading.Thread(target=self._sample, daemon=True)
+        self._stop, self._thread = (
+            threading.Event(),
+            threading.Thread(target=self._sample, daemon=True),
+        )
         self._thread.start()
 
     def __exit__(self, *error):
@@ -179,8 +231,12 @@ class Memory:
 
 
 def _errors(found, exact) -> dict:
-    gap = sum((found[n].double().cpu() - g.cpu()).square().sum() for n, g in exact.items())
-    return dict(error=(gap / sum(g.cpu().square().sum() for g in exact.values())).sqrt().item())
+    gap = sum(
+        (found[n].double().cpu() - g.cpu()).square().sum() for n, g in exact.items()
+    )
+    return dict(
+        error=(gap / sum(g.cpu().square().sum() for g in exact.values())).sqrt().item()
+    )
 
 
 def _synchronize(device: str) -> None:

@@ -37,7 +37,12 @@ QUICK = {
 }
 CHECKED = 4  # inner steps up to which the error is measured
 LONG = 32  # inner steps, which the peers have no memory for: "reverse" with Adam only, once
-ERRORS = ("Momentum", "AdamW", "RMSprop", "Lion")  # measured by "reverse" at k = 2, once, for its error
+ERRORS = (
+    "Momentum",
+    "AdamW",
+    "RMSprop",
+    "Lion",
+)  # measured by "reverse" at k = 2, once, for its error
 
 
 def main() -> None:
@@ -53,31 +58,72 @@ def main() -> None:
         run(plan, options, log)
     measured = read(log)
     rows, dates = summarise(plan, measured), sorted({line["date"] for line in measured})
-    about = machine(options.device, PEERS) | dict(bandwidth=bandwidth(options.device), measured=dates)
+    about = machine(options.device, PEERS) | dict(
+        bandwidth=bandwidth(options.device), measured=dates
+    )
     lines = verdicts(rows, about["bandwidth"])
-    print(markdown(rows), *lines, *(f"{name}: {value}" for name, value in about.items()), sep="\n")
-    record = Path(options.record or ROOT / (f"_build/{name}.json" if options.quick else f"results/{name}.json"))
+    print(
+        markdown(rows),
+        *lines,
+        *(f"{name}: {value}" for name, value in about.items()),
+        sep="\n",
+    )
+    record = Path(
+        options.record
+        or ROOT / (f"_build/{name}.json" if options.quick else f"results/{name}.json")
+    )
     record.parent.mkdir(exist_ok=True)
-    record.write_text(json.dumps({"machine": about, "bars": lines, "rows": rows}, indent=1) + "\n")
+    record.write_text(
+        json.dumps({"machine": about, "bars": lines, "rows": rows}, indent=1) + "\n"
+    )
 
 
 def parse() -> argparse.Namespace:
     """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="both shapes shrunk to seconds")
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["parameter", "activation"])
-    parser.add_argument("--optimizers", nargs="+", default=["SGD", "Adam"], choices=["SGD", "Adam"])
-    parser.add_argument("--ks", nargs="+", type=int, default=[1, 2, 4, 8, LONG], help=f"{LONG}: reverse only, once")
+    parser.add_argument(
+        "--quick", action="store_true", help="both shapes shrunk to seconds"
+    )
+    parser.add_argument(
+        "--shapes", nargs="+", choices=SHAPES, default=["parameter", "activation"]
+    )
+    parser.add_argument(
+        "--optimizers", nargs="+", default=["SGD", "Adam"], choices=["SGD", "Adam"]
+    )
+    parser.add_argument(
+        "--ks",
+        nargs="+",
+        type=int,
+        default=[1, 2, 4, 8, LONG],
+        help=f"{LONG}: reverse only, once",
+    )
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--time-budget", type=float, default=float("inf"), help="s; no repeat but the first after it")
+    parser.add_argument(
+        "--time-budget",
+        type=float,
+        default=float("inf"),
+        help="s; no repeat but the first after it",
+    )
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--width", type=int, default=256, help="one attention head for every 64")
+    parser.add_argument(
+        "--width", type=int, default=256, help="one attention head for every 64"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-    parser.add_argument("--attention", default="twice", help="of this package's exact modes; the peers run 'eager'")
-    parser.add_argument("--report", action="store_true", help="measure nothing; report what the log holds")
-    parser.add_argument("--log", help="JSON lines, one a measurement; continued if it exists")
+    parser.add_argument(
+        "--attention",
+        default="twice",
+        help="of this package's exact modes; the peers run 'eager'",
+    )
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="measure nothing; report what the log holds",
+    )
+    parser.add_argument(
+        "--log", help="JSON lines, one a measurement; continued if it exists"
+    )
     parser.add_argument("--record", help="where the JSON record goes")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -85,19 +131,31 @@ def parse() -> argparse.Namespace:
 
 def schedule(options) -> list[tuple[Case, str, int]]:
     """What to measure: (case, method, number of repeats), the cases with all methods first."""
-    common = dict(device=options.device, dtype=options.dtype, attention=options.attention)
+    common = dict(
+        device=options.device, dtype=options.dtype, attention=options.attention
+    )
     plan = []
     for name in options.shapes:
-        size = dict(layers=options.layers, width=options.width) | (QUICK if options.quick else SHAPES)[name]
+        size = (
+            dict(layers=options.layers, width=options.width)
+            | (QUICK if options.quick else SHAPES)[name]
+        )
         case = Case(shape=name, optimizer="none", k=0, **size, **common)
         plan.append((case, "first_order", options.repeats))
         for optimizer in options.optimizers:
             for k in (k for k in options.ks if k < LONG or optimizer == "Adam"):
-                for method in (m for m in options.methods if k < LONG or m == "reverse"):
+                for method in (
+                    m for m in options.methods if k < LONG or m == "reverse"
+                ):
                     repeats = 1 if k >= LONG else options.repeats
-                    plan.append((replace(case, optimizer=optimizer, k=k), method, repeats))
+                    plan.append(
+                        (replace(case, optimizer=optimizer, k=k), method, repeats)
+                    )
         if "reverse" in options.methods:
-            plan += [(replace(case, optimizer=optimizer, k=2), "reverse", 1) for optimizer in ERRORS]
+            plan += [
+                (replace(case, optimizer=optimizer, k=2), "reverse", 1)
+                for optimizer in ERRORS
+            ]
     return plan
 
 
@@ -107,8 +165,14 @@ def run(plan, options, log: Path) -> None:
     done = {key(line["case"], line["method"], line["repeat"]) for line in read(log)}
     for repeat in range(options.repeats):
         for case in dict.fromkeys(case for case, _, _ in plan):
-            methods = [method for c, method, repeats in plan if c == case and repeat < repeats]
-            missing = [method for method in methods if key(asdict(case), method, repeat) not in done]
+            methods = [
+                method for c, method, repeats in plan if c == case and repeat < repeats
+            ]
+            missing = [
+                method
+                for method in methods
+                if key(asdict(case), method, repeat) not in done
+            ]
             if repeat and time.monotonic() - start > options.time_budget:
                 return
             if missing:
@@ -127,16 +191,34 @@ def measure_case(case: Case, methods: list[str], repeat: int, log: Path) -> None
             found = spawn(dict(case=asdict(case), method=method, reference=exact))
             if method == "reverse" and found.get("error", 0) > ERROR:
                 found |= spawn(dict(case=asdict(case), rounding=exact))
-            line = dict(case=asdict(case), method=method, repeat=repeat, date=date.today().isoformat()) | facts | found
+            line = (
+                dict(
+                    case=asdict(case),
+                    method=method,
+                    repeat=repeat,
+                    date=date.today().isoformat(),
+                )
+                | facts
+                | found
+            )
             with log.open("a") as file:
                 file.write(json.dumps(line) + "\n")
-            print(f"{case.shape} {case.optimizer} k={case.k} {method} #{repeat}: {found}", file=sys.stderr, flush=True)
+            print(
+                f"{case.shape} {case.optimizer} k={case.k} {method} #{repeat}: {found}",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def spawn(task: dict) -> dict:
     """Do ``task`` in a process of its own; what it found, or the end of its complaint as "failed"."""
     command = [sys.executable, "-W", "ignore", __file__, "--worker", json.dumps(task)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+    )
     if done.returncode:
         return dict(failed=f"exit {done.returncode}: {done.stderr.strip()[-300:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -156,7 +238,11 @@ def work(task: dict) -> None:
 
 def read(log: Path) -> list[dict]:
     """The measurements of a log, none if there is no such file."""
-    return [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+    return (
+        [json.loads(line) for line in log.read_text().splitlines()]
+        if log.is_file()
+        else []
+    )
 
 
 def key(case: dict, method: str, repeat: int) -> str:

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import torch
 
-from maml_en_llm import optimizers
-from maml_en_llm.meta import meta_gradient
-from maml_en_llm.models import PromptLoss, parameters
+from maml_en_llm import PromptLoss, meta_gradient, optimizers, parameters
 
-EPS_ROOT = 1e-8  # this package's default; torchopt's is 0, with which its gradient is NaN here
+EPS_ROOT = (
+    1e-8  # this package's default; torchopt's is 0, with which its gradient is NaN here
+)
 
 
 def package_gradient(model, tasks, optimizer: str, rate: float, mode: str):
@@ -35,7 +35,9 @@ def higher_gradient(model, tasks, optimizer: str, rate: float):
     model.zero_grad()
     inner = getattr(torch.optim, optimizer)(model.parameters(), lr=rate)
     for support, query in tasks:
-        with higher.innerloop_ctx(model, inner, copy_initial_weights=False, track_higher_grads=True) as (fast, steps):
+        with higher.innerloop_ctx(
+            model, inner, copy_initial_weights=False, track_higher_grads=True
+        ) as (fast, steps):
             for batch in support:
                 steps.step(_loss(fast, batch))
             (_loss(fast, query) / len(tasks)).backward()

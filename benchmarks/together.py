@@ -15,21 +15,24 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
-
-from maml_en_llm.episodes import Episode
-from maml_en_llm.methods import TOGETHER, MAMLenLLM
-from maml_en_llm.models import PromptLoss, parameters
-from maml_en_llm.optimizers import Adam
-from maml_en_llm.prompts import Prompt, collate
 from measure import RATES
 from report import distance, machine, verdict
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
+
+from maml_en_llm import Adam, Episode, MAMLenLLM, PromptLoss, parameters
+from maml_en_llm.methods.maml import TOGETHER
+from maml_en_llm.prompts import Prompt, collate
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS, TASKS, STEPS, TARGET = 400, 4, 2, 2
-GRID = [(family, layers, width, prompts, length) for family in ("gpt2", "llama") for layers, width in
-        ((2, 64), (2, 128), (4, 256)) for prompts in (1, 4) for length in (32, 128, 512)
-        if prompts * length * width <= 4 * TOGETHER]  # beyond that there is no question
+GRID = [
+    (family, layers, width, prompts, length)
+    for family in ("gpt2", "llama")
+    for layers, width in ((2, 64), (2, 128), (4, 256))
+    for prompts in (1, 4)
+    for length in (32, 128, 512)
+    if prompts * length * width <= 4 * TOGETHER
+]  # beyond that there is no question
 SAME = 1e-6  # relative difference of the two ways, or twice what rounding does to either of them, if that is more
 
 
@@ -37,12 +40,29 @@ def build(family: str, layers: int, width: int, attention: str):
     """A random model of ``WORDS`` words."""
     heads = width // 32
     if family == "gpt2":
-        config = GPT2Config(vocab_size=WORDS, n_layer=layers, n_embd=width, n_head=heads, bos_token_id=0, eos_token_id=0)
+        config = GPT2Config(
+            vocab_size=WORDS,
+            n_layer=layers,
+            n_embd=width,
+            n_head=heads,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
     else:
-        config = LlamaConfig(vocab_size=WORDS, num_hidden_layers=layers, hidden_size=width, num_attention_heads=heads,
-                             intermediate_size=2 * width, tie_word_embeddings=True, bos_token_id=0, eos_token_id=0)
+        config = LlamaConfig(
+            vocab_size=WORDS,
+            num_hidden_layers=layers,
+            hidden_size=width,
+            num_attention_heads=heads,
+            intermediate_size=2 * width,
+            tie_word_embeddings=True,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
+    return AutoModelForCausalLM.from_config(
+        config, attn_implementation=attention
+    ).eval()
 
 
 def draw_episodes(prompts: int, length: int) -> list[Episode]:
@@ -53,43 +73,81 @@ def draw_episodes(prompts: int, length: int) -> list[Episode]:
         ids = torch.randint(WORDS, (prompts, length), generator=source).tolist()
         return collate([Prompt(tuple(row), TARGET) for row in ids])
 
-    return [Episode(str(i), tuple(batch() for _ in range(STEPS)), batch()) for i in range(TASKS)]
+    return [
+        Episode(str(i), tuple(batch() for _ in range(STEPS)), batch())
+        for i in range(TASKS)
+    ]
 
 
-def measure(family: str, layers: int, width: int, prompts: int, length: int, repeats: int) -> dict:
+def measure(
+    family: str, layers: int, width: int, prompts: int, length: int, repeats: int
+) -> dict:
     """Seconds of one gradient: together, one by one with the same and with the default attention; relative differences."""
     episodes, found, times = draw_episodes(prompts, length), {}, {}
-    ways = {"together": (True, "eager"), "eager": (False, "eager"), "twice": (False, "twice")}
-    models = {way: build(family, layers, width, attention) for way, (_, attention) in ways.items()}
+    ways = {
+        "together": (True, "eager"),
+        "eager": (False, "eager"),
+        "twice": (False, "twice"),
+    }
+    models = {
+        way: build(family, layers, width, attention)
+        for way, (_, attention) in ways.items()
+    }
     for repeat in range(repeats + 1):  # the first warms up
         for way, (together, _) in ways.items():
             start = time.perf_counter()
             found[way] = gradient(models[way], episodes, together)
             times.setdefault(way, []).append(time.perf_counter() - start)
     exact = gradient(models["eager"].double(), episodes, together=False)
-    row = dict(family=family, layers=layers, width=width, prompts=prompts, length=length)
-    return row | {way: median(t[1:]) for way, t in times.items()} | dict(
-        difference=distance(found["together"], found["eager"]), rounding=distance(found["eager"], exact))
+    row = dict(
+        family=family, layers=layers, width=width, prompts=prompts, length=length
+    )
+    return (
+        row
+        | {way: median(t[1:]) for way, t in times.items()}
+        | dict(
+            difference=distance(found["together"], found["eager"]),
+            rounding=distance(found["eager"], exact),
+        )
+    )
 
 
 def gradient(model, episodes, together: bool):
     """MAML-en-LLM's gradient of one meta-batch, from Adam's fresh moments."""
-    method = MAMLenLLM(inner=Adam(RATES["Adam"]), inner_steps=STEPS, moments="fresh", together=together)
+    method = MAMLenLLM(
+        inner=Adam(RATES["Adam"]), inner_steps=STEPS, moments="fresh", together=together
+    )
     return method.gradient(PromptLoss(model), parameters(model), episodes, None).grads
 
 
 def verdicts(rows) -> list[str]:
     """PASS or FAIL for the rule, in what it chooses and in what it leaves, and for the numbers."""
-    small = [row for row in rows if row["prompts"] * row["length"] * row["width"] <= TOGETHER]
-    ratios = [[row["together"] / row["twice"] for row in some] for some in (small, [r for r in rows if r not in small])]
-    worst = max(rows, key=lambda row: row["difference"] / max(SAME, 2 * row["rounding"]))
+    small = [
+        row for row in rows if row["prompts"] * row["length"] * row["width"] <= TOGETHER
+    ]
+    ratios = [
+        [row["together"] / row["twice"] for row in some]
+        for some in (small, [r for r in rows if r not in small])
+    ]
+    worst = max(
+        rows, key=lambda row: row["difference"] / max(SAME, 2 * row["rounding"])
+    )
     return [
-        verdict(f"together / one by one, up to {TOGETHER} numbers, median", median(ratios[0]), 1, most=True),
+        verdict(
+            f"together / one by one, up to {TOGETHER} numbers, median",
+            median(ratios[0]),
+            1,
+            most=True,
+        ),
         verdict("the same, worst", max(ratios[0]), None),
         verdict("together / one by one, beyond, median", median(ratios[1]), 1),
         verdict("the same, best", min(ratios[1]), None),
-        verdict(f"difference, worst, where one by one is {worst['rounding']:.1e} off float64", worst["difference"],
-                max(SAME, 2 * worst["rounding"]), most=True),
+        verdict(
+            f"difference, worst, where one by one is {worst['rounding']:.1e} off float64",
+            worst["difference"],
+            max(SAME, 2 * worst["rounding"]),
+            most=True,
+        ),
     ]
 
 
@@ -97,20 +155,29 @@ def main() -> None:
     """Measure the grid, print it, store it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--record", type=Path, default=ROOT / "results/together-cpu.json")
+    parser.add_argument(
+        "--record", type=Path, default=ROOT / "results/together-cpu.json"
+    )
     options = parser.parse_args()
-    print("| family | layers × width | prompts × tokens | together / one by one | the same, attention twice | difference | rounding |")
+    print(
+        "| family | layers × width | prompts × tokens | together / one by one | the same, attention twice | difference | rounding |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- |")
     rows = []
     for case in GRID:
         row = measure(*case, options.repeats)
         rows.append(row)
-        print(f"| {row['family']} | {row['layers']} × {row['width']} | {row['prompts']} × {row['length']} | "
-              f"{row['together'] / row['eager']:.2f} | {row['together'] / row['twice']:.2f} | {row['difference']:.0e} | {row['rounding']:.0e} |",
-              flush=True)
+        print(
+            f"| {row['family']} | {row['layers']} × {row['width']} | {row['prompts']} × {row['length']} | "
+            f"{row['together'] / row['eager']:.2f} | {row['together'] / row['twice']:.2f} | {row['difference']:.0e} | {row['rounding']:.0e} |",
+            flush=True,
+        )
     lines = verdicts(rows)
     print(*lines, sep="\n")
-    options.record.write_text(json.dumps({"machine": machine("cpu"), "bars": lines, "rows": rows}, indent=1) + "\n")
+    options.record.write_text(
+        json.dumps({"machine": machine("cpu"), "bars": lines, "rows": rows}, indent=1)
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

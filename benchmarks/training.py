@@ -26,52 +26,96 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean, median
 
+from evaluation import Counter
+from report import distance, machine, verdict
 from torch.nn.functional import cross_entropy, pad
 from transformers import GPT2Config
 
-from evaluation import Counter
-from maml_en_llm import load_benchmark
-from maml_en_llm.methods import MetaICL
-from maml_en_llm.models import PromptLoss, load_model, parameters
-from maml_en_llm.optimizers import Adam
-from maml_en_llm.train import TOKENS_AT_ONCE, TrainConfig
-from report import distance, machine, verdict
+from maml_en_llm import (
+    Adam,
+    MetaICL,
+    PromptLoss,
+    TrainConfig,
+    load_benchmark,
+    load_model,
+    parameters,
+)
+from maml_en_llm.training.config import TOKENS_AT_ONCE
 
 ROOT = Path(__file__).resolve().parents[1]
 LENGTH = 1024
-BAR, SAME = 1.8, 1e-4  # times the padded reference's throughput; relative difference of two gradients, float32
+BAR, SAME = (
+    1.8,
+    1e-4,
+)  # times the padded reference's throughput; relative difference of two gradients, float32
 
 
 def main() -> None:
     """Check that all ways agree, measure every meta-batch, print, store."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="a folder of MetaICL-format task files")
+    parser.add_argument(
+        "--data", required=True, help="a folder of MetaICL-format task files"
+    )
     parser.add_argument("--tokenizer", required=True, help="a folder with GPT-2's BPE")
     parser.add_argument("--steps", type=int, default=6, help="meta-batches")
-    parser.add_argument("--parts", type=int, default=2, help="meta-batches on which the ways in between are timed too")
+    parser.add_argument(
+        "--parts",
+        type=int,
+        default=2,
+        help="meta-batches on which the ways in between are timed too",
+    )
     parser.add_argument("--prompts", type=int, default=8, help="a meta-batch")
     parser.add_argument("--seed", type=int, default=1, help="of the meta-batches")
-    parser.add_argument("--record", type=Path, default=ROOT / "results/training-cpu.json")
+    parser.add_argument(
+        "--record", type=Path, default=ROOT / "results/training-cpu.json"
+    )
     options = parser.parse_args()
-    model, words = load_model(GPT2Config(), tokenizer=options.tokenizer, attention="sdpa")
-    tasks = load_benchmark(options.data, "hr_to_lr", seeds=[100], allow_missing=True).train
+    model, words = load_model(
+        GPT2Config(), tokenizer=options.tokenizer, attention="sdpa"
+    )
+    tasks = load_benchmark(
+        options.data, "hr_to_lr", seeds=[100], allow_missing=True
+    ).train
 
     def sampler(prompts: int, seed: int):
-        return TrainConfig(method="metaicl", tasks_per_step=prompts, seed=seed).make_sampler(tasks, words)
+        return TrainConfig(
+            method="metaicl", tasks_per_step=prompts, seed=seed
+        ).make_sampler(tasks, words)
 
     check = measure(model, sampler(2, options.seed + 1), WAYS)  # warms up, too
-    print("before timing, relative difference from the padded gradient:", check["differences"], flush=True)
+    print(
+        "before timing, relative difference from the padded gradient:",
+        check["differences"],
+        flush=True,
+    )
     if max(check["differences"].values()) > SAME:
         raise SystemExit("the ways compute different gradients")
     source, rows = sampler(options.prompts, options.seed), []
     for step in range(options.steps):
-        rows.append(measure(model, source, WAYS if step < options.parts else ("padded", "ours")))
-        shown = ", ".join(f"{took:.1f} s {way}" for way, took in rows[-1]["seconds"].items())
-        print(f"{sum(rows[-1]['lengths'])} tokens in {options.prompts} prompts: {shown}", flush=True)
-    lines, update = verdicts(rows, model.config), seconds(step_of_adam, parameters(model))[0]
+        rows.append(
+            measure(model, source, WAYS if step < options.parts else ("padded", "ours"))
+        )
+        shown = ", ".join(
+            f"{took:.1f} s {way}" for way, took in rows[-1]["seconds"].items()
+        )
+        print(
+            f"{sum(rows[-1]['lengths'])} tokens in {options.prompts} prompts: {shown}",
+            flush=True,
+        )
+    lines, update = (
+        verdicts(rows, model.config),
+        seconds(step_of_adam, parameters(model))[0],
+    )
     lines.append(f"Adam's step, left out of all figures: {update:.2f} s a meta-batch")
     print(*lines, sep="\n")
-    record = dict(machine=machine("cpu"), tasks=len(tasks), check=check, rows=rows, update=update, bars=lines)
+    record = dict(
+        machine=machine("cpu"),
+        tasks=len(tasks),
+        check=check,
+        rows=rows,
+        update=update,
+        bars=lines,
+    )
     options.record.write_text(json.dumps(record, indent=1) + "\n")
 
 
@@ -86,8 +130,12 @@ def measure(model, sampler, ways) -> dict:
         tokens[way], expected = counter.tokens, expected or grads
         differences[way] = distance(grads, expected)
     return dict(
-        lengths=[e.query.n_tokens for e in episodes], targets=[int(e.query.loss_mask.sum()) for e in episodes],
-        tokens=tokens, seconds=times, draw=draw, differences=differences,
+        lengths=[e.query.n_tokens for e in episodes],
+        targets=[int(e.query.loss_mask.sum()) for e in episodes],
+        tokens=tokens,
+        seconds=times,
+        draw=draw,
+        differences=differences,
     )
 
 
@@ -103,8 +151,12 @@ def everywhere(model, episodes, least: int) -> dict:
     model.zero_grad()
     for episode in episodes:
         missing = max(0, least - episode.query.input_ids.shape[1])
-        ids, mask, target = (pad(part, (0, missing)) for part in vars(episode.query).values())
-        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0, :-1]
+        ids, mask, target = (
+            pad(part, (0, missing)) for part in vars(episode.query).values()
+        )
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[
+            0, :-1
+        ]
         nll = cross_entropy(logits, ids[0, 1:], reduction="none") * target[0, 1:]
         (nll.sum() / target.sum() / len(episodes)).backward()
     return {name: p.grad for name, p in model.named_parameters()}
@@ -112,12 +164,18 @@ def everywhere(model, episodes, least: int) -> dict:
 
 def package(model, episodes, tokens: int) -> dict:
     """This package, with ``tokens`` at once; `train` has `TOKENS_AT_ONCE`."""
-    return MetaICL(tokens_at_once=tokens).gradient(PromptLoss(model), parameters(model), episodes, ()).grads
+    return (
+        MetaICL(tokens_at_once=tokens)
+        .gradient(PromptLoss(model), parameters(model), episodes, ())
+        .grads
+    )
 
 
 WAYS = dict(
-    padded=partial(everywhere, least=LENGTH), trimmed=partial(everywhere, least=0),
-    single=partial(package, tokens=0), ours=partial(package, tokens=TOKENS_AT_ONCE),
+    padded=partial(everywhere, least=LENGTH),
+    trimmed=partial(everywhere, least=0),
+    single=partial(package, tokens=0),
+    ours=partial(package, tokens=TOKENS_AT_ONCE),
 )
 
 
@@ -130,33 +188,66 @@ def step_of_adam(params) -> None:
 def flops(config, length: int, head: int) -> int:
     """Of one forward pass of ``length`` tokens with ``head`` positions of logits (protocol 8.2); a gradient takes three."""
     n, d = config.n_layer, config.n_embd
-    return 24 * length * n * d**2 + 4 * n * length**2 * d + 2 * head * d * config.vocab_size
+    return (
+        24 * length * n * d**2
+        + 4 * n * length**2 * d
+        + 2 * head * d * config.vocab_size
+    )
 
 
 def verdicts(rows: list[dict], config) -> list[str]:
     """Throughputs in prompts a second relative to padded, what they are made of, tokens and ceiling, with the bars."""
     prompts = [(n, t) for row in rows for n, t in zip(row["lengths"], row["targets"])]
-    ceiling = len(prompts) * flops(config, LENGTH, LENGTH) / sum(flops(config, n, t) for n, t in prompts)
+    ceiling = (
+        len(prompts)
+        * flops(config, LENGTH, LENGTH)
+        / sum(flops(config, n, t) for n, t in prompts)
+    )
     total = _total(rows, "padded") / _total(rows, "ours")
     lines = [
         verdict("prompts a second, ours / padded, all meta-batches", total, BAR),
-        verdict("the same, median over meta-batches", median(_total([r], "padded") / _total([r], "ours") for r in rows), BAR),
-        verdict("relative difference of the gradients", max(row["differences"]["ours"] for row in rows), SAME, most=True),
+        verdict(
+            "the same, median over meta-batches",
+            median(_total([r], "padded") / _total([r], "ours") for r in rows),
+            BAR,
+        ),
+        verdict(
+            "relative difference of the gradients",
+            max(row["differences"]["ours"] for row in rows),
+            SAME,
+            most=True,
+        ),
         f"ceiling by FLOPs of these prompts: {ceiling:.3g}, of which reached: {total / ceiling:.0%}",
-        f"tokens: {sum(n for n, _ in prompts)} real, " + ", ".join(
-            f"{sum(row['tokens'][way] for row in rows)} {way}" for way in ("padded", "ours")),
+        f"tokens: {sum(n for n, _ in prompts)} real, "
+        + ", ".join(
+            f"{sum(row['tokens'][way] for row in rows)} {way}"
+            for way in ("padded", "ours")
+        ),
         f"mean prompt: {fmean(n for n, _ in prompts):.0f} tokens, {fmean(t for _, t in prompts):.1f} of them targets",
-        "seconds a prompt: " + ", ".join(f"{_total(rows, way) / len(prompts):.2f} {way}" for way in ("padded", "ours"))
+        "seconds a prompt: "
+        + ", ".join(
+            f"{_total(rows, way) / len(prompts):.2f} {way}"
+            for way in ("padded", "ours")
+        )
         + f", of which drawing {sum(row['draw'] for row in rows) / len(prompts):.4f}",
     ]
     both = [row for row in rows if len(row["seconds"]) == len(WAYS)]
-    steps = zip(("no padding", "head at targets", "together"), WAYS, list(WAYS)[1:]) if both else ()
-    return lines + [f"{what}, {a} / {b}: {_total(both, a) / _total(both, b):.3g}" for what, a, b in steps]
+    steps = (
+        zip(("no padding", "head at targets", "together"), WAYS, list(WAYS)[1:])
+        if both
+        else ()
+    )
+    return lines + [
+        f"{what}, {a} / {b}: {_total(both, a) / _total(both, b):.3g}"
+        for what, a, b in steps
+    ]
 
 
 def _total(rows, way: str) -> float:
     """Seconds; drawing is counted where the package does it."""
-    return sum(row["seconds"][way] + (row["draw"] if way == "ours" else 0) for row in rows)
+    return sum(
+        row["seconds"][way] + (row["draw"] if way == "ours" else 0) for row in rows
+    )
 
 
 if __name__ == "__main__":

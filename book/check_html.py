@@ -20,8 +20,15 @@ def pages(entry):
 
 
 html = Path(sys.argv[1] if sys.argv[1:] else "_build/html")
-files = [html / f"{page}.html" for page in pages(yaml.safe_load(Path("_toc.yml").read_text()))]
-bad = [str(file) for file in files if not file.is_file() or file.stat().st_size < SMALLEST]
+files = [
+    html / f"{page}.html"
+    for page in pages(yaml.safe_load(Path("_toc.yml").read_text()))
+]
+bad = [
+    str(file) for file in files if not file.is_file() or file.stat().st_size < SMALLEST
+]
 if bad:
-    sys.exit(f"expected a page of at least {SMALLEST} bytes for each entry of _toc.yml, missing or smaller: {', '.join(bad)}")
+    sys.exit(
+        f"expected a page of at least {SMALLEST} bytes for each entry of _toc.yml, missing or smaller: {', '.join(bad)}"
+    )
 print(f"{len(files)} pages: {(html / 'index.html').resolve()}")

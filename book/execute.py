@@ -16,15 +16,31 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("notebook", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters")
-    parser.add_argument("--store", action="store_true", help="keep nothing that differs from run to run")
-    parser.add_argument("--timeout", type=int, default=900, help="seconds for the whole notebook")
+    parser.add_argument(
+        "-p",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        dest="parameters",
+    )
+    parser.add_argument(
+        "--store", action="store_true", help="keep nothing that differs from run to run"
+    )
+    parser.add_argument(
+        "--timeout", type=int, default=900, help="seconds for the whole notebook"
+    )
     args = parser.parse_args()
     parameters = {name: literal(value) for name, value in args.parameters}
     check(args.notebook, parameters)
     limit(args.timeout)
     notebook = papermill.execute_notebook(
-        args.notebook, None, parameters, cwd=args.notebook.parent, progress_bar=False, execution_timeout=args.timeout
+        args.notebook,
+        None,
+        parameters,
+        cwd=args.notebook.parent,
+        progress_bar=False,
+        execution_timeout=args.timeout,
     )
     signal.alarm(0)
     copy_tags(notebook)
@@ -49,8 +65,14 @@ def check(notebook: Path, parameters: dict):
     for name in parameters:
         if name not in known:
             near = get_close_matches(name, known, n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(known) or 'none'}"
-            raise SystemExit(f"{notebook}: expected a parameter of the notebook, found {name!r}; {hint}")
+            hint = (
+                f"did you mean {' or '.join(near)}?"
+                if near
+                else f"it has {', '.join(known) or 'none'}"
+            )
+            raise SystemExit(
+                f"{notebook}: expected a parameter of the notebook, found {name!r}; {hint}"
+            )
 
 
 def limit(seconds: int):
@@ -59,7 +81,9 @@ def limit(seconds: int):
     def stop(*_):
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(30)
-        raise TimeoutError(f"expected the notebook to end within {seconds} s; allow more with --timeout")
+        raise TimeoutError(
+            f"expected the notebook to end within {seconds} s; allow more with --timeout"
+        )
 
     signal.signal(signal.SIGALRM, stop)
     signal.alarm(seconds)
@@ -67,9 +91,15 @@ def limit(seconds: int):
 
 def copy_tags(notebook):
     """Give the cell of injected parameters the tags of the parameters cell, which papermill drops, so that it is shown alike."""
-    tags = {kind: cell.metadata.tags for cell in notebook.cells for kind in cell.metadata.get("tags", [])}
+    tags = {
+        kind: cell.metadata.tags
+        for cell in notebook.cells
+        for kind in cell.metadata.get("tags", [])
+    }
     if "injected-parameters" in tags:
-        tags["injected-parameters"] += [t for t in tags["parameters"] if t != "parameters"]
+        tags["injected-parameters"] += [
+            t for t in tags["parameters"] if t != "parameters"
+        ]
 
 
 def strip(notebook):
@@ -82,8 +112,12 @@ def strip(notebook):
         if not cell.metadata.get("tags"):
             cell.metadata.pop("tags", None)
         for output in cell.get("outputs", []):
-            if output.get("name") == "stderr":  # nbval compares it, and it is where versions and machines show
-                raise SystemExit(f"expected no output on stderr in a stored notebook, found {output.text!r}")
+            if (
+                output.get("name") == "stderr"
+            ):  # nbval compares it, and it is where versions and machines show
+                raise SystemExit(
+                    f"expected no output on stderr in a stored notebook, found {output.text!r}"
+                )
 
 
 if __name__ == "__main__":

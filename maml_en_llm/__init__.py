@@ -1,22 +1,89 @@
-"""MAML-en-LLM: meta-training language models with second-order MAML so that they learn better in context.
+"""MAML-en-LLM: meta-training language models with second-order MAML.
 
 Data flows one way: tasks → prompts → loss → meta-gradient → training → evaluation.
+Each name is imported when it is first asked for, so that the command line answers
+without waiting for torch.
 """
 
-from .errors import DataError
-from .evaluate import evaluate, evaluate_by
-from .meta import MetaGradient, meta_gradient
-from .methods import MAMLenLLM, MetaICL, Reptile
-from .models import PromptLoss, load_model, parameters
-from .prompts import Batch, Format, PromptEncoder
-from .scoring import score_options
-from .records import Example
-from .tasks import Benchmark, Task, load_benchmark
-from .train import TrainConfig, meta_train, train
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .errors import DataError
+    from .evaluation import Adaptation, evaluate, evaluate_by, score_options, score_pmi
+    from .meta import MetaGradient, meta_gradient
+    from .methods import Episode, EpisodeSampler, MAMLenLLM, MetaICL, Reptile
+    from .models import PromptLoss, load_model, parameters
+    from .optimizers import SGD, Adam, AdamW, Lion, Momentum, RMSprop
+    from .prompts import Batch, Format, PromptEncoder
+    from .tasks import Benchmark, Example, Task, load_benchmark
+    from .training import TrainConfig, meta_train, train
 
 __version__ = "0.1.0"
+
+# room: its public names
+_ROOMS = {
+    "errors": ["DataError"],
+    "tasks": ["Benchmark", "Example", "Task", "load_benchmark"],
+    "prompts": ["Batch", "Format", "PromptEncoder"],
+    "optimizers": ["SGD", "Adam", "AdamW", "Lion", "Momentum", "RMSprop"],
+    "meta": ["MetaGradient", "meta_gradient"],
+    "models": ["PromptLoss", "load_model", "parameters"],
+    "methods": ["Episode", "EpisodeSampler", "MAMLenLLM", "MetaICL", "Reptile"],
+    "training": ["TrainConfig", "meta_train", "train"],
+    "evaluation": [
+        "Adaptation",
+        "evaluate",
+        "evaluate_by",
+        "score_options",
+        "score_pmi",
+    ],
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
 __all__ = [
-    "Batch", "Benchmark", "DataError", "Example", "Format", "MAMLenLLM", "MetaGradient", "MetaICL", "PromptEncoder",
-    "PromptLoss", "Reptile", "Task", "TrainConfig", "evaluate", "evaluate_by", "load_benchmark", "load_model", "meta_gradient", "meta_train",
-    "parameters", "score_options", "train",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Adaptation",
+    "Batch",
+    "Benchmark",
+    "DataError",
+    "Episode",
+    "EpisodeSampler",
+    "Example",
+    "Format",
+    "Lion",
+    "MAMLenLLM",
+    "MetaGradient",
+    "MetaICL",
+    "Momentum",
+    "PromptEncoder",
+    "PromptLoss",
+    "RMSprop",
+    "Reptile",
+    "Task",
+    "TrainConfig",
+    "evaluate",
+    "evaluate_by",
+    "load_benchmark",
+    "load_model",
+    "meta_gradient",
+    "meta_train",
+    "parameters",
+    "score_options",
+    "score_pmi",
+    "train",
 ]
+
+
+def __getattr__(name: str):
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_ROOM_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -15,10 +15,14 @@ from dataclasses import dataclass, field
 import torch
 
 from .errors import check_choice
-from .records import Example
+from .tasks.examples import Example
 
 MODES = ("direct", "channel")
+
+
 SEPARATORS = {"newline": ("\n\n\n", "\n"), "space": (" ", " ")}  # Δ, sep
+
+
 _RESERVED = 2  # room the reference leaves for BOS and EOS in the per-example limit, though it adds neither
 
 
@@ -39,11 +43,15 @@ class Format:
         for name, known in (("mode", MODES), ("separator", tuple(SEPARATORS))):
             check_choice(name, getattr(self, name), known)
         if min(self.max_length, self.max_example_length) <= _RESERVED:
-            raise ValueError(f"max_length, max_example_length: expected more than {_RESERVED} tokens, found {self}")
+            raise ValueError(
+                f"max_length, max_example_length: expected more than {_RESERVED} tokens, found {self}"
+            )
 
     def sequence_limit(self, k: int, instruction: str = "") -> int:
         """L = min(M·k, max_length) tokens with k demonstrations, M without (protocol 2.3); an instruction has M of its own."""
-        return min(self.max_example_length * (max(k, 1) + bool(instruction)), self.max_length)
+        return min(
+            self.max_example_length * (max(k, 1) + bool(instruction)), self.max_length
+        )
 
 
 @dataclass(frozen=True)
@@ -76,11 +84,20 @@ class Batch:
     def rows(self, start: int, stop: int) -> "Batch":
         """Some of the prompts, without the padding that only the others needed."""
         width = int(self.attention_mask[start:stop].sum(1).max())
-        return Batch(*(part[start:stop, :width] for part in (self.input_ids, self.attention_mask, self.loss_mask)))
+        return Batch(
+            *(
+                part[start:stop, :width]
+                for part in (self.input_ids, self.attention_mask, self.loss_mask)
+            )
+        )
 
     def to(self, device) -> "Batch":
         """The same batch on another device."""
-        return Batch(self.input_ids.to(device), self.attention_mask.to(device), self.loss_mask.to(device))
+        return Batch(
+            self.input_ids.to(device),
+            self.attention_mask.to(device),
+            self.loss_mask.to(device),
+        )
 
 
 def pieces(text: str, answer: str, fmt: Format, *, first: bool) -> tuple[str, str]:
@@ -94,7 +111,9 @@ def pieces(text: str, answer: str, fmt: Format, *, first: bool) -> tuple[str, st
     if fmt.mode == "direct":
         delta = "\n\n" if newline and not text else delta
         return ("" if first else delta) + text, sep + answer
-    return ("" if first else delta) + answer, ("" if newline and not text else sep) + text
+    return ("" if first else delta) + answer, (
+        "" if newline and not text else sep
+    ) + text
 
 
 @dataclass
@@ -108,40 +127,77 @@ class PromptEncoder:
     def tokens(self, text: str) -> tuple[int, ...]:
         """Ids of one piece, without special tokens."""
         if text not in self._known:
-            self._known[text] = tuple(self.tokenizer.encode(text, add_special_tokens=False, verbose=False))
+            self._known[text] = tuple(
+                self.tokenizer.encode(text, add_special_tokens=False, verbose=False)
+            )
         return self._known[text]
 
-    def example(self, example: Example, *, first: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def example(
+        self, example: Example, *, first: bool
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Ids (context, target) of a demonstration or training example; x is cut to fit M, y never (protocol 2.2)."""
-        (context, target), = self._options(example.input, [example.output], first)
+        ((context, target),) = self._options(example.input, [example.output], first)
         return context, target
 
-    def demonstrations(self, examples: Sequence[Example], instruction: str = "") -> tuple[int, ...]:
+    def demonstrations(
+        self, examples: Sequence[Example], instruction: str = ""
+    ) -> tuple[int, ...]:
         """Ids of the instruction, if any, and of all demonstrations in order."""
-        return self._told(instruction) + tuple(i for n, e in enumerate(examples)
-                                               for piece in self.example(e, first=not instruction and n == 0) for i in piece)
+        return self._told(instruction) + tuple(
+            i
+            for n, e in enumerate(examples)
+            for piece in self.example(e, first=not instruction and n == 0)
+            for i in piece
+        )
 
-    def training_prompt(self, demonstrations: Sequence[Example], query: Example, instruction: str = "") -> Prompt:
+    def training_prompt(
+        self, demonstrations: Sequence[Example], query: Example, instruction: str = ""
+    ) -> Prompt:
         """One training instance: demonstrations, then the query with its own answer as target (protocol 3.1)."""
         context, target = self.example(query, first=not (demonstrations or instruction))
         # Training always has the whole length, however few the demonstrations (protocol 2.3).
-        limit = self.fmt.max_length if demonstrations else self.fmt.sequence_limit(0, instruction)
+        limit = (
+            self.fmt.max_length
+            if demonstrations
+            else self.fmt.sequence_limit(0, instruction)
+        )
         told = self._told(instruction)
-        return cut_left(self.demonstrations(demonstrations, instruction) + context, target, limit, keep=len(told))
+        return cut_left(
+            self.demonstrations(demonstrations, instruction) + context,
+            target,
+            limit,
+            keep=len(told),
+        )
 
-    def query_prompts(self, demonstrations: Sequence[Example], query: Example, instruction: str = "") -> list[Prompt]:
+    def query_prompts(
+        self, demonstrations: Sequence[Example], query: Example, instruction: str = ""
+    ) -> list[Prompt]:
         """One prompt an option of ``query``; the same cut of x for all of them (protocol 2.2, 2.3)."""
         limit = self.fmt.sequence_limit(len(demonstrations), instruction)
         prefix = self.demonstrations(demonstrations, instruction)
-        pairs = self._options(query.input, query.options, not (demonstrations or instruction))
-        return [cut_left(prefix + context, target, limit, keep=len(self._told(instruction))) for context, target in pairs]
+        pairs = self._options(
+            query.input, query.options, not (demonstrations or instruction)
+        )
+        return [
+            cut_left(prefix + context, target, limit, keep=len(self._told(instruction)))
+            for context, target in pairs
+        ]
 
     def _told(self, instruction: str) -> tuple[int, ...]:
-        return self.tokens(instruction)[: self.fmt.max_example_length] if instruction else ()
+        return (
+            self.tokens(instruction)[: self.fmt.max_example_length]
+            if instruction
+            else ()
+        )
 
     def _options(self, text: str, answers: Sequence[str], first: bool):
-        both = [tuple(map(self.tokens, pieces(text, answer, self.fmt, first=first))) for answer in answers]
-        x = 0 if self.fmt.mode == "direct" else 1  # which of the two pieces holds the text
+        both = [
+            tuple(map(self.tokens, pieces(text, answer, self.fmt, first=first)))
+            for answer in answers
+        ]
+        x = (
+            0 if self.fmt.mode == "direct" else 1
+        )  # which of the two pieces holds the text
         longest = max(len(pair[1 - x]) for pair in both)
         room = self.fmt.max_example_length - _RESERVED - longest
         if room < 0:
@@ -149,10 +205,15 @@ class PromptEncoder:
                 f"max_example_length: an answer of {longest} tokens does not fit {self.fmt.max_example_length} "
                 f"(at most {self.fmt.max_example_length - _RESERVED}): {max(answers, key=len)[:60]!r}; raise the limit"
             )
-        return [tuple(ids[:room] if side == x else ids for side, ids in enumerate(pair)) for pair in both]
+        return [
+            tuple(ids[:room] if side == x else ids for side, ids in enumerate(pair))
+            for pair in both
+        ]
 
 
-def cut_left(context: tuple[int, ...], target: tuple[int, ...], limit: int, *, keep: int = 0) -> Prompt:
+def cut_left(
+    context: tuple[int, ...], target: tuple[int, ...], limit: int, *, keep: int = 0
+) -> Prompt:
     """Drop tokens from the left of the context until the prompt has ``limit`` tokens; the target stays whole.
 
     The cut may fall inside a demonstration (protocol 2.3). The first ``keep`` tokens, an instruction, are not cut. Raises `ValueError` where not one context token would be
@@ -187,14 +248,23 @@ def bucket(batches: Sequence[Batch], tokens: int) -> list[tuple[float, Batch]]:
     A new batch holds at most ``tokens`` tokens with its padding, or a single old batch.
     """
     groups: list[list[Batch]] = []
-    for batch in sorted(batches, key=lambda batch: batch.input_ids.shape[-1]):  # the last of a group is its widest
-        rows = len(batch.input_ids) + sum(len(b.input_ids) for b in groups[-1]) if groups else 0
+    for batch in sorted(
+        batches, key=lambda batch: batch.input_ids.shape[-1]
+    ):  # the last of a group is its widest
+        rows = (
+            len(batch.input_ids) + sum(len(b.input_ids) for b in groups[-1])
+            if groups
+            else 0
+        )
         if groups and rows * batch.input_ids.shape[-1] <= tokens:
             groups[-1].append(batch)
         else:
             groups.append([batch])
     total = sum(len(batch.input_ids) for batch in batches)
-    merged = [Batch(*(part.flatten(0, 1) for part in vars(stack(group)).values())) for group in groups]
+    merged = [
+        Batch(*(part.flatten(0, 1) for part in vars(stack(group)).values()))
+        for group in groups
+    ]
     return [(len(batch.input_ids) / total, batch) for batch in merged]
 
 
@@ -205,5 +275,9 @@ def stack(batches: Sequence[Batch]) -> Batch:
     def padded(part: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.pad(part, (0, width - part.shape[-1]))
 
-    return Batch(*(torch.stack([padded(getattr(batch, name)) for batch in batches])
-                   for name in ("input_ids", "attention_mask", "loss_mask")))
+    return Batch(
+        *(
+            torch.stack([padded(getattr(batch, name)) for batch in batches])
+            for name in ("input_ids", "attention_mask", "loss_mask")
+        )
+    )

@@ -3,10 +3,21 @@
 import pytest
 import torch
 
-from maml_en_llm import Example, Format, PromptEncoder, PromptLoss, evaluate, load_benchmark, load_model, parameters
-from maml_en_llm.adaptation import Adaptation, leave_one_out
-from maml_en_llm.calculus import loss_and_grad
-from maml_en_llm.optimizers import SGD, Adam
+from maml_en_llm import (
+    SGD,
+    Adam,
+    Adaptation,
+    Example,
+    Format,
+    PromptEncoder,
+    PromptLoss,
+    evaluate,
+    load_benchmark,
+    load_model,
+    parameters,
+)
+from maml_en_llm.evaluation.adaptation import leave_one_out
+from maml_en_llm.meta.calculus import loss_and_grad
 
 FORMAT = Format(max_length=512)
 
@@ -18,31 +29,64 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def bench():
-    return load_benchmark("minicrossfit", "hr_to_lr", seeds=[13], tasks=["size-sea", "order-space", "topic-sea"])
+    return load_benchmark(
+        "minicrossfit",
+        "hr_to_lr",
+        seeds=[13],
+        tasks=["size-sea", "order-space", "topic-sea"],
+    )
 
 
 def test_every_demonstration_is_predicted_from_the_others(tiny):
     _, words = tiny
-    shots = [Example("red dog", "alpha"), Example("blue cat", "beta"), Example("pink owl", "gamma")]
+    shots = [
+        Example("red dog", "alpha"),
+        Example("blue cat", "beta"),
+        Example("pink owl", "gamma"),
+    ]
     batch = leave_one_out(PromptEncoder(words, FORMAT), shots)
-    text = [words.decode(row[mask.bool()]) for row, mask in zip(batch.input_ids, batch.attention_mask)]
-    one, two = (a.replace("|", "\n").replace("/", "\n\n\n") for a in ("blue cat | beta / pink owl | gamma / red dog | alpha",
-                                                                     "red dog | alpha / pink owl | gamma / blue cat | beta"))
+    text = [
+        words.decode(row[mask.bool()])
+        for row, mask in zip(batch.input_ids, batch.attention_mask)
+    ]
+    one, two = (
+        a.replace("|", "\n").replace("/", "\n\n\n")
+        for a in (
+            "blue cat | beta / pink owl | gamma / red dog | alpha",
+            "red dog | alpha / pink owl | gamma / blue cat | beta",
+        )
+    )
     assert text[:2] == [one, two]
-    targets = [words.decode(row[mask]) for row, mask in zip(batch.input_ids, batch.loss_mask)]
+    targets = [
+        words.decode(row[mask]) for row, mask in zip(batch.input_ids, batch.loss_mask)
+    ]
     assert targets == ["\n alpha", "\n beta", "\n gamma"]
     alone = leave_one_out(PromptEncoder(words, FORMAT), shots, alone=True)
-    assert [words.decode(row) for row in alone.input_ids] == ["red dog \n alpha", "blue cat \n beta", "pink owl \n gamma"]
+    assert [words.decode(row) for row in alone.input_ids] == [
+        "red dog \n alpha",
+        "blue cat \n beta",
+        "pink owl \n gamma",
+    ]
 
 
 def test_steps_are_the_optimisers_own(tiny, bench):
     model, words = tiny
     shots = bench.test[0].few_shot(13, 8)
-    batch, loss, theta = leave_one_out(PromptEncoder(words, FORMAT), shots), PromptLoss(model), parameters(model)
+    batch, loss, theta = (
+        leave_one_out(PromptEncoder(words, FORMAT), shots),
+        PromptLoss(model),
+        parameters(model),
+    )
     before = {name: p.clone() for name, p in theta.items()}
-    adapted = parameters(Adaptation(steps=2, optimizer=SGD(0.01))(model, words, shots, FORMAT))
-    once = {n: theta[n] - 0.01 * g for n, g in loss_and_grad(loss, theta, batch)[1].items()}
-    twice = {n: once[n] - 0.01 * g for n, g in loss_and_grad(loss, once, batch)[1].items()}
+    adapted = parameters(
+        Adaptation(steps=2, optimizer=SGD(0.01))(model, words, shots, FORMAT)
+    )
+    once = {
+        n: theta[n] - 0.01 * g for n, g in loss_and_grad(loss, theta, batch)[1].items()
+    }
+    twice = {
+        n: once[n] - 0.01 * g for n, g in loss_and_grad(loss, once, batch)[1].items()
+    }
     torch.testing.assert_close(adapted, twice)
     torch.testing.assert_close(parameters(model), before, rtol=0, atol=0)
 
@@ -50,24 +94,43 @@ def test_steps_are_the_optimisers_own(tiny, bench):
 def test_an_instruction_is_part_of_what_is_adapted_to(tiny):
     _, words = tiny
     shots = [Example("red dog", "alpha"), Example("blue cat", "beta")]
-    told = leave_one_out(PromptEncoder(words, FORMAT), shots, instruction="decide by colour")
-    assert all(words.decode(row).startswith("decide by colour \n\n\n") for row in told.input_ids)
+    told = leave_one_out(
+        PromptEncoder(words, FORMAT), shots, instruction="decide by colour"
+    )
+    assert all(
+        words.decode(row).startswith("decide by colour \n\n\n")
+        for row in told.input_ids
+    )
 
 
 def test_no_step_changes_no_score(tiny, bench):
     model, words = tiny
     how = dict(seeds=[13], max_length=512, max_records=24)
     plain = evaluate(model, words, bench, **how)
-    assert evaluate(model, words, bench, adapt=Adaptation(steps=0, optimizer=SGD(0.1)), **how)["tasks"] == plain["tasks"]
-    moved = evaluate(model, words, bench, adapt=Adaptation(steps=8, optimizer=Adam(3e-3)), **how)
+    assert (
+        evaluate(
+            model, words, bench, adapt=Adaptation(steps=0, optimizer=SGD(0.1)), **how
+        )["tasks"]
+        == plain["tasks"]
+    )
+    moved = evaluate(
+        model, words, bench, adapt=Adaptation(steps=8, optimizer=Adam(3e-3)), **how
+    )
     assert moved["tasks"] != plain["tasks"] and "steps=8" in moved["protocol"]["adapt"]
-    without = evaluate(model, words, bench, k=0, adapt=Adaptation(steps=8, optimizer=Adam(3e-3)), **how)
-    assert without["mean"] > evaluate(model, words, bench, k=0, **how)["mean"]  # it learned from what is not in the prompt
+    without = evaluate(
+        model, words, bench, k=0, adapt=Adaptation(steps=8, optimizer=Adam(3e-3)), **how
+    )
+    assert (
+        without["mean"] > evaluate(model, words, bench, k=0, **how)["mean"]
+    )  # it learned from what is not in the prompt
 
 
 def test_bad_input(tiny):
     model, words = tiny
     with pytest.raises(ValueError, match="steps: expected at least 0, found -1"):
         Adaptation(steps=-1, optimizer=SGD(0.1))
-    with pytest.raises(ValueError, match="demonstrations: expected at least one to adapt to, found none"):
+    with pytest.raises(
+        ValueError,
+        match="demonstrations: expected at least one to adapt to, found none",
+    ):
         Adaptation(steps=1, optimizer=SGD(0.1))(model, words, [], FORMAT)

@@ -21,19 +21,42 @@ LOSS = re.compile(r"loss\D{0,40}?(\d+\.\d+)\D{0,20}?(?:→|->|to)\D{0,20}?(\d+\.
 def run(*command, timeout=90) -> subprocess.CompletedProcess:
     # Under a timeout: papermill waits for ever for a kernel that was killed. One thread: on a busy machine a second one
     # costs more in waiting than it brings.
-    return subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, timeout=timeout, capture_output=True, text=True,
-                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=ROOT,
+        timeout=timeout,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
 
 
-def papermill(notebook, output, timeout=90, **parameters) -> subprocess.CompletedProcess:
+def papermill(
+    notebook, output, timeout=90, **parameters
+) -> subprocess.CompletedProcess:
     given = [word for name, value in parameters.items() for word in ("-p", name, value)]
-    return run("-m", "papermill", "--no-progress-bar", notebook, output, *given, timeout=timeout)
+    return run(
+        "-m",
+        "papermill",
+        "--no-progress-bar",
+        notebook,
+        output,
+        *given,
+        timeout=timeout,
+    )
 
 
 def printed(notebook: Path) -> list[str]:
     """The text of every output."""
-    outputs = [o for cell in nbformat.read(notebook, 4).cells for o in cell.get("outputs", [])]
-    return [o["text"] if o.output_type == "stream" else o.get("data", {}).get("text/plain", "") for o in outputs]
+    outputs = [
+        o for cell in nbformat.read(notebook, 4).cells for o in cell.get("outputs", [])
+    ]
+    return [
+        o["text"]
+        if o.output_type == "stream"
+        else o.get("data", {}).get("text/plain", "")
+        for o in outputs
+    ]
 
 
 @pytest.fixture
@@ -49,8 +72,16 @@ def small_gpt2(bpe, tmp_path) -> Path:
 def test_meta_training_on_real_files_in_90_seconds(metaicl_data, small_gpt2, tmp_path):
     output = tmp_path / "out.ipynb"
     # one training seed instead of three, and fewer steps; everything else as a reader's command would have it
-    done = papermill(META_TRAINING, output, timeout=90, benchmark=metaicl_data, setting="hr_to_lr", model=small_gpt2,
-                     seeds=1, steps=20)
+    done = papermill(
+        META_TRAINING,
+        output,
+        timeout=90,
+        benchmark=metaicl_data,
+        setting="hr_to_lr",
+        model=small_gpt2,
+        seeds=1,
+        steps=20,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     outputs = printed(output)
     text = "\n".join(outputs)
@@ -58,9 +89,20 @@ def test_meta_training_on_real_files_in_90_seconds(metaicl_data, small_gpt2, tmp
     assert losses, f"expected a line such as 'loss 10.82 → 6.31', found\n{text}"
     assert all(last < first for first, last in losses), losses
     # an evaluation table: several real targets in one output
-    targets = ("poem_sentiment", "glue-wnli", "glue-rte", "superglue-copa", "ethos-race", "openbookqa", "qasc", "codah")
+    targets = (
+        "poem_sentiment",
+        "glue-wnli",
+        "glue-rte",
+        "superglue-copa",
+        "ethos-race",
+        "openbookqa",
+        "qasc",
+        "codah",
+    )
     assert any(sum(name in part for name in targets) >= 2 for part in outputs), text
-    assert "financial_phrasebank" in text  # left out because its files are missing, and said so
+    assert (
+        "financial_phrasebank" in text
+    )  # left out because its files are missing, and said so
 
 
 @pytest.mark.parametrize("notebook", [META_GRADIENTS, META_TRAINING])
@@ -68,21 +110,41 @@ def test_unknown_parameter_stops_the_chapter(notebook, tmp_path):
     output = tmp_path / "out.ipynb"
     done = papermill(notebook, output, inner_stepz=2)
     assert done.returncode != 0
-    assert re.search("ValueError: parameter: expected one of .*, found 'inner_stepz'; nearest: inner_steps", done.stderr), done.stderr[-3000:]
+    assert re.search(
+        "ValueError: parameter: expected one of .*, found 'inner_stepz'; nearest: inner_steps",
+        done.stderr,
+    ), done.stderr[-3000:]
     # What papermill leaves behind says on top that it failed, and holds no result.
     if output.exists():
-        assert "An Exception was encountered" in nbformat.read(output, 4).cells[0].source
-        assert not any(re.search(r"loss|gradient|\d\.\d", part) for part in printed(output))
+        assert (
+            "An Exception was encountered" in nbformat.read(output, 4).cells[0].source
+        )
+        assert not any(
+            re.search(r"loss|gradient|\d\.\d", part) for part in printed(output)
+        )
 
 
 def test_unknown_parameter_leaves_nothing_of_a_built_chapter(tmp_path):
-    done = run("book/execute.py", META_GRADIENTS, tmp_path / "out.ipynb", "-p", "inner_stepz", "2")
+    done = run(
+        "book/execute.py",
+        META_GRADIENTS,
+        tmp_path / "out.ipynb",
+        "-p",
+        "inner_stepz",
+        "2",
+    )
     assert done.returncode != 0
-    assert "expected a parameter of the notebook, found 'inner_stepz'; did you mean inner_steps" in done.stderr
+    assert (
+        "expected a parameter of the notebook, found 'inner_stepz'; did you mean inner_steps"
+        in done.stderr
+    )
     assert not list(tmp_path.iterdir())
 
 
 def test_unknown_preset_stops_the_chapter(tmp_path):
     done = papermill(META_GRADIENTS, tmp_path / "out.ipynb", preset="smok")
     assert done.returncode != 0
-    assert "preset: expected one of smoke, cpu, colab, paper, found 'smok'; nearest: smoke" in done.stderr
+    assert (
+        "preset: expected one of smoke, cpu, colab, paper, found 'smok'; nearest: smoke"
+        in done.stderr
+    )

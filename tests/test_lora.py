@@ -2,14 +2,20 @@
 
 import pytest
 import torch
-from models_small import small_model
+from helpers import small_model
 from peft import LoraConfig, inject_adapter_in_model
 from test_engine import batch_for
 from test_meta import distance
 
-from maml_en_llm import MAMLenLLM, PromptLoss, meta_gradient, parameters
-from maml_en_llm.episodes import Episode
-from maml_en_llm.optimizers import SGD, Adam
+from maml_en_llm import (
+    SGD,
+    Adam,
+    Episode,
+    MAMLenLLM,
+    PromptLoss,
+    meta_gradient,
+    parameters,
+)
 
 TARGETS = {"gpt2": ["c_attn"], "llama": ["q_proj", "v_proj"]}
 
@@ -17,8 +23,14 @@ TARGETS = {"gpt2": ["c_attn"], "llama": ["q_proj", "v_proj"]}
 @pytest.fixture(params=TARGETS)
 def lora(request):
     """A model with rank-2 adapters away from their start, its parameters, and the adapters' names."""
-    config = LoraConfig(r=2, target_modules=TARGETS[request.param], fan_in_fan_out=request.param == "gpt2")
-    model = inject_adapter_in_model(config, small_model(request.param, attention="twice")).eval()
+    config = LoraConfig(
+        r=2,
+        target_modules=TARGETS[request.param],
+        fan_in_fan_out=request.param == "gpt2",
+    )
+    model = inject_adapter_in_model(
+        config, small_model(request.param, attention="twice")
+    ).eval()
     source = torch.Generator().manual_seed(0)
     adapters = {n: p for n, p in model.named_parameters() if "lora_" in n}
     for p in adapters.values():
@@ -35,11 +47,18 @@ def test_gradient_of_the_adapters_alone(lora, batches):
     model, params, names = lora
     before = {n: p.clone() for n, p in params.items()}
     inner_phase = batches[:3], batches[3], Adam(1e-3)
-    whole, alone = (meta_gradient(PromptLoss(model), theta, *inner_phase, adapt=names)
-                    for theta in (params, {n: params[n] for n in names}))
-    textbook = meta_gradient(PromptLoss(model), params, *inner_phase, adapt=names, mode="unrolled")
+    whole, alone = (
+        meta_gradient(PromptLoss(model), theta, *inner_phase, adapt=names)
+        for theta in (params, {n: params[n] for n in names})
+    )
+    textbook = meta_gradient(
+        PromptLoss(model), params, *inner_phase, adapt=names, mode="unrolled"
+    )
     assert distance(whole.grads, textbook.grads) < 1e-9
-    assert set(alone.grads) == names and distance(alone.grads, {n: whole.grads[n] for n in names}) < 1e-12
+    assert (
+        set(alone.grads) == names
+        and distance(alone.grads, {n: whole.grads[n] for n in names}) < 1e-12
+    )
     moved = {n for n, p in whole.adapted.items() if not torch.equal(p, before[n])}
     assert moved == names
     torch.testing.assert_close(parameters(model), before, rtol=0, atol=0)
@@ -51,11 +70,22 @@ def test_central_differences_along_an_adapter(lora, batches):
 
     def objective(step):
         ahead = {n: p + step * direction[n] for n, p in adapters.items()}
-        return meta_gradient(PromptLoss(model), ahead, batches[:2], batches[3], SGD(0.01), mode="first_order").query_loss
+        return meta_gradient(
+            PromptLoss(model),
+            ahead,
+            batches[:2],
+            batches[3],
+            SGD(0.01),
+            mode="first_order",
+        ).query_loss
 
-    direction = meta_gradient(PromptLoss(model), adapters, batches[:2], batches[3], SGD(0.01)).grads
+    direction = meta_gradient(
+        PromptLoss(model), adapters, batches[:2], batches[3], SGD(0.01)
+    ).grads
     size = sum(g.square().sum() for g in direction.values()).item()
-    h = 1e-4 / size**0.5  # Llama computes its norms in 32 bits: a smaller step would drown
+    h = (
+        1e-4 / size**0.5
+    )  # Llama computes its norms in 32 bits: a smaller step would drown
     assert (objective(h) - objective(-h)) / (2 * h) == pytest.approx(size, rel=1e-4)
 
 
@@ -63,9 +93,16 @@ def test_adapters_of_several_tasks_together(lora):
     model, params, names = lora
     model.set_attn_implementation("eager")  # as both ways then have it
     adapters = {n: params[n] for n in names}
-    episodes = [Episode(str(seed), (batch_for(model, seed),), batch_for(model, seed + 5)) for seed in range(3)]
-    found = [MAMLenLLM(inner=Adam(1e-3), moments="fresh", together=t).gradient(PromptLoss(model), adapters, episodes, None).grads
-             for t in (False, True)]
+    episodes = [
+        Episode(str(seed), (batch_for(model, seed),), batch_for(model, seed + 5))
+        for seed in range(3)
+    ]
+    found = [
+        MAMLenLLM(inner=Adam(1e-3), moments="fresh", together=t)
+        .gradient(PromptLoss(model), adapters, episodes, None)
+        .grads
+        for t in (False, True)
+    ]
     assert set(found[0]) == names and distance(*found) < 1e-9
 
 
@@ -73,11 +110,37 @@ def test_adapters_of_several_tasks_together(lora):
 def test_adapters_move_inside_and_everything_outside(lora, together):
     model, params, names = lora
     model.set_attn_implementation("eager")
-    episodes, adam = [Episode(str(seed), (batch_for(model, seed),), batch_for(model, seed + 5)) for seed in range(3)], Adam(1e-3)
+    episodes, adam = (
+        [
+            Episode(str(seed), (batch_for(model, seed),), batch_for(model, seed + 5))
+            for seed in range(3)
+        ],
+        Adam(1e-3),
+    )
     state = adam.update(params, adam.init(params), params)[1]
-    outer = MAMLenLLM(inner=adam, adapt=names, together=together).gradient(PromptLoss(model), params, episodes, state)
-    alone = [meta_gradient(PromptLoss(model), params, e.support, e.query, adam, state=state, adapt=names) for e in episodes]
-    assert distance(outer.grads, {n: sum(one.grads[n] for one in alone) / 3 for n in params}) < 1e-8  # Llama computes its norms in 32 bits
-    moved, advanced = adam.update(outer.grads, outer.state, params)  # shared moments: the outer step goes on from them
+    outer = MAMLenLLM(inner=adam, adapt=names, together=together).gradient(
+        PromptLoss(model), params, episodes, state
+    )
+    alone = [
+        meta_gradient(
+            PromptLoss(model),
+            params,
+            e.support,
+            e.query,
+            adam,
+            state=state,
+            adapt=names,
+        )
+        for e in episodes
+    ]
+    assert (
+        distance(
+            outer.grads, {n: sum(one.grads[n] for one in alone) / 3 for n in params}
+        )
+        < 1e-8
+    )  # Llama computes its norms in 32 bits
+    moved, advanced = adam.update(
+        outer.grads, outer.state, params
+    )  # shared moments: the outer step goes on from them
     assert set(moved) == set(advanced.moments[0]) == set(params)
     assert not any(torch.equal(p, params[n]) for n, p in moved.items())

@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config
 
-from maml_en_llm import PromptLoss, meta_gradient, parameters
-from maml_en_llm.calculus import hessian_vector_product, loss_and_grad
-from maml_en_llm.meta import MODES
-from maml_en_llm.optimizers import SGD, Adam, Frozen
+from maml_en_llm import SGD, Adam, PromptLoss, meta_gradient, parameters
+from maml_en_llm.meta import DERIVATIVES as MODES
+from maml_en_llm.meta.calculus import hessian_vector_product, loss_and_grad
+from maml_en_llm.optimizers import Frozen
 from maml_en_llm.prompts import Prompt, collate
 
 EXACT = ("reverse", "unrolled")
@@ -18,31 +18,60 @@ VOCABULARY, USED = 97, 80  # words 80 to 96 never occur
 @pytest.fixture(scope="module")
 def gpt2():
     torch.manual_seed(0)
-    config = GPT2Config(n_layer=2, n_embd=32, n_head=2, vocab_size=VOCABULARY, n_positions=48,
-                        bos_token_id=0, eos_token_id=0)
-    return AutoModelForCausalLM.from_config(config, attn_implementation="eager").double().eval()
+    config = GPT2Config(
+        n_layer=2,
+        n_embd=32,
+        n_head=2,
+        vocab_size=VOCABULARY,
+        n_positions=48,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    return (
+        AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+        .double()
+        .eval()
+    )
 
 
 @pytest.fixture(scope="module")
 def batches():
     source = torch.Generator().manual_seed(0)
-    lengths = [((20, 3), (15, 1)), ((9, 2), (24, 4)), ((12, 1),), ((30, 5), (7, 1), (11, 2))]
+    lengths = [
+        ((20, 3), (15, 1)),
+        ((9, 2), (24, 4)),
+        ((12, 1),),
+        ((30, 5), (7, 1), (11, 2)),
+    ]
     return [
-        collate([Prompt(tuple(torch.randint(0, USED, (n,), generator=source).tolist()), target) for n, target in batch])
+        collate(
+            [
+                Prompt(
+                    tuple(torch.randint(0, USED, (n,), generator=source).tolist()),
+                    target,
+                )
+                for n, target in batch
+            ]
+        )
         for batch in lengths
     ]
 
 
 def distance(x, y):
     """Largest difference relative to the largest entry."""
-    return max((x[n] - y[n]).abs().max().item() for n in x) / max(y[n].abs().max().item() for n in y)
+    return max((x[n] - y[n]).abs().max().item() for n in x) / max(
+        y[n].abs().max().item() for n in y
+    )
 
 
 def slope(loss, params, support, query, inner, direction, h=1e-6):
     """dF/dh along ``direction`` by central differences, the O(h²) error removed (Richardson)."""
+
     def value(h):
         moved = {n: p + h * direction[n] for n, p in params.items()}
-        return meta_gradient(loss, moved, support, query, inner, mode="first_order").query_loss
+        return meta_gradient(
+            loss, moved, support, query, inner, mode="first_order"
+        ).query_loss
 
     def central(h):
         return (value(h) - value(-h)) / (2 * h)
@@ -54,49 +83,83 @@ def slope(loss, params, support, query, inner, direction, h=1e-6):
 @pytest.mark.parametrize("mode", EXACT)
 def test_quadratic_has_the_closed_form(mode, k):
     source = torch.Generator().manual_seed(1)
-    root, centre, start = (torch.randn(s, generator=source, dtype=torch.float64) for s in ((4, 4), (4,), (4,)))
+    root, centre, start = (
+        torch.randn(s, generator=source, dtype=torch.float64)
+        for s in ((4, 4), (4,), (4,))
+    )
     query_root = torch.randn(4, 4, generator=source, dtype=torch.float64)
     curvature, query_curvature = root @ root.T, query_root @ query_root.T
 
     def loss(params, matrix):
         return 0.5 * (params["x"] - centre) @ matrix @ (params["x"] - centre)
 
-    jacobian = torch.matrix_power(torch.eye(4, dtype=torch.float64) - 0.05 * curvature, k)
-    found = meta_gradient(loss, {"x": start}, [curvature] * k, query_curvature, SGD(0.05), mode=mode)
+    jacobian = torch.matrix_power(
+        torch.eye(4, dtype=torch.float64) - 0.05 * curvature, k
+    )
+    found = meta_gradient(
+        loss, {"x": start}, [curvature] * k, query_curvature, SGD(0.05), mode=mode
+    )
     expected = jacobian @ query_curvature @ jacobian @ (start - centre)
     torch.testing.assert_close(found.grads["x"], expected, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(found.adapted["x"], centre + jacobian @ (start - centre), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        found.adapted["x"], centre + jacobian @ (start - centre), rtol=1e-12, atol=1e-12
+    )
     assert len(found.inner_losses) == k
 
 
 @pytest.mark.parametrize("inner", OPTIMIZERS, ids=lambda o: type(o).__name__)
 @pytest.mark.parametrize("k", [0, 1, 3])
 def test_reverse_equals_unrolled_equals_central_differences(gpt2, batches, inner, k):
-    loss, params, support, query = PromptLoss(gpt2), parameters(gpt2), batches[:k], batches[3]
-    reverse, unrolled = (meta_gradient(loss, params, support, query, inner, mode=mode) for mode in EXACT)
+    loss, params, support, query = (
+        PromptLoss(gpt2),
+        parameters(gpt2),
+        batches[:k],
+        batches[3],
+    )
+    reverse, unrolled = (
+        meta_gradient(loss, params, support, query, inner, mode=mode) for mode in EXACT
+    )
     assert distance(reverse.grads, unrolled.grads) < 1e-10
     assert distance(reverse.adapted, unrolled.adapted) < 1e-12
     assert reverse.inner_losses == pytest.approx(unrolled.inner_losses, rel=1e-12)
     size = torch.stack([g.norm() for g in reverse.grads.values()]).norm().item()
     along = {n: g / size for n, g in reverse.grads.items()}
-    assert slope(loss, params, support, query, inner, along) == pytest.approx(size, rel=1e-7)
+    assert slope(loss, params, support, query, inner, along) == pytest.approx(
+        size, rel=1e-7
+    )
     source = torch.Generator().manual_seed(2)
-    random = {n: torch.randn(p.shape, generator=source, dtype=p.dtype) / 100 for n, p in params.items()}
+    random = {
+        n: torch.randn(p.shape, generator=source, dtype=p.dtype) / 100
+        for n, p in params.items()
+    }
     expected = sum((random[n] * reverse.grads[n]).sum() for n in params).item()
-    assert slope(loss, params, support, query, inner, random) == pytest.approx(expected, rel=1e-6, abs=1e-7 * size)
+    assert slope(loss, params, support, query, inner, random) == pytest.approx(
+        expected, rel=1e-6, abs=1e-7 * size
+    )
 
 
 def test_second_order_part_is_not_negligible_here(gpt2, batches):
     # Otherwise the table above would also pass with the Hessian term dropped.
     for inner in OPTIMIZERS:
-        exact, first = (meta_gradient(PromptLoss(gpt2), parameters(gpt2), batches[:3], batches[3], inner, mode=mode).grads
-                        for mode in ("reverse", "first_order"))
+        exact, first = (
+            meta_gradient(
+                PromptLoss(gpt2),
+                parameters(gpt2),
+                batches[:3],
+                batches[3],
+                inner,
+                mode=mode,
+            ).grads
+            for mode in ("reverse", "first_order")
+        )
         assert distance(first, exact) > 0.1
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("inner", [None, SGD(0.0), Adam(0.0)], ids=str)
-def test_no_inner_step_or_rate_zero_is_the_plain_gradient_exactly(gpt2, batches, inner, mode):
+def test_no_inner_step_or_rate_zero_is_the_plain_gradient_exactly(
+    gpt2, batches, inner, mode
+):
     loss, params = PromptLoss(gpt2), parameters(gpt2)
     value, plain = loss_and_grad(loss, params, batches[3])
     support = () if inner is None else batches[:2]
@@ -106,36 +169,60 @@ def test_no_inner_step_or_rate_zero_is_the_plain_gradient_exactly(gpt2, batches,
 
 
 @pytest.mark.parametrize("mode", EXACT)
-def test_unused_words_and_positions_have_finite_gradients_under_adam(gpt2, batches, mode):
-    grads = meta_gradient(PromptLoss(gpt2), parameters(gpt2), batches[:3], batches[3], Adam(1e-3), mode=mode).grads
+def test_unused_words_and_positions_have_finite_gradients_under_adam(
+    gpt2, batches, mode
+):
+    grads = meta_gradient(
+        PromptLoss(gpt2),
+        parameters(gpt2),
+        batches[:3],
+        batches[3],
+        Adam(1e-3),
+        mode=mode,
+    ).grads
     assert all(g.isfinite().all() for g in grads.values())
     longest = max(b.input_ids.shape[1] for b in batches)
     assert (grads["transformer.wpe.weight"][longest:] == 0).all()
-    assert grads["transformer.wte.weight"][USED:].abs().max() > 0  # the softmax sees unused words too
+    assert (
+        grads["transformer.wte.weight"][USED:].abs().max() > 0
+    )  # the softmax sees unused words too
 
 
 def test_without_eps_root_they_are_not(gpt2, batches):
     inner = Adam(1e-3, eps_root=0.0)
-    grads = meta_gradient(PromptLoss(gpt2), parameters(gpt2), batches[:1], batches[3], inner).grads
+    grads = meta_gradient(
+        PromptLoss(gpt2), parameters(gpt2), batches[:1], batches[3], inner
+    ).grads
     assert any(g.isnan().any() for g in grads.values())
 
 
 @pytest.mark.parametrize("wrap", [lambda o: o, Frozen], ids=["advanced", "frozen"])
 def test_warm_moments(gpt2, batches, wrap):
     loss, params, adam = PromptLoss(gpt2), parameters(gpt2), Adam(1e-3)
-    _, state = adam.update(loss_and_grad(loss, params, batches[2])[1], adam.init(params), params)
+    _, state = adam.update(
+        loss_and_grad(loss, params, batches[2])[1], adam.init(params), params
+    )
     inner = wrap(adam)
-    results = [meta_gradient(loss, params, batches[:2], batches[3], inner, mode=mode, state=state) for mode in EXACT]
+    results = [
+        meta_gradient(
+            loss, params, batches[:2], batches[3], inner, mode=mode, state=state
+        )
+        for mode in EXACT
+    ]
     assert distance(results[0].grads, results[1].grads) < 1e-10
     cold = meta_gradient(loss, params, batches[:2], batches[3], inner)
     assert distance(cold.grads, results[0].grads) > 0.01
-    assert results[0].state.step == (state.step if isinstance(inner, Frozen) else state.step + 2)
+    assert results[0].state.step == (
+        state.step if isinstance(inner, Frozen) else state.step + 2
+    )
 
 
 def test_hessian_vector_product_of_a_cubic():
     # L = Σ x³ has the Hessian diag(6x).
     x, v = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([1.0, 2.0, 3.0])
-    found = hessian_vector_product(lambda p, _: (p["x"] ** 3).sum(), {"x": x}, None, {"x": v})
+    found = hessian_vector_product(
+        lambda p, _: (p["x"] ** 3).sum(), {"x": x}, None, {"x": v}
+    )
     torch.testing.assert_close(found["x"], 6 * x * v)
 
 
@@ -143,9 +230,13 @@ def test_hessian_vector_product_of_a_cubic():
 @pytest.mark.parametrize("inner", OPTIMIZERS, ids=lambda o: type(o).__name__)
 def test_parameters_that_a_loss_ignores_or_takes_linearly(inner, mode):
     params = {"x": torch.ones(2), "unused": torch.ones(3)}
-    found = meta_gradient(lambda p, _: (p["x"] ** 2).sum(), params, [0, 0], 0, inner, mode=mode).grads
+    found = meta_gradient(
+        lambda p, _: (p["x"] ** 2).sum(), params, [0, 0], 0, inner, mode=mode
+    ).grads
     assert torch.equal(found["unused"], torch.zeros(3)) and found["x"].abs().min() > 0
-    linear = meta_gradient(lambda p, _: p["x"].sum(), params, [0, 0], 0, inner, mode=mode).grads
+    linear = meta_gradient(
+        lambda p, _: p["x"].sum(), params, [0, 0], 0, inner, mode=mode
+    ).grads
     assert torch.equal(linear["x"], torch.ones(2))
 
 
@@ -154,22 +245,39 @@ def test_weights_of_the_module_and_the_given_parameters_are_unchanged(gpt2, batc
     params = {n: p.clone() + 0.01 for n, p in parameters(gpt2).items()}
     kept = {n: p.clone() for n, p in params.items()}
     for mode in MODES:
-        meta_gradient(PromptLoss(gpt2), params, batches[:2], batches[3], Adam(1e-3), mode=mode)
+        meta_gradient(
+            PromptLoss(gpt2), params, batches[:2], batches[3], Adam(1e-3), mode=mode
+        )
     assert all(torch.equal(before[n], p) for n, p in gpt2.state_dict().items())
-    assert all(torch.equal(kept[n], p) and not p.requires_grad for n, p in params.items())
+    assert all(
+        torch.equal(kept[n], p) and not p.requires_grad for n, p in params.items()
+    )
 
 
 def test_unknown_mode_is_refused(gpt2, batches):
-    with pytest.raises(ValueError, match=r"mode: expected one of reverse.*found 'sideways'"):
-        meta_gradient(PromptLoss(gpt2), parameters(gpt2), [], batches[3], None, mode="sideways")
+    with pytest.raises(
+        ValueError, match=r"mode: expected one of reverse.*found 'sideways'"
+    ):
+        meta_gradient(
+            PromptLoss(gpt2), parameters(gpt2), [], batches[3], None, mode="sideways"
+        )
 
 
 def test_fused_attention_is_refused_for_second_order_only(gpt2, batches):
-    fused = AutoModelForCausalLM.from_config(gpt2.config, attn_implementation="sdpa").double().eval()
+    fused = (
+        AutoModelForCausalLM.from_config(gpt2.config, attn_implementation="sdpa")
+        .double()
+        .eval()
+    )
     try:
         args = (PromptLoss(fused), parameters(fused), batches[:1], batches[3], SGD(0.1))
-        with pytest.raises(ValueError, match="'eager' or 'twice' attention, found 'sdpa'.*set_attn_implementation"):
+        with pytest.raises(
+            ValueError,
+            match="'eager' or 'twice' attention, found 'sdpa'.*set_attn_implementation",
+        ):
             meta_gradient(*args)
         meta_gradient(*args, mode="first_order")
     finally:
-        gpt2.set_attn_implementation("eager")  # both models share one configuration object
+        gpt2.set_attn_implementation(
+            "eager"
+        )  # both models share one configuration object

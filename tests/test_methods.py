@@ -2,29 +2,43 @@
 
 import pytest
 import torch
+from helpers import small_model
 
-from models_small import small_model
-
-from maml_en_llm import MAMLenLLM, MetaICL, PromptLoss, Reptile, meta_gradient, parameters
-from maml_en_llm.budget import Budget
-from maml_en_llm.episodes import Episode
-from maml_en_llm.calculus import loss_and_grad
-from maml_en_llm.methods import clip_by_norm
-from maml_en_llm.optimizers import SGD, Adam
+from maml_en_llm import (
+    SGD,
+    Adam,
+    Episode,
+    MAMLenLLM,
+    MetaICL,
+    PromptLoss,
+    Reptile,
+    meta_gradient,
+    parameters,
+)
+from maml_en_llm.meta.calculus import loss_and_grad
+from maml_en_llm.methods import Budget
 from maml_en_llm.prompts import Prompt, bucket, collate
+from maml_en_llm.tensors import clip_by_norm
 
-PARAMS = {"x": torch.tensor([0.7, -0.4], dtype=torch.float64), "y": torch.tensor([1.3], dtype=torch.float64)}
+PARAMS = {
+    "x": torch.tensor([0.7, -0.4], dtype=torch.float64),
+    "y": torch.tensor([1.3], dtype=torch.float64),
+}
 EPISODES = [Episode(f"task {n}", (0.3 + n, 1.1 - n), 0.5 * n) for n in range(3)]
 
 
 def loss(params, batch):
     """Any smooth function that differs between batches, here numbers."""
-    return (params["x"] * batch).sin().sum() + (params["x"].sum() * params["y"] - batch).square().sum()
+    return (params["x"] * batch).sin().sum() + (
+        params["x"].sum() * params["y"] - batch
+    ).square().sum()
 
 
 def warm_state():
     adam = Adam(0.01)
-    return adam.update(loss_and_grad(loss, PARAMS, 0.2)[1], adam.init(PARAMS), PARAMS)[1]
+    return adam.update(loss_and_grad(loss, PARAMS, 0.2)[1], adam.init(PARAMS), PARAMS)[
+        1
+    ]
 
 
 def assert_same(found, expected):
@@ -36,54 +50,98 @@ def assert_same(found, expected):
 def test_metaicl_is_the_mean_of_the_query_gradients():
     found = MetaICL().gradient(loss, PARAMS, EPISODES, ())
     for name in PARAMS:
-        expected = sum(loss_and_grad(loss, PARAMS, e.query)[1][name] for e in EPISODES) / 3
+        expected = (
+            sum(loss_and_grad(loss, PARAMS, e.query)[1][name] for e in EPISODES) / 3
+        )
         torch.testing.assert_close(found.grads[name], expected)
 
 
 @pytest.mark.parametrize("moments", ["shared", "shared-frozen", "fresh"])
-@pytest.mark.parametrize("inner, k", [(Adam(0.01), 0), (Adam(0.0), 2), (SGD(0.0), 2)], ids=["k=0", "rate 0", "SGD 0"])
+@pytest.mark.parametrize(
+    "inner, k",
+    [(Adam(0.01), 0), (Adam(0.0), 2), (SGD(0.0), 2)],
+    ids=["k=0", "rate 0", "SGD 0"],
+)
 def test_maml_without_adaptation_is_metaicl_exactly(moments, inner, k):
     state = warm_state() if isinstance(inner, Adam) else inner.init(PARAMS)
     maml = MAMLenLLM(inner=inner, inner_steps=k, moments=moments)
-    assert_same(maml.gradient(loss, PARAMS, EPISODES, state), MetaICL().gradient(loss, PARAMS, EPISODES, state))
+    assert_same(
+        maml.gradient(loss, PARAMS, EPISODES, state),
+        MetaICL().gradient(loss, PARAMS, EPISODES, state),
+    )
 
 
 def test_maml_averages_the_tasks_meta_gradients():
-    found = MAMLenLLM(inner=SGD(0.05), inner_steps=2).gradient(loss, PARAMS, EPISODES, SGD(0.05).init(PARAMS))
-    each = [meta_gradient(loss, PARAMS, e.support, e.query, SGD(0.05), mode="unrolled") for e in EPISODES]
+    found = MAMLenLLM(inner=SGD(0.05), inner_steps=2).gradient(
+        loss, PARAMS, EPISODES, SGD(0.05).init(PARAMS)
+    )
+    each = [
+        meta_gradient(loss, PARAMS, e.support, e.query, SGD(0.05), mode="unrolled")
+        for e in EPISODES
+    ]
     for name in PARAMS:
-        torch.testing.assert_close(found.grads[name], sum(r.grads[name] for r in each) / 3)
+        torch.testing.assert_close(
+            found.grads[name], sum(r.grads[name] for r in each) / 3
+        )
     assert found.loss == pytest.approx(sum(r.query_loss for r in each) / 3)
     assert [len(task) for task in found.inner_losses] == [2, 2, 2]
 
 
 def test_the_order_of_the_tasks_does_not_matter():
     maml, state = MAMLenLLM(inner=Adam(0.05), inner_steps=2), warm_state()
-    one, other = (maml.gradient(loss, PARAMS, episodes, state) for episodes in (EPISODES, EPISODES[::-1]))
+    one, other = (
+        maml.gradient(loss, PARAMS, episodes, state)
+        for episodes in (EPISODES, EPISODES[::-1])
+    )
     for name in PARAMS:
-        torch.testing.assert_close(one.grads[name], other.grads[name], rtol=1e-12, atol=1e-14)
-        torch.testing.assert_close(one.state.moments[1][name], other.state.moments[1][name], rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(
+            one.grads[name], other.grads[name], rtol=1e-12, atol=1e-14
+        )
+        torch.testing.assert_close(
+            one.state.moments[1][name],
+            other.state.moments[1][name],
+            rtol=1e-12,
+            atol=1e-14,
+        )
 
 
 def test_moments_decide_where_the_outer_step_starts():
     state = warm_state()
-    after = {m: MAMLenLLM(inner=Adam(0.05), inner_steps=2, moments=m).gradient(loss, PARAMS, EPISODES, state).state
-             for m in ("shared", "shared-frozen", "fresh")}
+    after = {
+        m: MAMLenLLM(inner=Adam(0.05), inner_steps=2, moments=m)
+        .gradient(loss, PARAMS, EPISODES, state)
+        .state
+        for m in ("shared", "shared-frozen", "fresh")
+    }
     assert after["shared-frozen"] is state and after["fresh"] is state
     assert after["shared"].step == state.step + 2
-    each = [meta_gradient(loss, PARAMS, e.support, e.query, Adam(0.05), state=state).state for e in EPISODES]
-    torch.testing.assert_close(after["shared"].moments[0]["x"], sum(s.moments[0]["x"] for s in each) / 3)
+    each = [
+        meta_gradient(loss, PARAMS, e.support, e.query, Adam(0.05), state=state).state
+        for e in EPISODES
+    ]
+    torch.testing.assert_close(
+        after["shared"].moments[0]["x"], sum(s.moments[0]["x"] for s in each) / 3
+    )
 
 
 def test_moments_decide_the_gradient():
     state = warm_state()
-    found = [MAMLenLLM(inner=Adam(0.05), inner_steps=2, moments=m).gradient(loss, PARAMS, EPISODES, state).grads["x"]
-             for m in ("shared", "shared-frozen", "fresh")]
-    assert not torch.allclose(found[0], found[1]) and not torch.allclose(found[0], found[2])
+    found = [
+        MAMLenLLM(inner=Adam(0.05), inner_steps=2, moments=m)
+        .gradient(loss, PARAMS, EPISODES, state)
+        .grads["x"]
+        for m in ("shared", "shared-frozen", "fresh")
+    ]
+    assert not torch.allclose(found[0], found[1]) and not torch.allclose(
+        found[0], found[2]
+    )
 
 
 def test_unknown_moments_are_refused():
-    with pytest.raises(ValueError, match="moments: expected one of shared, shared-frozen, fresh, found 'mixed'"):
+    with pytest.raises(
+        ValueError,
+        match="moments: expected one of shared, shared-frozen, fresh, found 'mixed'",
+    ):
         MAMLenLLM(inner=SGD(0.1), moments="mixed")
 
 
@@ -101,7 +159,9 @@ def test_clipping_keeps_the_direction(limit, length):
 
 def test_reptile_without_support_is_metaicl_by_sgd():
     sgd = SGD(0.03)
-    found = Reptile(inner=sgd, inner_steps=0).gradient(loss, PARAMS, EPISODES, sgd.init(PARAMS))
+    found = Reptile(inner=sgd, inner_steps=0).gradient(
+        loss, PARAMS, EPISODES, sgd.init(PARAMS)
+    )
     expected = MetaICL().gradient(loss, PARAMS, EPISODES, ())
     assert found.loss == expected.loss
     for name in PARAMS:
@@ -111,35 +171,50 @@ def test_reptile_without_support_is_metaicl_by_sgd():
 @pytest.mark.parametrize("moments", ["shared", "shared-frozen", "fresh"])
 def test_reptile_is_the_way_that_plain_steps_lead(moments):
     inner, state = Adam(0.03), warm_state()
-    found = Reptile(inner=inner, inner_steps=2, moments=moments).gradient(loss, PARAMS, EPISODES, state)
+    found = Reptile(inner=inner, inner_steps=2, moments=moments).gradient(
+        loss, PARAMS, EPISODES, state
+    )
     ways, states = [], []
     for e in EPISODES:
         theta, own = PARAMS, inner.init(PARAMS) if moments == "fresh" else state
         for batch in (*e.support, e.query):
-            theta, advanced = inner.update(loss_and_grad(loss, theta, batch)[1], own, theta)
+            theta, advanced = inner.update(
+                loss_and_grad(loss, theta, batch)[1], own, theta
+            )
             own = own if moments == "shared-frozen" else advanced
         ways.append({name: (PARAMS[name] - theta[name]) / 0.03 for name in PARAMS})
         states.append(own)
     for name in PARAMS:
-        torch.testing.assert_close(found.grads[name], sum(way[name] for way in ways) / 3)
+        torch.testing.assert_close(
+            found.grads[name], sum(way[name] for way in ways) / 3
+        )
     if moments == "shared":
         for n in PARAMS:
-            torch.testing.assert_close(found.state.moments[0][n], sum(s.moments[0][n] for s in states) / 3)
+            torch.testing.assert_close(
+                found.state.moments[0][n], sum(s.moments[0][n] for s in states) / 3
+            )
     else:
         assert found.state is state
     assert [len(losses) for losses in found.inner_losses] == [2, 2, 2]
 
 
 def test_reptile_refuses_a_rate_of_zero():
-    with pytest.raises(ValueError, match="inner: expected a rate above 0, by which Reptile divides, found 0.0"):
+    with pytest.raises(
+        ValueError,
+        match="inner: expected a rate above 0, by which Reptile divides, found 0.0",
+    ):
         Reptile(inner=SGD(0.0))
 
 
 def test_fomaml_is_maml_without_the_hessian():
     """By SGD, dL(θ′)/dθ = (I − lr·H) ∇L(θ′); FOMAML's is ∇L(θ′)."""
     lr, e = 0.05, EPISODES[0]
-    first, second = (MAMLenLLM(inner=SGD(lr), inner_steps=1, mode=mode).gradient(loss, PARAMS, [e], SGD(lr).init(PARAMS)).grads
-                     for mode in ("first_order", "reverse"))
+    first, second = (
+        MAMLenLLM(inner=SGD(lr), inner_steps=1, mode=mode)
+        .gradient(loss, PARAMS, [e], SGD(lr).init(PARAMS))
+        .grads
+        for mode in ("first_order", "reverse")
+    )
     flat = torch.cat([p for p in PARAMS.values()])
 
     def of_vector(v):
@@ -147,7 +222,9 @@ def test_fomaml_is_maml_without_the_hessian():
 
     hessian = torch.autograd.functional.hessian(of_vector, flat)
     gap = torch.cat([second[n] - first[n] for n in PARAMS])
-    torch.testing.assert_close(gap, -lr * hessian @ torch.cat([first[n] for n in PARAMS]))
+    torch.testing.assert_close(
+        gap, -lr * hessian @ torch.cat([first[n] for n in PARAMS])
+    )
     assert gap.abs().max() > 1e-3
 
 
@@ -161,9 +238,16 @@ def padded(prompt: int, length: int):
 def test_buckets_hold_neighbours_in_length():
     batches = [padded(1, n) for n in (5, 30, 6, 29, 90)]
     found = bucket(batches, 60)
-    assert [tuple(batch.input_ids.shape) for _, batch in found] == [(2, 6), (2, 30), (1, 90)]
+    assert [tuple(batch.input_ids.shape) for _, batch in found] == [
+        (2, 6),
+        (2, 30),
+        (1, 90),
+    ]
     assert [share for share, _ in found] == [2 / 5, 2 / 5, 1 / 5]
-    assert sum(batch.n_tokens for _, batch in found) == 160 and sum(int(b.loss_mask.sum()) for _, b in found) == 10
+    assert (
+        sum(batch.n_tokens for _, batch in found) == 160
+        and sum(int(b.loss_mask.sum()) for _, b in found) == 10
+    )
     assert len(bucket(batches, 10**6)) == 1
 
 
@@ -173,18 +257,30 @@ def test_metaicl_in_buckets_is_metaicl(tokens):
     episodes = [Episode(str(n), (), padded(2, n)) for n in (9, 20, 8, 21)]
     params = parameters(model)
     plain = MetaICL().gradient(PromptLoss(model), params, episodes, ())
-    found = MetaICL(tokens_at_once=tokens).gradient(PromptLoss(model), params, episodes, ())
+    found = MetaICL(tokens_at_once=tokens).gradient(
+        PromptLoss(model), params, episodes, ()
+    )
     assert found.loss == pytest.approx(plain.loss, rel=1e-12)
     for name in params:
-        torch.testing.assert_close(found.grads[name], plain.grads[name], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(
+            found.grads[name], plain.grads[name], rtol=1e-9, atol=1e-12
+        )
 
 
 # --- budgets ---
 
 METHODS = {
-    "metaicl": (MetaICL(), 1), "reptile": (Reptile(inner=Adam(0.01), inner_steps=3), 4),
-    **{mode: (MAMLenLLM(inner=Adam(0.01), inner_steps=3, mode=mode), cost)
-       for mode, cost in (("reverse", 12), ("unrolled", 10), ("first_order", 4), ("finite_difference", 8))},
+    "metaicl": (MetaICL(), 1),
+    "reptile": (Reptile(inner=Adam(0.01), inner_steps=3), 4),
+    **{
+        mode: (MAMLenLLM(inner=Adam(0.01), inner_steps=3, mode=mode), cost)
+        for mode, cost in (
+            ("reverse", 12),
+            ("unrolled", 10),
+            ("first_order", 4),
+            ("finite_difference", 8),
+        )
+    },
 }
 
 
@@ -197,15 +293,23 @@ def test_the_budget_counts_what_the_loss_is_given(method, gradients):
         calls.append(batch.n_tokens)
         return inner(params, batch)
 
-    episodes = [Episode(str(n), tuple(padded(1, n + i) for i in range(3)), padded(1, n)) for n in (9, 20)]
+    episodes = [
+        Episode(str(n), tuple(padded(1, n + i) for i in range(3)), padded(1, n))
+        for n in (9, 20)
+    ]
     params, budget = parameters(model), Budget()
     for _ in range(2):
         budget.add(method, episodes)
     method.gradient(counted, params, episodes, Adam(0.01).init(params))
     assert budget.outer_steps == 2 and budget.gradients == 2 * 2 * gradients
     assert budget.tokens_forward == 2 * sum(calls)
-    support, query = (sum(b.n_tokens for e in episodes for b in part(e)) for part in (lambda e: e.support[:2], lambda e: (e.query,)))
+    support, query = (
+        sum(b.n_tokens for e in episodes for b in part(e))
+        for part in (lambda e: e.support[:2], lambda e: (e.query,))
+    )
     last = sum(e.support[2].n_tokens for e in episodes)
-    often = {12: (3, 2), 10: (2, 2), 8: (2, 3)}.get(gradients, (1, 1))  # a Hessian-vector product goes back through both passes
+    often = {12: (3, 2), 10: (2, 2), 8: (2, 3)}.get(
+        gradients, (1, 1)
+    )  # a Hessian-vector product goes back through both passes
     trained = (support * often[0] + last * often[1]) if gradients > 1 else 0
     assert budget.tokens_backward == 2 * (trained + query)

@@ -4,15 +4,27 @@ import json
 
 import pytest
 import torch
-from models_small import CONFIGS, small_model, write_bpe, write_model
+from helpers import CONFIGS, small_model, write_bpe, write_model
 from transformers import BloomConfig, FalconConfig, GPT2Config
 
-from maml_en_llm import Batch, Example, PromptEncoder, PromptLoss, load_model, meta_gradient, parameters
-from maml_en_llm.meta import MODES
-from maml_en_llm.optimizers import SGD
+from maml_en_llm import (
+    SGD,
+    Batch,
+    Example,
+    PromptEncoder,
+    PromptLoss,
+    load_model,
+    meta_gradient,
+    parameters,
+)
+from maml_en_llm.meta import DERIVATIVES as MODES
 from maml_en_llm.prompts import Prompt, collate
 
-PROMPTS = [Prompt(tuple(range(3, 15)), 4), Prompt(tuple(range(20, 27)), 1), Prompt(tuple(range(90, 70, -1)), 19)]
+PROMPTS = [
+    Prompt(tuple(range(3, 15)), 4),
+    Prompt(tuple(range(20, 27)), 1),
+    Prompt(tuple(range(90, 70, -1)), 19),
+]
 
 
 # Softmax, norms and rotations of these run in 32 bits whatever the weights are, so that padding changes the rounding.
@@ -24,9 +36,13 @@ def plain_loss(model, batch) -> torch.Tensor:
 
     transformers' own ``labels=`` would round the logits to 32 bits.
     """
-    logp = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits.log_softmax(-1)
+    logp = model(
+        input_ids=batch.input_ids, attention_mask=batch.attention_mask
+    ).logits.log_softmax(-1)
     rows = [
-        torch.stack([logp[row, n - 1, ids[n]] for n in range(len(ids)) if target[n]]).mean()
+        torch.stack(
+            [logp[row, n - 1, ids[n]] for n in range(len(ids)) if target[n]]
+        ).mean()
         for row, (ids, target) in enumerate(zip(batch.input_ids, batch.loss_mask))
     ]
     return -torch.stack(rows).mean()
@@ -38,17 +54,29 @@ def test_loss_and_gradient_equal_a_plain_call(kind):
     params = {name: p.requires_grad_() for name, p in parameters(model).items()}
     loss, plain = PromptLoss(model)(params, batch), plain_loss(model, batch)
     torch.testing.assert_close(loss, plain, rtol=0, atol=1e-12)
-    for name, a, b in zip(params, torch.autograd.grad(loss, list(params.values())),
-                          torch.autograd.grad(plain, list(model.parameters()))):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-10, msg=lambda m, name=name: f"{name}: {m}")
+    for name, a, b in zip(
+        params,
+        torch.autograd.grad(loss, list(params.values())),
+        torch.autograd.grad(plain, list(model.parameters())),
+    ):
+        torch.testing.assert_close(
+            a, b, rtol=0, atol=1e-10, msg=lambda m, name=name: f"{name}: {m}"
+        )
 
 
 def test_loss_equals_transformers_own_at_its_precision():
     model, (prompt, *_) = small_model(), PROMPTS
     ids = torch.tensor([prompt.ids])
-    labels = ids.where(torch.arange(len(prompt.ids)) >= len(prompt.ids) - prompt.n_target, -100)
+    labels = ids.where(
+        torch.arange(len(prompt.ids)) >= len(prompt.ids) - prompt.n_target, -100
+    )
     own = model(input_ids=ids, labels=labels).loss.double()
-    torch.testing.assert_close(PromptLoss(model)(parameters(model), collate([prompt])), own.detach(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        PromptLoss(model)(parameters(model), collate([prompt])),
+        own.detach(),
+        rtol=0,
+        atol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
@@ -56,7 +84,9 @@ def test_loss_is_a_function_of_the_given_parameters_only(kind):
     model, other, batch = small_model(kind), small_model(kind, seed=1), collate(PROMPTS)
     before = {name: p.clone() for name, p in parameters(model).items()}
     loss = PromptLoss(model)(parameters(other), batch)
-    torch.testing.assert_close(loss, plain_loss(other, batch).detach(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        loss, plain_loss(other, batch).detach(), rtol=0, atol=1e-12
+    )
     assert abs(loss - plain_loss(model, batch)) > 0.01
     for name, p in model.named_parameters():
         assert torch.equal(p, before[name]) and p.grad is None
@@ -70,9 +100,14 @@ def test_padding_does_not_change_the_loss(kind, attention):
     alone = torch.stack([loss(params, collate([prompt])) for prompt in PROMPTS]).mean()
     torch.testing.assert_close(loss(params, batch), alone, rtol=0, atol=TOLERANCE[kind])
     # wider, and with other ids in the padding than collate's zeros
-    ids, real, target = (torch.nn.functional.pad(t, (0, 9)) for t in (batch.input_ids, batch.attention_mask, batch.loss_mask))
+    ids, real, target = (
+        torch.nn.functional.pad(t, (0, 9))
+        for t in (batch.input_ids, batch.attention_mask, batch.loss_mask)
+    )
     padded = Batch(ids.where(real.bool(), torch.tensor(42)), real, target)
-    torch.testing.assert_close(loss(params, padded), alone, rtol=0, atol=TOLERANCE[kind])
+    torch.testing.assert_close(
+        loss(params, padded), alone, rtol=0, atol=TOLERANCE[kind]
+    )
 
 
 def test_tied_head_is_one_parameter():
@@ -89,13 +124,26 @@ def _training(model):
 
 
 GUARDS = {  # what spoils a model, the modes that it spoils, the error
-    "fused attention": (lambda model: model.set_attn_implementation("sdpa"), {"reverse", "unrolled"},
-                        r"attention: .*found 'sdpa'.*attention='twice'"),
-    "active dropout": (_training, {"reverse", "unrolled", "finite_difference"},
-                       r"dropout: .*found transformer.h.1.mlp.dropout.p = 0.1 and 0 more.*model.eval\(\)"),
-    "checkpointing": (lambda model: model.activation_checkpointing_enable(), set(MODES),
-                      r"gradient checkpointing: .*activation_checkpointing_disable\(\)"),
-    "coarse numbers": (lambda model: model.bfloat16(), {"finite_difference"}, "dtype: .*found torch.bfloat16; .*torch.float32"),
+    "fused attention": (
+        lambda model: model.set_attn_implementation("sdpa"),
+        {"reverse", "unrolled"},
+        r"attention: .*found 'sdpa'.*attention='twice'",
+    ),
+    "active dropout": (
+        _training,
+        {"reverse", "unrolled", "finite_difference"},
+        r"dropout: .*found transformer.h.1.mlp.dropout.p = 0.1 and 0 more.*model.eval\(\)",
+    ),
+    "checkpointing": (
+        lambda model: model.activation_checkpointing_enable(),
+        set(MODES),
+        r"gradient checkpointing: .*activation_checkpointing_disable\(\)",
+    ),
+    "coarse numbers": (
+        lambda model: model.bfloat16(),
+        {"finite_difference"},
+        "dtype: .*found torch.bfloat16; .*torch.float32",
+    ),
 }
 
 
@@ -114,14 +162,18 @@ def test_guards(spoil, modes, message):
             meta_gradient(loss, params, [batch], batch, SGD(0.1), mode=mode)
 
 
-@pytest.mark.parametrize(("kind", "where"), [("opt", "dropout"), ("llama", "attention_dropout")])
+@pytest.mark.parametrize(
+    ("kind", "where"), [("opt", "dropout"), ("llama", "attention_dropout")]
+)
 def test_dropout_without_a_module_of_its_own_is_seen(kind, where):
     model = small_model(kind)
     module = next(m for m in model.modules() if hasattr(m, where))
     setattr(module, where, 0.1)
     PromptLoss(model).check("reverse")
     model.train()
-    with pytest.raises(ValueError, match=rf"dropout: .*found model\..*{where} = 0.1 and 0 more"):
+    with pytest.raises(
+        ValueError, match=rf"dropout: .*found model\..*{where} = 0.1 and 0 more"
+    ):
         PromptLoss(model).check("reverse")
 
 
@@ -134,7 +186,9 @@ def test_training_mode_without_dropout_is_allowed():
 
 
 def same_weights(a, b) -> bool:
-    return all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+    return all(
+        torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True)
+    )
 
 
 def test_configuration_without_weights(tmp_path):
@@ -145,7 +199,9 @@ def test_configuration_without_weights(tmp_path):
     assert not from_folder.training
     assert from_folder.config._attn_implementation == "twice"
     assert len(words) == 257 and words.decode(words.encode("an é\n")) == "an é\n"
-    assert same_weights(from_folder, from_file) and same_weights(from_folder, from_config)
+    assert same_weights(from_folder, from_file) and same_weights(
+        from_folder, from_config
+    )
 
 
 def test_random_weights_follow_the_seed_and_nothing_else(tmp_path):
@@ -159,18 +215,37 @@ def test_random_weights_follow_the_seed_and_nothing_else(tmp_path):
 
 
 def test_precision_and_attention(tmp_path):
-    model, _ = load_model(write_model(tmp_path / "model"), dtype=torch.float64, attention="sdpa")
+    model, _ = load_model(
+        write_model(tmp_path / "model"), dtype=torch.float64, attention="sdpa"
+    )
     assert {p.dtype for p in model.parameters()} == {torch.float64}
     assert model.config._attn_implementation == "sdpa"
 
 
-@pytest.mark.parametrize("config", [BloomConfig, FalconConfig], ids=["no sdpa", "its own sdpa"])
+@pytest.mark.parametrize(
+    "config", [BloomConfig, FalconConfig], ids=["no sdpa", "its own sdpa"]
+)
 def test_models_that_take_no_other_attention(tmp_path, config):
-    config = config(vocab_size=257, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, bos_token_id=0, eos_token_id=0)
+    config = config(
+        vocab_size=257,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
     words = write_model(tmp_path / "model")
-    with pytest.raises(ValueError, match=r"attention: (Bloom|Falcon)ForCausalLM takes no attention but its own, .*'eager'"):
+    with pytest.raises(
+        ValueError,
+        match=r"attention: (Bloom|Falcon)ForCausalLM takes no attention but its own, .*'eager'",
+    ):
         load_model(config, tokenizer=words)
-    assert load_model(config, tokenizer=words, attention="eager")[0].config._attn_implementation == "eager"
+    assert (
+        load_model(config, tokenizer=words, attention="eager")[
+            0
+        ].config._attn_implementation
+        == "eager"
+    )
 
 
 def test_saved_weights_come_back(tmp_path):
@@ -208,10 +283,22 @@ def _small_vocabulary(folder):
 
 
 NAMES = {
-    "folder without a configuration": (_no_config, "model: expected a config.json in the folder '.*model', found none"),
-    "configuration file not there": (lambda folder: dict(name=folder / "config.json"), "model: expected a configuration file, found nothing at"),
-    "unknown name": (lambda folder: dict(name="./no-such-model"), "model: expected a folder, .*, found './no-such-model'"),
-    "tokenizer of another model": (_small_vocabulary, "tokenizer: expected at most 100 words, the model's vocabulary, found 257"),
+    "folder without a configuration": (
+        _no_config,
+        "model: expected a config.json in the folder '.*model', found none",
+    ),
+    "configuration file not there": (
+        lambda folder: dict(name=folder / "config.json"),
+        "model: expected a configuration file, found nothing at",
+    ),
+    "unknown name": (
+        lambda folder: dict(name="./no-such-model"),
+        "model: expected a folder, .*, found './no-such-model'",
+    ),
+    "tokenizer of another model": (
+        _small_vocabulary,
+        "tokenizer: expected at most 100 words, the model's vocabulary, found 257",
+    ),
 }
 
 
@@ -232,11 +319,15 @@ def test_folder_without_a_tokenizer(tmp_path, monkeypatch):
     folder = write_model(tmp_path / "model")
     (folder / "vocab.json").unlink(), (folder / "merges.txt").unlink()
     monkeypatch.setenv("GPT2_BPE", str(tmp_path / "nowhere"))
-    with pytest.raises(ValueError, match="tokenizer: expected a folder .*nowhere'.*GPT2_BPE"):
+    with pytest.raises(
+        ValueError, match="tokenizer: expected a folder .*nowhere'.*GPT2_BPE"
+    ):
         load_model(folder)
 
 
 def test_encoder_takes_a_loaded_tokenizer(tmp_path):
     _, words = load_model(write_model(tmp_path / "model"))
-    prompt = PromptEncoder(words).training_prompt([Example("a", "yes")], Example("b", "no"))
+    prompt = PromptEncoder(words).training_prompt(
+        [Example("a", "yes")], Example("b", "no")
+    )
     assert words.decode(prompt.ids) == "a\nyes\n\n\nb\nno"

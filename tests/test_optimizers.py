@@ -4,12 +4,17 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from maml_en_llm import blocks
-from maml_en_llm.optimizers import SGD, Adam, AdamW, Frozen, Lion, Momentum, RMSprop, State
+from maml_en_llm import SGD, Adam, AdamW, Lion, Momentum, RMSprop
+from maml_en_llm import tensors as blocks
+from maml_en_llm.optimizers import Frozen, State
 
 SHAPES = {"weight": (3, 4), "bias": (4,)}
 ALL = [
-    SGD(0.1), Momentum(0.1, 0.8), Adam(0.01), AdamW(0.01, weight_decay=0.3), RMSprop(0.01, 0.9),
+    SGD(0.1),
+    Momentum(0.1, 0.8),
+    Adam(0.01),
+    AdamW(0.01, weight_decay=0.3),
+    RMSprop(0.01, 0.9),
     Lion(0.01, eps_root=1e-2, weight_decay=0.3),
 ]
 
@@ -20,7 +25,10 @@ def name(optimizer):
 
 def random_tensors(seed):
     source = torch.Generator().manual_seed(seed)
-    return {n: torch.randn(s, generator=source, dtype=torch.float64) for n, s in SHAPES.items()}
+    return {
+        n: torch.randn(s, generator=source, dtype=torch.float64)
+        for n, s in SHAPES.items()
+    }
 
 
 def warm(optimizer):
@@ -37,9 +45,18 @@ def warm(optimizer):
     [
         (SGD(0.1), lambda p: torch.optim.SGD(p, lr=0.1)),
         (Momentum(0.1, 0.8), lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.8)),
-        (Adam(0.01, (0.8, 0.95), eps=1e-6, eps_root=0.0), lambda p: torch.optim.Adam(p, 0.01, (0.8, 0.95), 1e-6)),
-        (AdamW(0.01, eps_root=0.0, weight_decay=0.2), lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.2)),
-        (RMSprop(0.01, 0.9, eps_root=0.0), lambda p: torch.optim.RMSprop(p, 0.01, alpha=0.9)),
+        (
+            Adam(0.01, (0.8, 0.95), eps=1e-6, eps_root=0.0),
+            lambda p: torch.optim.Adam(p, 0.01, (0.8, 0.95), 1e-6),
+        ),
+        (
+            AdamW(0.01, eps_root=0.0, weight_decay=0.2),
+            lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.2),
+        ),
+        (
+            RMSprop(0.01, 0.9, eps_root=0.0),
+            lambda p: torch.optim.RMSprop(p, 0.01, alpha=0.9),
+        ),
     ],
     ids=lambda value: name(value) if not callable(value) else "",
 )
@@ -55,21 +72,35 @@ def test_five_steps_equal_those_of_torch(ours, theirs):
             parameter.grad = grads[n].clone()
         reference.step()
     for n in start:  # deltas, since a wrong small step hides behind large parameters
-        torch.testing.assert_close(params[n] - start[n], module[n].detach() - start[n], rtol=1e-11, atol=1e-13)
+        torch.testing.assert_close(
+            params[n] - start[n], module[n].detach() - start[n], rtol=1e-11, atol=1e-13
+        )
 
 
 def test_lion_is_the_sign_where_eps_root_is_small():
-    lion, params, grads = Lion(0.01, eps_root=1e-16), random_tensors(0), random_tensors(1)
+    lion, params, grads = (
+        Lion(0.01, eps_root=1e-16),
+        random_tensors(0),
+        random_tensors(1),
+    )
     moved, state = lion.update(grads, lion.init(params), params)
-    torch.testing.assert_close(moved["weight"], params["weight"] - 0.01 * grads["weight"].sign(), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        moved["weight"],
+        params["weight"] - 0.01 * grads["weight"].sign(),
+        rtol=1e-9,
+        atol=1e-9,
+    )
     torch.testing.assert_close(state.moments[0]["weight"], 0.01 * grads["weight"])
 
 
 def weight_update(optimizer, step):
     """The update of one tensor as a function of g, θ and the moments, for autograd."""
+
     def update(grad, parameter, *moments):
         state = State(tuple({"weight": m} for m in moments), step)
-        new, new_state = optimizer.update({"weight": grad}, state, {"weight": parameter})
+        new, new_state = optimizer.update(
+            {"weight": grad}, state, {"weight": parameter}
+        )
         return (new["weight"], *(part["weight"] for part in new_state.moments))
 
     return update
@@ -77,7 +108,11 @@ def weight_update(optimizer, step):
 
 def inputs_of(optimizer):
     params, state = warm(optimizer)
-    tensors = (random_tensors(3)["weight"], params["weight"], *(part["weight"] for part in state.moments))
+    tensors = (
+        random_tensors(3)["weight"],
+        params["weight"],
+        *(part["weight"] for part in state.moments),
+    )
     return state.step, [t.clone().requires_grad_() for t in tensors]
 
 
@@ -102,8 +137,14 @@ def test_adjoint_equals_autograd_of_the_same_update(optimizer, cold):
 
     adjoint, moments_adjoint = one(weights[0]), tuple(map(one, weights[1:]))
     state = State(tuple(map(one, moments)), step)
-    to_grads, to_moments = optimizer.pull_back_(one(grad), state, one(parameter), adjoint, moments_adjoint)
-    found = [to_grads["weight"], adjoint["weight"], *(part["weight"] for part in to_moments)]
+    to_grads, to_moments = optimizer.pull_back_(
+        one(grad), state, one(parameter), adjoint, moments_adjoint
+    )
+    found = [
+        to_grads["weight"],
+        adjoint["weight"],
+        *(part["weight"] for part in to_moments),
+    ]
     for mine, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-15)
 
@@ -111,10 +152,16 @@ def test_adjoint_equals_autograd_of_the_same_update(optimizer, cold):
 @pytest.mark.parametrize("optimizer", ALL, ids=name)
 def test_blocks_give_the_same_numbers_as_whole_tensors(optimizer, monkeypatch):
     expected, expected_state = warm(optimizer)
-    monkeypatch.setattr(blocks, "BLOCK", 5)  # tensors of 12 and 4 elements: several blocks, the last one shorter
+    monkeypatch.setattr(
+        blocks, "ELEMENTS_PER_BLOCK", 5
+    )  # tensors of 12 and 4 elements: several blocks, the last one shorter
     found, state = warm(optimizer)
     assert all(torch.equal(found[n], expected[n]) for n in SHAPES)
-    assert all(torch.equal(a[n], b[n]) for a, b in zip(state.moments, expected_state.moments) for n in SHAPES)
+    assert all(
+        torch.equal(a[n], b[n])
+        for a, b in zip(state.moments, expected_state.moments)
+        for n in SHAPES
+    )
 
 
 @pytest.mark.parametrize("optimizer", ALL, ids=name)
@@ -129,7 +176,9 @@ def test_gain_of_adam_at_a_zero_second_moment():
     zero = {"x": torch.zeros(2, dtype=torch.float64)}
     adam, adjoint = Adam(1e-3, eps_root=1e-8), {"x": torch.ones(2, dtype=torch.float64)}
     to_grads, _ = adam.pull_back_(zero, adam.init(zero), zero, adjoint, None)
-    torch.testing.assert_close(to_grads["x"], torch.full((2,), -1e-3 / (1e-4 + 1e-8), dtype=torch.float64))
+    torch.testing.assert_close(
+        to_grads["x"], torch.full((2,), -1e-3 / (1e-4 + 1e-8), dtype=torch.float64)
+    )
 
 
 @pytest.mark.parametrize("optimizer", ALL, ids=name)
@@ -139,14 +188,20 @@ def test_update_changes_nothing_in_place(optimizer):
     parts = (params, grads, *state.moments)
     kept = [{n: t.clone() for n, t in part.items()} for part in parts]
     optimizer.update(grads, state, params)
-    assert all(torch.equal(part[n], copy[n]) for part, copy in zip(parts, kept) for n in part)
+    assert all(
+        torch.equal(part[n], copy[n]) for part, copy in zip(parts, kept) for n in part
+    )
 
 
 def test_parameters_without_a_gradient_stay():
     params = random_tensors(0)
     adam = Adam(0.1)
-    moved, _ = adam.update({"bias": random_tensors(1)["bias"]}, adam.init({"bias": params["bias"]}), params)
-    assert moved["weight"] is params["weight"] and not torch.equal(moved["bias"], params["bias"])
+    moved, _ = adam.update(
+        {"bias": random_tensors(1)["bias"]}, adam.init({"bias": params["bias"]}), params
+    )
+    assert moved["weight"] is params["weight"] and not torch.equal(
+        moved["bias"], params["bias"]
+    )
 
 
 def test_frozen_takes_the_same_step_and_keeps_the_state():
@@ -162,7 +217,10 @@ def test_frozen_takes_the_same_step_and_keeps_the_state():
     [
         (lambda: SGD(-0.1), "lr: expected a number ≥ 0, found -0.1"),
         (lambda: Adam(float("nan")), "lr: expected a number ≥ 0, found nan"),
-        (lambda: Adam(0.1, betas=(0.9, 1.0)), r"betas: expected less than 1, found \(0.9, 1.0\)"),
+        (
+            lambda: Adam(0.1, betas=(0.9, 1.0)),
+            r"betas: expected less than 1, found \(0.9, 1.0\)",
+        ),
         (lambda: Adam(0.1, eps_root=-1.0), "eps_root: expected a number ≥ 0"),
         (lambda: Momentum(0.1, 1.0), "momentum: expected less than 1"),
         (lambda: Lion(0.1, weight_decay=-1.0), "weight_decay: expected a number ≥ 0"),

@@ -4,11 +4,11 @@ import statistics
 
 import pytest
 import torch
-from models_small import CharTokenizer
+from helpers import CharTokenizer
 
 from maml_en_llm import Example, Format, PromptEncoder, load_benchmark
 from maml_en_llm.prompts import Prompt, collate, pieces
-from maml_en_llm.tasks import SEEDS
+from maml_en_llm.protocol import SEEDS
 
 BOTH_MODES = pytest.mark.parametrize("mode", ["direct", "channel"])
 BOTH_SEPARATORS = pytest.mark.parametrize("separator", ["newline", "space"])
@@ -52,7 +52,10 @@ def as_pairs(prompts):
 
 
 def examples(lengths, option="yes"):
-    return [Example("abcdefghij"[n % 10] * length, option, ("yes", "certainly not")) for n, length in enumerate(lengths)]
+    return [
+        Example("abcdefghij"[n % 10] * length, option, ("yes", "certainly not"))
+        for n, length in enumerate(lengths)
+    ]
 
 
 # --- pieces (2.1) ---
@@ -67,7 +70,9 @@ GOLDEN_IDS = {
 }
 
 
-@pytest.mark.parametrize(("form", "ids"), GOLDEN_IDS.items(), ids=map("-".join, GOLDEN_IDS))
+@pytest.mark.parametrize(
+    ("form", "ids"), GOLDEN_IDS.items(), ids=map("-".join, GOLDEN_IDS)
+)
 def test_golden_ids(bpe, form, ids):
     encoder = PromptEncoder(bpe, Format(mode=form[0], separator=form[1]))
     assert as_pairs([encoder.training_prompt([FOO], FOO)]) == [ids]
@@ -75,7 +80,10 @@ def test_golden_ids(bpe, form, ids):
 
 
 def test_no_separator_before_the_first_piece(bpe):
-    assert as_pairs(PromptEncoder(bpe).query_prompts([], FOO))[0] == ([21943], [198, 24561])
+    assert as_pairs(PromptEncoder(bpe).query_prompts([], FOO))[0] == (
+        [21943],
+        [198, 24561],
+    )
 
 
 def test_pieces_are_tokenised_alone(bpe):
@@ -83,7 +91,18 @@ def test_pieces_are_tokenised_alone(bpe):
     query = Example("foo\n", "positive")
     prompt = PromptEncoder(bpe, Format(mode="channel")).training_prompt([query], query)
     assert prompt.ids == (24561, 198, 21943, 198, 628, 198, 24561, 198, 21943, 198)
-    assert bpe.encode("positive\nfoo\n\n\n\npositive\nfoo\n") == [24561, 198, 21943, 628, 198, 198, 24561, 198, 21943, 198]
+    assert bpe.encode("positive\nfoo\n\n\n\npositive\nfoo\n") == [
+        24561,
+        198,
+        21943,
+        628,
+        198,
+        198,
+        24561,
+        198,
+        21943,
+        198,
+    ]
 
 
 PIECES = [  # mode, separator, x, first → the two pieces
@@ -103,7 +122,9 @@ PIECES = [  # mode, separator, x, first → the two pieces
 
 @pytest.mark.parametrize(("mode", "separator", "x", "first", "expected"), PIECES)
 def test_pieces(mode, separator, x, first, expected):
-    assert pieces(x, "y", Format(mode=mode, separator=separator), first=first) == expected
+    assert (
+        pieces(x, "y", Format(mode=mode, separator=separator), first=first) == expected
+    )
 
 
 # --- cuts (2.2, 2.3) ---
@@ -122,38 +143,75 @@ SEQUENCES = {
 
 @BOTH_MODES
 @BOTH_SEPARATORS
-@pytest.mark.parametrize(("lengths", "query", "limit"), SEQUENCES.values(), ids=SEQUENCES)
+@pytest.mark.parametrize(
+    ("lengths", "query", "limit"), SEQUENCES.values(), ids=SEQUENCES
+)
 def test_query_prompts_by_the_book(mode, separator, lengths, query, limit):
     if mode == "channel" and limit == 30:
         limit = 45  # the target is the text now, and has to fit
-    fmt = Format(mode=mode, separator=separator, max_length=limit, max_example_length=40)
+    fmt = Format(
+        mode=mode, separator=separator, max_length=limit, max_example_length=40
+    )
     shown, asked = examples(lengths), examples([query])[0]
-    expected = by_the_book(CharTokenizer(), shown, asked, asked.options, mode=mode, separator=separator, M=40,
-                           L=min(40 * len(lengths), limit) if lengths else 40)
-    assert as_pairs(PromptEncoder(CharTokenizer(), fmt).query_prompts(shown, asked)) == expected
+    expected = by_the_book(
+        CharTokenizer(),
+        shown,
+        asked,
+        asked.options,
+        mode=mode,
+        separator=separator,
+        M=40,
+        L=min(40 * len(lengths), limit) if lengths else 40,
+    )
+    assert (
+        as_pairs(PromptEncoder(CharTokenizer(), fmt).query_prompts(shown, asked))
+        == expected
+    )
 
 
 @BOTH_MODES
 @BOTH_SEPARATORS
-@pytest.mark.parametrize(("lengths", "query", "limit"), SEQUENCES.values(), ids=SEQUENCES)
+@pytest.mark.parametrize(
+    ("lengths", "query", "limit"), SEQUENCES.values(), ids=SEQUENCES
+)
 def test_training_prompts_by_the_book(mode, separator, lengths, query, limit):
     if mode == "channel" and limit == 30:
         limit = 45
-    fmt = Format(mode=mode, separator=separator, max_length=limit, max_example_length=40)
+    fmt = Format(
+        mode=mode, separator=separator, max_length=limit, max_example_length=40
+    )
     shown, asked = examples(lengths), examples([query])[0]
     # One example, its own answer; the whole length as soon as there are demonstrations.
-    expected = by_the_book(CharTokenizer(), shown, asked, [asked.output], mode=mode, separator=separator, M=40,
-                           L=limit if lengths else 40)
-    assert as_pairs([PromptEncoder(CharTokenizer(), fmt).training_prompt(shown, asked)]) == expected
+    expected = by_the_book(
+        CharTokenizer(),
+        shown,
+        asked,
+        [asked.output],
+        mode=mode,
+        separator=separator,
+        M=40,
+        L=limit if lengths else 40,
+    )
+    assert (
+        as_pairs([PromptEncoder(CharTokenizer(), fmt).training_prompt(shown, asked)])
+        == expected
+    )
 
 
-@pytest.mark.parametrize(("k", "limit"), [(0, 256), (1, 256), (2, 512), (3, 768), (4, 1024), (16, 1024)])
+@pytest.mark.parametrize(
+    ("k", "limit"), [(0, 256), (1, 256), (2, 512), (3, 768), (4, 1024), (16, 1024)]
+)
 def test_sequence_limit(k, limit):
     assert Format().sequence_limit(k) == limit
     shown, query = examples([250] * k), examples([250])[0]
-    assert all(len(prompt.ids) <= limit for prompt in PromptEncoder(CharTokenizer()).query_prompts(shown, query))
+    assert all(
+        len(prompt.ids) <= limit
+        for prompt in PromptEncoder(CharTokenizer()).query_prompts(shown, query)
+    )
     trained = PromptEncoder(CharTokenizer()).training_prompt(shown, query)
-    assert len(trained.ids) == min(1024, 254 * (k + 1))  # every example is cut to 254, the sequence to 1,024
+    assert len(trained.ids) == min(
+        1024, 254 * (k + 1)
+    )  # every example is cut to 254, the sequence to 1,024
 
 
 def test_an_answer_is_never_cut():
@@ -164,7 +222,10 @@ def test_an_answer_is_never_cut():
     context, target = encoder.example(long, first=True)
     assert (list(context), list(target)) == (tok("x" * 7), tok("\n" + "y" * 30))
     prompts = encoder.query_prompts([long, long, long], long)
-    assert [p.ids[-p.n_target :] for p in prompts] == [tuple(tok("\n" + "y" * 30)), tuple(tok("\n" + "z" * 10))]
+    assert [p.ids[-p.n_target :] for p in prompts] == [
+        tuple(tok("\n" + "y" * 30)),
+        tuple(tok("\n" + "z" * 10)),
+    ]
     # The shorter option leaves more room on the left: the two prompts begin at different tokens.
     whole = encoder.demonstrations([long] * 3) + prompts[0].ids[-38:-31]
     assert [len(p.ids) for p in prompts] == [80, 80]
@@ -174,19 +235,31 @@ def test_an_answer_is_never_cut():
 @BOTH_MODES
 def test_one_cut_of_x_for_all_options(mode):
     query = Example("x" * 100, "a", ("a", "b" * 20))
-    prompts = PromptEncoder(CharTokenizer(), Format(mode=mode, max_example_length=40)).query_prompts([], query)
+    prompts = PromptEncoder(
+        CharTokenizer(), Format(mode=mode, max_example_length=40)
+    ).query_prompts([], query)
     x = CharTokenizer.words["x"]
     # 40 − 2 − 21 for the x piece; the answer's piece has no newline in channel mode, the text's piece has it
     assert [prompt.ids.count(x) for prompt in prompts] == [17, 17]
 
 
 TOO_LONG = {  # format, answer → message
-    "an answer over M − 2": (dict(max_example_length=40), "y" * 38, r"max_example_length: an answer of 39 tokens does not fit 40 \(at most 38\): 'yyy"),
-    "no room for context": (dict(max_length=10), "y" * 20, "prompt: expected a target of 1 to 9 tokens .*found 21 after"),
+    "an answer over M − 2": (
+        dict(max_example_length=40),
+        "y" * 38,
+        r"max_example_length: an answer of 39 tokens does not fit 40 \(at most 38\): 'yyy",
+    ),
+    "no room for context": (
+        dict(max_length=10),
+        "y" * 20,
+        "prompt: expected a target of 1 to 9 tokens .*found 21 after",
+    ),
 }
 
 
-@pytest.mark.parametrize(("changes", "answer", "message"), TOO_LONG.values(), ids=TOO_LONG)
+@pytest.mark.parametrize(
+    ("changes", "answer", "message"), TOO_LONG.values(), ids=TOO_LONG
+)
 def test_target_over_the_limit(changes, answer, message):
     encoder = PromptEncoder(CharTokenizer(), Format(**changes))
     query = Example("x", answer, ("no", answer))
@@ -197,21 +270,37 @@ def test_target_over_the_limit(changes, answer, message):
 
 
 def test_longest_answer_that_fits():
-    prompt = PromptEncoder(CharTokenizer()).training_prompt([FOO], Example("x", "y" * 253))
+    prompt = PromptEncoder(CharTokenizer()).training_prompt(
+        [FOO], Example("x", "y" * 253)
+    )
     assert prompt.n_target == 254
 
 
 def test_a_target_needs_context():
     # Without one token before it nothing predicts the first token of the target.
-    with pytest.raises(ValueError, match="after at least one token of context, found 2 after 0"):
+    with pytest.raises(
+        ValueError, match="after at least one token of context, found 2 after 0"
+    ):
         PromptEncoder(CharTokenizer()).training_prompt([], Example("", "y"))
 
 
 FORMATS = {
-    "mode": (dict(mode="chanel"), "mode: expected one of direct, channel, found 'chanel'"),
-    "separator": (dict(separator="tab"), "separator: expected one of newline, space, found 'tab'"),
-    "max_length": (dict(max_length=2), "max_length, max_example_length: expected more than 2 tokens"),
-    "max_example_length": (dict(max_example_length=0), "max_length, max_example_length: expected more than 2 tokens"),
+    "mode": (
+        dict(mode="chanel"),
+        "mode: expected one of direct, channel, found 'chanel'",
+    ),
+    "separator": (
+        dict(separator="tab"),
+        "separator: expected one of newline, space, found 'tab'",
+    ),
+    "max_length": (
+        dict(max_length=2),
+        "max_length, max_example_length: expected more than 2 tokens",
+    ),
+    "max_example_length": (
+        dict(max_example_length=0),
+        "max_length, max_example_length: expected more than 2 tokens",
+    ),
 }
 
 
@@ -228,8 +317,15 @@ def test_collate_pads_on_the_right_and_marks_the_targets():
     batch = collate([Prompt((5, 6, 7), 1), Prompt((8, 9, 10, 11, 12), 3)])
     assert batch.input_ids.tolist() == [[5, 6, 7, 0, 0], [8, 9, 10, 11, 12]]
     assert batch.attention_mask.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
-    assert batch.loss_mask.tolist() == [[False, False, True, False, False], [False, False, True, True, True]]
-    assert (batch.input_ids.dtype, batch.attention_mask.dtype, batch.loss_mask.dtype) == (torch.long, torch.long, torch.bool)
+    assert batch.loss_mask.tolist() == [
+        [False, False, True, False, False],
+        [False, False, True, True, True],
+    ]
+    assert (
+        batch.input_ids.dtype,
+        batch.attention_mask.dtype,
+        batch.loss_mask.dtype,
+    ) == (torch.long, torch.long, torch.bool)
     assert batch.n_tokens == 8
 
 
@@ -240,7 +336,11 @@ def test_loss_falls_on_the_target_only(mode, separator):
     shown, query = examples([5, 9]), Example("a text", "yes", ("yes", "certainly not"))
     batch = collate(encoder.query_prompts(shown, query))
     sep = "\n" if separator == "newline" else " "
-    targets = [sep + "yes", sep + "certainly not"] if mode == "direct" else [sep + "a text"] * 2
+    targets = (
+        [sep + "yes", sep + "certainly not"]
+        if mode == "direct"
+        else [sep + "a text"] * 2
+    )
     for ids, mask, target in zip(batch.input_ids, batch.loss_mask, targets):
         assert ids[mask].tolist() == CharTokenizer().encode(target)
 
@@ -251,26 +351,54 @@ def test_loss_falls_on_the_target_only(mode, separator):
 @pytest.fixture(scope="module")
 def real(metaicl_data):
     tasks = ["glue-rte", "glue-wnli", "superglue-cb", "glue-mrpc", "dream"]
-    return {task.name: task for task in load_benchmark(metaicl_data, "hr_to_lr", tasks=tasks).test}
+    return {
+        task.name: task
+        for task in load_benchmark(metaicl_data, "hr_to_lr", tasks=tasks).test
+    }
 
 
 @BOTH_MODES
 @BOTH_SEPARATORS
 @pytest.mark.parametrize("name", ["glue-rte", "glue-wnli"])
 def test_real_prompts_by_the_book(bpe, real, name, mode, separator):
-    task, encoder = real[name], PromptEncoder(bpe, Format(mode=mode, separator=separator))
+    task, encoder = (
+        real[name],
+        PromptEncoder(bpe, Format(mode=mode, separator=separator)),
+    )
     for seed in SEEDS:
         for query in task.test[:3]:
-            expected = by_the_book(bpe, task.few_shot(seed, 16), query, query.options, mode=mode, separator=separator,
-                                   M=256, L=1024)
-            assert as_pairs(encoder.query_prompts(task.few_shot(seed, 16), query)) == expected
+            expected = by_the_book(
+                bpe,
+                task.few_shot(seed, 16),
+                query,
+                query.options,
+                mode=mode,
+                separator=separator,
+                M=256,
+                L=1024,
+            )
+            assert (
+                as_pairs(encoder.query_prompts(task.few_shot(seed, 16), query))
+                == expected
+            )
 
 
-@pytest.mark.parametrize(("name", "mean"), [("glue-rte", 1348), ("superglue-cb", 1539), ("glue-mrpc", 1064), ("dream", 2532)])
+@pytest.mark.parametrize(
+    ("name", "mean"),
+    [("glue-rte", 1348), ("superglue-cb", 1539), ("glue-mrpc", 1064), ("dream", 2532)],
+)
 def test_mean_length_of_the_demonstrations(bpe, real, name, mean):
     # tokens of 16 demonstrations over the five seeds, protocol 8.3
     encoder = PromptEncoder(bpe)
-    assert round(statistics.fmean(len(encoder.demonstrations(real[name].few_shot(seed, 16))) for seed in SEEDS)) == mean
+    assert (
+        round(
+            statistics.fmean(
+                len(encoder.demonstrations(real[name].few_shot(seed, 16)))
+                for seed in SEEDS
+            )
+        )
+        == mean
+    )
 
 
 @pytest.mark.parametrize(("name", "share"), [("glue-rte", 1.0), ("glue-wnli", 0.07)])
@@ -280,7 +408,7 @@ def test_share_of_prompts_that_overflow(bpe, real, name, share):
     for seed in SEEDS:
         shown = task.few_shot(seed, 16)
         prefix = encoder.demonstrations(shown)
-        for query in task.test[::1 if name == "glue-wnli" else 20]:
+        for query in task.test[:: 1 if name == "glue-wnli" else 20]:
             for prompt in encoder.query_prompts(shown, query):
                 cut.append(prompt.ids[: len(prefix)] != prefix)
                 assert len(prompt.ids) == 1024 if cut[-1] else len(prompt.ids) <= 1024
@@ -293,24 +421,53 @@ def test_share_of_prompts_that_overflow(bpe, real, name, share):
 @pytest.mark.parametrize("mode", ["direct", "channel"])
 @pytest.mark.parametrize("k", [0, 2])
 def test_an_instruction_stands_before_a_prompt_that_is_otherwise_the_same(mode, k):
-    shown, query = [Example("one", "a", ("a", "b")), Example("two", "b", ("a", "b"))][:k], Example("three", "a", ("a", "b"))
+    shown, query = (
+        [Example("one", "a", ("a", "b")), Example("two", "b", ("a", "b"))][:k],
+        Example("three", "a", ("a", "b")),
+    )
     encoder = PromptEncoder(CharTokenizer(), Format(mode=mode, max_example_length=40))
     before = encoder.tokens("which?") + encoder.tokens("\n\n\n")
-    assert encoder.training_prompt(shown, query, "which?").ids == before + encoder.training_prompt(shown, query).ids
-    assert encoder.training_prompt(shown, query, "") == encoder.training_prompt(shown, query)
-    pairs = zip(encoder.query_prompts(shown, query, "which?"), encoder.query_prompts(shown, query), strict=True)
-    assert all(told.ids == before + plain.ids and told.n_target == plain.n_target for told, plain in pairs)
-    assert encoder.query_prompts(shown, query, "") == encoder.query_prompts(shown, query)
+    assert (
+        encoder.training_prompt(shown, query, "which?").ids
+        == before + encoder.training_prompt(shown, query).ids
+    )
+    assert encoder.training_prompt(shown, query, "") == encoder.training_prompt(
+        shown, query
+    )
+    pairs = zip(
+        encoder.query_prompts(shown, query, "which?"),
+        encoder.query_prompts(shown, query),
+        strict=True,
+    )
+    assert all(
+        told.ids == before + plain.ids and told.n_target == plain.n_target
+        for told, plain in pairs
+    )
+    assert encoder.query_prompts(shown, query, "") == encoder.query_prompts(
+        shown, query
+    )
 
 
 def test_an_instruction_has_room_of_its_own_and_is_never_pushed_out():
-    encoder = PromptEncoder(CharTokenizer(), Format(max_example_length=20, max_length=1000))
+    encoder = PromptEncoder(
+        CharTokenizer(), Format(max_example_length=20, max_length=1000)
+    )
     told = encoder.training_prompt((), Example("x" * 30, "a"), "y" * 60)
-    example = encoder.tokens("\n\n\n") + encoder.tokens("x" * 14) + encoder.tokens("\na")  # M − 2 = 18, Δ included
+    example = (
+        encoder.tokens("\n\n\n") + encoder.tokens("x" * 14) + encoder.tokens("\na")
+    )  # M − 2 = 18, Δ included
     assert told.ids == encoder.tokens("y" * 20) + example
     tight = PromptEncoder(CharTokenizer(), Format(max_example_length=20, max_length=40))
-    shown = [Example("the first", "a"), Example("the second", "b"), Example("the third", "c")]
-    prompt, plain = (tight.training_prompt(shown, Example("four", "d"), text) for text in ("why", ""))
+    shown = [
+        Example("the first", "a"),
+        Example("the second", "b"),
+        Example("the third", "c"),
+    ]
+    prompt, plain = (
+        tight.training_prompt(shown, Example("four", "d"), text) for text in ("why", "")
+    )
     assert len(prompt.ids) == 40 and prompt.ids == tight.tokens("why") + plain.ids[-37:]
     with pytest.raises(ValueError, match="prompt: expected a target of 1 to 0 tokens"):
-        PromptEncoder(CharTokenizer(), Format(max_example_length=20, max_length=21)).training_prompt(shown, Example("four", "d"), "y" * 30)
+        PromptEncoder(
+            CharTokenizer(), Format(max_example_length=20, max_length=21)
+        ).training_prompt(shown, Example("four", "d"), "y" * 30)

@@ -4,17 +4,26 @@ from statistics import fmean
 
 import pytest
 import torch
-from models_small import LLAMA, WORDS, CharTokenizer, small_model
+from helpers import LLAMA, WORDS, CharTokenizer, small_model
 from test_prompts import by_the_book
 from transformers import BloomConfig, CodeGenConfig, GPT2Config, MistralConfig
 
-from maml_en_llm import Example, load_benchmark, load_model, score_options
-from maml_en_llm.metrics import predict
-from maml_en_llm.prompts import Format, PromptEncoder
-from maml_en_llm.scoring import score_pmi
-from maml_en_llm.trie import Trie
+from maml_en_llm import (
+    Example,
+    Format,
+    PromptEncoder,
+    load_benchmark,
+    load_model,
+    score_options,
+    score_pmi,
+)
+from maml_en_llm.evaluation.metrics import predict
+from maml_en_llm.evaluation.trie import Trie
 
-SHOWN = [Example("a first text", "yes", ("yes", "no")), Example("then a second", "no", ("yes", "no"))]
+SHOWN = [
+    Example("a first text", "yes", ("yes", "no")),
+    Example("then a second", "no", ("yes", "no")),
+]
 QUERIES = [
     Example("what is it", "yes", ("yes", "no")),
     Example("and this one is longer", "no", ("yes", "no")),
@@ -29,9 +38,25 @@ def plain_scores(model, shown, queries, *, mode, separator, M, L):
     table = []
     for query in queries:
         row = []
-        for context, target in by_the_book(CharTokenizer(), shown, query, query.options, mode=mode, separator=separator, M=M, L=L):
-            logp = model(input_ids=torch.tensor([context + target])).logits[0].log_softmax(-1)
-            nll = [-logp[len(context) - 1 + n, token].item() for n, token in enumerate(target)]
+        for context, target in by_the_book(
+            CharTokenizer(),
+            shown,
+            query,
+            query.options,
+            mode=mode,
+            separator=separator,
+            M=M,
+            L=L,
+        ):
+            logp = (
+                model(input_ids=torch.tensor([context + target]))
+                .logits[0]
+                .log_softmax(-1)
+            )
+            nll = [
+                -logp[len(context) - 1 + n, token].item()
+                for n, token in enumerate(target)
+            ]
             row.append(sum(nll) / len(nll))
         table.append(row)
     return table
@@ -40,7 +65,9 @@ def plain_scores(model, shown, queries, *, mode, separator, M, L):
 def same(found, expected, tolerance=1e-10):
     assert [len(row) for row in found] == [len(row) for row in expected]
     for row, other in zip(found, expected):
-        torch.testing.assert_close(torch.tensor(row), torch.tensor(other), rtol=0, atol=tolerance)
+        torch.testing.assert_close(
+            torch.tensor(row), torch.tensor(other), rtol=0, atol=tolerance
+        )
 
 
 CASES = {  # demonstrations, max_length: None of the prompts cut, some, all
@@ -58,11 +85,24 @@ CASES = {  # demonstrations, max_length: None of the prompts cut, some, all
 def test_scores_equal_plain_calls(k, max_length, mode, separator, share_prefix):
     model = small_model()
     L = min(max_length, 40 * k) if k else 40
-    expected = plain_scores(model, SHOWN[:k], QUERIES, mode=mode, separator=separator, M=40, L=L)
-    found = score_options(model, CharTokenizer(), SHOWN[:k], QUERIES, mode=mode, separator=separator,
-                          max_length=max_length, max_example_length=40, share_prefix=share_prefix)
+    expected = plain_scores(
+        model, SHOWN[:k], QUERIES, mode=mode, separator=separator, M=40, L=L
+    )
+    found = score_options(
+        model,
+        CharTokenizer(),
+        SHOWN[:k],
+        QUERIES,
+        mode=mode,
+        separator=separator,
+        max_length=max_length,
+        max_example_length=40,
+        share_prefix=share_prefix,
+    )
     same(found, expected)
-    assert max(map(max, found)) - min(map(min, found)) > 0.1  # they could not agree by being all alike
+    assert (
+        max(map(max, found)) - min(map(min, found)) > 0.1
+    )  # they could not agree by being all alike
 
 
 # 32-bit softmax and rotations: see test_models
@@ -70,15 +110,38 @@ def test_scores_equal_plain_calls(k, max_length, mode, separator, share_prefix):
 @pytest.mark.parametrize("kind", ["gpt-neox", "llama", "qwen2", "opt"])
 def test_scores_of_other_architectures(kind, mode):
     model = small_model(kind)
-    expected = plain_scores(model, SHOWN, QUERIES, mode=mode, separator="newline", M=40, L=75)
+    expected = plain_scores(
+        model, SHOWN, QUERIES, mode=mode, separator="newline", M=40, L=75
+    )
     for share_prefix in (True, False):
-        same(score_options(model, CharTokenizer(), SHOWN, QUERIES, mode=mode, max_length=75, max_example_length=40,
-                           share_prefix=share_prefix), expected, 5e-6)
+        same(
+            score_options(
+                model,
+                CharTokenizer(),
+                SHOWN,
+                QUERIES,
+                mode=mode,
+                max_length=75,
+                max_example_length=40,
+                share_prefix=share_prefix,
+            ),
+            expected,
+            5e-6,
+        )
 
 
 OTHERS = {  # attention that an explicit mask cannot express, or that has no fused kernel
-    "sliding window": MistralConfig(vocab_size=WORDS, sliding_window=8, **LLAMA), "ALiBi": BloomConfig(vocab_size=WORDS, hidden_size=32, n_layer=2, n_head=2),
-    "no fused kernel": CodeGenConfig(vocab_size=WORDS, n_positions=256, n_embd=32, n_layer=2, n_head=4, rotary_dim=4, n_ctx=256),
+    "sliding window": MistralConfig(vocab_size=WORDS, sliding_window=8, **LLAMA),
+    "ALiBi": BloomConfig(vocab_size=WORDS, hidden_size=32, n_layer=2, n_head=2),
+    "no fused kernel": CodeGenConfig(
+        vocab_size=WORDS,
+        n_positions=256,
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        rotary_dim=4,
+        n_ctx=256,
+    ),
 }
 
 
@@ -87,22 +150,50 @@ OTHERS = {  # attention that an explicit mask cannot express, or that has no fus
 def test_models_with_another_attention_keep_it(config, k):
     model = small_model(config, dtype=torch.float32)
     limits = dict(max_length=75, max_example_length=40)
-    expected = plain_scores(model, SHOWN[:k], QUERIES, mode="direct", separator="newline", M=40, L=75 if k else 40)
+    expected = plain_scores(
+        model,
+        SHOWN[:k],
+        QUERIES,
+        mode="direct",
+        separator="newline",
+        M=40,
+        L=75 if k else 40,
+    )
     for share_prefix in (True, False):
-        same(score_options(model, CharTokenizer(), SHOWN[:k], QUERIES, share_prefix=share_prefix, **limits), expected, 1e-4)
+        same(
+            score_options(
+                model,
+                CharTokenizer(),
+                SHOWN[:k],
+                QUERIES,
+                share_prefix=share_prefix,
+                **limits,
+            ),
+            expected,
+            1e-4,
+        )
 
 
 def test_calls_are_bounded_however_alike_the_queries(monkeypatch):
     model = small_model()
     seen = counted(model, monkeypatch)
-    alike = [Example("the same long beginning of every query, then " + 5 * f"{n} ", "yes", ("yes", "no")) for n in range(100, 160)]
+    alike = [
+        Example(
+            "the same long beginning of every query, then " + 5 * f"{n} ",
+            "yes",
+            ("yes", "no"),
+        )
+        for n in range(100, 160)
+    ]
     score_options(model, CharTokenizer(), SHOWN, alike, tokens_at_once=128)
     assert max(seen) <= 128 + max(len(e.input) + 7 for e in alike) and len(seen) > 3
 
 
 def test_half_precision_scores_are_not_rounded_to_it():
     model = small_model(dtype=torch.bfloat16)
-    scores = [s for row in score_options(model, CharTokenizer(), SHOWN, QUERIES) for s in row]
+    scores = [
+        s for row in score_options(model, CharTokenizer(), SHOWN, QUERIES) for s in row
+    ]
     assert any(torch.tensor(s).bfloat16().item() != s for s in scores)
 
 
@@ -110,17 +201,35 @@ def test_half_precision_scores_are_not_rounded_to_it():
 @pytest.mark.parametrize("mode", ["direct", "channel"])
 def test_tokens_at_once_and_attention_do_not_matter(mode, attention):
     model = small_model(attention=attention)
-    expected = plain_scores(small_model(), SHOWN, QUERIES, mode=mode, separator="newline", M=40, L=75)
+    expected = plain_scores(
+        small_model(), SHOWN, QUERIES, mode=mode, separator="newline", M=40, L=75
+    )
     for tokens_at_once in (1, 100, 10_000):
         for share_prefix in (True, False):
-            same(score_options(model, CharTokenizer(), SHOWN, QUERIES, mode=mode, max_length=75, max_example_length=40,
-                               share_prefix=share_prefix, tokens_at_once=tokens_at_once), expected)
+            same(
+                score_options(
+                    model,
+                    CharTokenizer(),
+                    SHOWN,
+                    QUERIES,
+                    mode=mode,
+                    max_length=75,
+                    max_example_length=40,
+                    share_prefix=share_prefix,
+                    tokens_at_once=tokens_at_once,
+                ),
+                expected,
+            )
 
 
 def counted(model, monkeypatch) -> list[int]:
     """The tokens of every call of the model from now on."""
     forward, seen = model.forward, []
-    monkeypatch.setattr(model, "forward", lambda *a, **k: seen.append(k["input_ids"].numel()) or forward(*a, **k))
+    monkeypatch.setattr(
+        model,
+        "forward",
+        lambda *a, **k: seen.append(k["input_ids"].numel()) or forward(*a, **k),
+    )
     return seen
 
 
@@ -128,41 +237,76 @@ def counted(model, monkeypatch) -> list[int]:
 def test_what_prompts_share_is_run_once(mode, monkeypatch):
     model = small_model()
     seen = counted(model, monkeypatch)
-    score_options(model, CharTokenizer(), SHOWN, QUERIES, mode=mode, max_example_length=40)
+    score_options(
+        model, CharTokenizer(), SHOWN, QUERIES, mode=mode, max_example_length=40
+    )
     encoder = PromptEncoder(CharTokenizer(), Format(mode=mode, max_example_length=40))
     shown = len(encoder.demonstrations(SHOWN))
-    prompts = [prompt.ids for query in QUERIES for prompt in encoder.query_prompts(SHOWN, query)]
+    prompts = [
+        prompt.ids
+        for query in QUERIES
+        for prompt in encoder.query_prompts(SHOWN, query)
+    ]
     # nothing follows the last token of a prompt, so it is run only where another prompt goes on from it
-    assert sum(seen) == shown + len({ids[:n] for ids in prompts for n in range(shown + 1, len(ids))})
+    assert sum(seen) == shown + len(
+        {ids[:n] for ids in prompts for n in range(shown + 1, len(ids))}
+    )
     query, options = QUERIES[0], QUERIES[0].options
     seen.clear()
     score_options(model, CharTokenizer(), SHOWN, [query], mode=mode)
     text, answers = len(query.input) + 3, sum(len(option) + 1 for option in options)
-    bound = text + answers if mode == "direct" else len(options) * (len(query.input) + 1) + answers + 2 * len(options)
+    bound = (
+        text + answers
+        if mode == "direct"
+        else len(options) * (len(query.input) + 1) + answers + 2 * len(options)
+    )
     assert sum(seen) <= shown + bound  # T_share of protocol 8.2
 
 
 def test_equal_cuts_share_their_context(monkeypatch):
     model = small_model()
     seen = counted(model, monkeypatch)
-    score_options(model, CharTokenizer(), SHOWN, [Example("x" * 30, "aa", ("aa", "bb", "ccc"))], max_length=45)
-    assert sum(seen) == (44 + 2 - 1) + 44  # "\naa" and "\nbb" differ in one forwarded token beyond "\n"; "\nccc" is cut elsewhere
+    score_options(
+        model,
+        CharTokenizer(),
+        SHOWN,
+        [Example("x" * 30, "aa", ("aa", "bb", "ccc"))],
+        max_length=45,
+    )
+    assert (
+        sum(seen) == (44 + 2 - 1) + 44
+    )  # "\naa" and "\nbb" differ in one forwarded token beyond "\n"; "\nccc" is cut elsewhere
 
 
 def test_tries():
     trie = Trie()
-    assert trie.add([7, 8, 9]) == [0, 1, 2] and trie.add([7, 8, 5]) == [0, 1, 3] and trie.add([8]) == [4]
+    assert (
+        trie.add([7, 8, 9]) == [0, 1, 2]
+        and trie.add([7, 8, 5]) == [0, 1, 3]
+        and trie.add([8]) == [4]
+    )
     assert trie.ids == [7, 8, 9, 5, 8] and trie.depths == [0, 1, 2, 2, 0]
     assert [trie.shared(path) for path in ([7, 8, 5, 1], [9], [7, 8, 9])] == [3, 0, 3]
     assert trie.visible().int().tolist() == [
-        [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 0, 1, 0], [0, 0, 0, 0, 1]]
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 1, 0, 1, 0],
+        [0, 0, 0, 0, 1],
+    ]
 
 
 @pytest.mark.parametrize("mode", ["direct", "channel"])
 def test_an_instruction_is_a_first_piece_without_separator(mode):
     model, shown = small_model(), SHOWN[:1]
-    found = score_options(model, CharTokenizer(), shown, QUERIES[:1], mode=mode, instruction="tell me")
-    answers = [("yes", "a first text"), ("what is it",)] if mode == "channel" else [("a first text", "yes"), ("what is it",)]
+    found = score_options(
+        model, CharTokenizer(), shown, QUERIES[:1], mode=mode, instruction="tell me"
+    )
+    answers = (
+        [("yes", "a first text"), ("what is it",)]
+        if mode == "channel"
+        else [("a first text", "yes"), ("what is it",)]
+    )
     a, b = answers[0]
     for score, option in zip(found[0], QUERIES[0].options):
         x, y = (option, "what is it") if mode == "channel" else ("what is it", option)
@@ -171,9 +315,12 @@ def test_an_instruction_is_a_first_piece_without_separator(mode):
         with torch.no_grad():
             logp = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
         n = len(ids) - len(CharTokenizer().encode(target))
-        assert score == pytest.approx(-fmean(logp[i - 1, ids[i]].item() for i in range(n, len(ids))), abs=1e-10)
-    assert score_options(model, CharTokenizer(), shown, QUERIES[:1], instruction="") == score_options(
-        model, CharTokenizer(), shown, QUERIES[:1])
+        assert score == pytest.approx(
+            -fmean(logp[i - 1, ids[i]].item() for i in range(n, len(ids))), abs=1e-10
+        )
+    assert score_options(
+        model, CharTokenizer(), shown, QUERIES[:1], instruction=""
+    ) == score_options(model, CharTokenizer(), shown, QUERIES[:1])
 
 
 @pytest.mark.parametrize("k", [0, 2])
@@ -181,9 +328,14 @@ def test_pmi_is_a_difference_of_scores(k, monkeypatch):
     model = small_model()
     found = score_pmi(model, CharTokenizer(), SHOWN[:k], QUERIES[:2])
     plain = score_options(model, CharTokenizer(), SHOWN[:k], QUERIES[:2])
-    null = score_options(model, CharTokenizer(), SHOWN[:k], [Example("N/A", "yes", ("yes", "no"))])[0]
+    null = score_options(
+        model, CharTokenizer(), SHOWN[:k], [Example("N/A", "yes", ("yes", "no"))]
+    )[0]
     same(found, [[a - b for a, b in zip(row, null)] for row in plain])
-    with pytest.raises(ValueError, match="mode: expected 'direct', the only one that PMI is defined for, found 'channel'"):
+    with pytest.raises(
+        ValueError,
+        match="mode: expected 'direct', the only one that PMI is defined for, found 'channel'",
+    ):
         score_pmi(model, CharTokenizer(), SHOWN, QUERIES, mode="channel")
 
 
@@ -192,7 +344,9 @@ def test_null_inputs_are_scored_once(monkeypatch):
     seen = counted(model, monkeypatch)
     for n in (1, 50):
         seen.clear()
-        score_options(model, CharTokenizer(), SHOWN, [Example("N/A", "yes", ("yes", "no"))] * n)
+        score_options(
+            model, CharTokenizer(), SHOWN, [Example("N/A", "yes", ("yes", "no"))] * n
+        )
         tokens = sum(seen)
         assert tokens == sum(seen[:2])
     score_options(model, CharTokenizer(), SHOWN, [Example("N/A", "yes", ("yes", "no"))])
@@ -204,7 +358,9 @@ def test_scoring_leaves_the_model_as_it_was():
     before = [p.clone() for p in model.parameters()]
     first = score_options(model, CharTokenizer(), SHOWN, QUERIES)
     assert score_options(model, CharTokenizer(), SHOWN, QUERIES) == first
-    assert all(torch.equal(p, q) and p.grad is None for p, q in zip(model.parameters(), before))
+    assert all(
+        torch.equal(p, q) and p.grad is None for p, q in zip(model.parameters(), before)
+    )
 
 
 def _damaged():
@@ -215,30 +371,82 @@ def _damaged():
 
 
 def _short():
-    return small_model(GPT2Config(vocab_size=97, n_positions=32, n_embd=32, n_layer=1, n_head=1, bos_token_id=0, eos_token_id=0))
+    return small_model(
+        GPT2Config(
+            vocab_size=97,
+            n_positions=32,
+            n_embd=32,
+            n_layer=1,
+            n_head=1,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
+    )
 
 
 def test_options_that_the_tokenizer_cannot_tell_apart_are_refused():
     model, words = load_model("tiny-base")
     query = Example("the dog is red", "unheard", ("unheard", "unknown"))
-    with pytest.raises(ValueError, match=r"queries\[0\]: expected options of different tokens, found 'unheard' and 'unknown' with"):
+    with pytest.raises(
+        ValueError,
+        match=r"queries\[0\]: expected options of different tokens, found 'unheard' and 'unknown' with",
+    ):
         score_options(model, words, (), [query])
-    twice = Example("the dog is red", "red", ("red", "red ", "blue"))  # one answer written twice does no harm
+    twice = Example(
+        "the dog is red", "red", ("red", "red ", "blue")
+    )  # one answer written twice does no harm
     assert len(score_options(model, words, (), [twice])[0]) == 3
 
 
 BAD = {  # model, query, arguments, message
-    "NaN weights": (_damaged, QUERIES[0], {}, r"queries\[0\]: expected finite scores, found \[nan, nan\]"),
-    "no options": (small_model, Example("x", "y"), {}, r"queries\[0\]: expected options to score, found none: 'x'"),
-    "fewer positions": (_short, QUERIES[0], {}, "max_length: expected prompts of at most 32 tokens, the model's limit, found 5"),
-    "mode": (small_model, QUERIES[0], dict(mode="both"), "mode: expected one of direct, channel, found 'both'"),
-    "separator": (small_model, QUERIES[0], dict(separator="\n"), "separator: expected one of newline, space"),
-    "long option": (small_model, Example("x", "y" * 300, ("y" * 300,)), {}, "max_example_length: an answer of 301 tokens"),
-    "long text": (small_model, Example("x" * 99, "y", ("y",)), dict(mode="channel", max_length=50), "prompt: .* found 100 after"),
+    "NaN weights": (
+        _damaged,
+        QUERIES[0],
+        {},
+        r"queries\[0\]: expected finite scores, found \[nan, nan\]",
+    ),
+    "no options": (
+        small_model,
+        Example("x", "y"),
+        {},
+        r"queries\[0\]: expected options to score, found none: 'x'",
+    ),
+    "fewer positions": (
+        _short,
+        QUERIES[0],
+        {},
+        "max_length: expected prompts of at most 32 tokens, the model's limit, found 5",
+    ),
+    "mode": (
+        small_model,
+        QUERIES[0],
+        dict(mode="both"),
+        "mode: expected one of direct, channel, found 'both'",
+    ),
+    "separator": (
+        small_model,
+        QUERIES[0],
+        dict(separator="\n"),
+        "separator: expected one of newline, space",
+    ),
+    "long option": (
+        small_model,
+        Example("x", "y" * 300, ("y" * 300,)),
+        {},
+        "max_example_length: an answer of 301 tokens",
+    ),
+    "long text": (
+        small_model,
+        Example("x" * 99, "y", ("y",)),
+        dict(mode="channel", max_length=50),
+        "prompt: .* found 100 after",
+    ),
 }
 
 
-@pytest.mark.parametrize(("model", "query", "arguments", "message"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize(
+    ("model", "query", "arguments", "message"), BAD.values(), ids=BAD
+)
 def test_bad_input(model, query, arguments, message):
     with pytest.raises(ValueError, match=message):
         score_options(model(), CharTokenizer(), SHOWN, [query], **arguments)
@@ -248,13 +456,23 @@ def test_bad_input(model, query, arguments, message):
 
 
 @pytest.mark.parametrize("mode", ["direct", "channel"])
-@pytest.mark.parametrize("name", ["ethos-race", "glue-rte", "superglue-copa", "glue-wnli"])
+@pytest.mark.parametrize(
+    "name", ["ethos-race", "glue-rte", "superglue-copa", "glue-wnli"]
+)
 def test_sharing_changes_nothing_on_real_tasks(metaicl_data, bpe, name, mode):
     """glue-rte overflows in every prompt, glue-wnli in some: float32, 1e-4 nats, the same predictions."""
-    model = small_model(GPT2Config(n_embd=32, n_layer=2, n_head=2, initializer_range=0.2), dtype=torch.float32, attention="sdpa")
+    model = small_model(
+        GPT2Config(n_embd=32, n_layer=2, n_head=2, initializer_range=0.2),
+        dtype=torch.float32,
+        attention="sdpa",
+    )
     task = load_benchmark(metaicl_data, "hr_to_lr", seeds=[100], tasks=[name]).test[0]
     queries = task.test[:12]
-    found, plain = (score_options(model, bpe, task.few_shot(100, 16), queries, mode=mode, share_prefix=share)
-                    for share in (True, False))
+    found, plain = (
+        score_options(
+            model, bpe, task.few_shot(100, 16), queries, mode=mode, share_prefix=share
+        )
+        for share in (True, False)
+    )
     same(found, plain, 1e-4)
     assert [predict(row) for row in found] == [predict(row) for row in plain]

@@ -6,10 +6,11 @@ import json
 import random
 
 import pytest
-from models_small import record, records, write_benchmark, write_lines
+from helpers import record, records, write_benchmark, write_lines
 
-from maml_en_llm import DataError, Example, Task, load_benchmark, tasks
-from maml_en_llm.tasks import SEEDS, settings
+from maml_en_llm import DataError, Example, Task, load_benchmark
+from maml_en_llm.protocol import SEEDS
+from maml_en_llm.tasks.settings import settings, without_leaks
 
 
 @pytest.mark.parametrize("end", [".jsonl", ".jsonl.gz"])
@@ -21,14 +22,21 @@ def test_reads_plain_and_gzipped_files(tmp_path, end):
     (target,) = benchmark.test
     assert target.test[0] == Example("a0 c", "yes", ("yes", "no"))
     assert tuple(target.demonstrations) == SEEDS
-    assert target.few_shot(13, 2) == (Example("s200 c", "no", ("yes", "no")), Example("t201 c", "no", ("yes", "no")))
+    assert target.few_shot(13, 2) == (
+        Example("s200 c", "no", ("yes", "no")),
+        Example("t201 c", "no", ("yes", "no")),
+    )
     assert benchmark.unseen == {"c"}
     assert benchmark.missing == ()
 
 
 @pytest.mark.parametrize(
     ("train_name", "test_name"),
-    [("{}_16384_100_train", "{}_16_100_test"), ("{}_mt_train", "{}_test"), ("{}_train", "{}_test")],
+    [
+        ("{}_16384_100_train", "{}_16_100_test"),
+        ("{}_mt_train", "{}_test"),
+        ("{}_train", "{}_test"),
+    ],
 )
 def test_all_file_names_of_the_format(tmp_path, train_name, test_name):
     write_benchmark(tmp_path, train_name=train_name, test_name=test_name)
@@ -49,7 +57,9 @@ def test_text_is_taken_as_it_stands(tmp_path):
     write_benchmark(tmp_path)
     row = json.dumps(record("a", text, "yes"), ensure_ascii=False)
     write_lines(tmp_path / "a" / "a_16384_100_train.jsonl", [row, row])
-    assert [example.input for example in load_benchmark(tmp_path, "mini").train[0].train] == [text, text]
+    assert [
+        example.input for example in load_benchmark(tmp_path, "mini").train[0].train
+    ] == [text, text]
 
 
 @pytest.mark.parametrize("kind", ["classification", "multi-choice", "free-form"])
@@ -63,11 +73,17 @@ def test_kind_from_the_options(tmp_path, kind):
 def test_settings_file_beside_the_folder_and_its_task_facts(tmp_path):
     write_benchmark(tmp_path / "data", kinds={"c": "multi-choice"})
     lists = json.loads((tmp_path / "data" / "settings.json").read_text())
-    lists["tasks"] = {"c": {"kind": "classification", "domain": "news", "instruction": "choose"}}
+    lists["tasks"] = {
+        "c": {"kind": "classification", "domain": "news", "instruction": "choose"}
+    }
     (tmp_path / "settings.json").write_text(json.dumps(lists))
     (tmp_path / "data" / "settings.json").unlink()
     (target,) = load_benchmark(tmp_path / "data", "mini").test
-    assert (target.kind, target.domain, target.instruction) == ("classification", "news", "choose")
+    assert (target.kind, target.domain, target.instruction) == (
+        "classification",
+        "news",
+        "choose",
+    )
 
 
 def test_selection_of_tasks_and_seeds(tmp_path):
@@ -82,7 +98,10 @@ def test_missing_tasks_are_refused_or_left_out_loudly(tmp_path):
     write_benchmark(tmp_path, train=("a", "b"), test=("c", "d"), unseen=["d"])
     (tmp_path / "b" / "b_16384_100_train.jsonl").unlink()
     (tmp_path / "d" / "d_16_87_train.jsonl").unlink()
-    with pytest.raises(DataError, match=r"2 tasks of setting 'mini' lack their files: b, d; .*allow_missing=True"):
+    with pytest.raises(
+        DataError,
+        match=r"2 tasks of setting 'mini' lack their files: b, d; .*allow_missing=True",
+    ):
         load_benchmark(tmp_path, "mini")
     with pytest.warns(UserWarning, match="lack their files: b, d; they are left out"):
         benchmark = load_benchmark(tmp_path, "mini", allow_missing=True)
@@ -107,49 +126,100 @@ COUNTS = {
 
 
 def test_leaking_tasks_are_left_out_unless_asked_for(tmp_path):
-    folder = write_benchmark(tmp_path, train=("a", "c", "unifiedqa:winogrande_xl"), test=("c", "wino_grande"))
-    repaired, published = load_benchmark(folder, "mini"), load_benchmark(folder, "mini", faithful=True)
+    folder = write_benchmark(
+        tmp_path, train=("a", "c", "unifiedqa:winogrande_xl"), test=("c", "wino_grande")
+    )
+    repaired, published = (
+        load_benchmark(folder, "mini"),
+        load_benchmark(folder, "mini", faithful=True),
+    )
     assert [task.name for task in repaired.train] == ["a"]
-    assert [task.name for task in published.train] == ["a", "c", "unifiedqa:winogrande_xl"]
-    assert repaired.test == published.test and [task.name for task in repaired.test] == ["c", "wino_grande"]
+    assert [task.name for task in published.train] == [
+        "a",
+        "c",
+        "unifiedqa:winogrande_xl",
+    ]
+    assert repaired.test == published.test and [
+        task.name for task in repaired.test
+    ] == ["c", "wino_grande"]
 
 
 def test_the_published_lists_leak_in_two_settings():
-    leaks = {name: set(lists["train"]) - set(tasks._without_leaks(lists)["train"]) for name, lists in settings().items()}
+    leaks = {
+        name: set(lists["train"]) - set(without_leaks(lists)["train"])
+        for name, lists in settings().items()
+    }
     assert {name: found for name, found in leaks.items() if found} == {
-        "non_nli_to_nli": {"sick"}, "qa_to_qa": {"unifiedqa:winogrande_xl"}}
+        "non_nli_to_nli": {"sick"},
+        "qa_to_qa": {"unifiedqa:winogrande_xl"},
+    }
 
 
 def test_packaged_lists_are_those_of_metaicl():
     lists = settings()
-    found = {name: tuple(len(part[role]) for role in ("train", "test", "unseen_domain_test")) for name, part in lists.items()}
+    found = {
+        name: tuple(len(part[role]) for role in ("train", "test", "unseen_domain_test"))
+        for name, part in lists.items()
+    }
     assert found == COUNTS
     train = {task for part in lists.values() for task in part["train"]}
     test = {task for part in lists.values() for task in part["test"]}
-    assert (len(train | test), len(train), len(test), len(train & test)) == (142, 131, 52, 41)
+    assert (len(train | test), len(train), len(test), len(train & test)) == (
+        142,
+        131,
+        52,
+        41,
+    )
     for part in lists.values():
         assert set(part["unseen_domain_test"]) <= set(part["test"])
         assert len(set(part["train"])) == len(part["train"])
     # The one overlap within a setting is the reference's own (protocol, trap 7).
-    assert {name: set(part["train"]) & set(part["test"]) for name, part in lists.items() if set(part["train"]) & set(part["test"])} \
-        == {"non_nli_to_nli": {"sick"}}
+    assert {
+        name: set(part["train"]) & set(part["test"])
+        for name, part in lists.items()
+        if set(part["train"]) & set(part["test"])
+    } == {"non_nli_to_nli": {"sick"}}
 
 
 # --- bad input ---
 
 GOOD = json.dumps(record())
 LINES = {  # third line of a file → what its error says
-    "not JSON": ('{"task": "t", ', r"expected a JSON object, found '\{\"task\": \"t\",'"),
+    "not JSON": (
+        '{"task": "t", ',
+        r"expected a JSON object, found '\{\"task\": \"t\",'",
+    ),
     "blank": ("", "expected a JSON object, found ''"),
     "a list": ("[1, 2]", "expected a JSON object, found a list"),
-    "input not text": (json.dumps(record() | {"input": 3}), "expected a non-empty string in 'input', found 3"),
-    "empty input": (json.dumps(record(text=" ")), "expected a non-empty string in 'input', found ' '"),
-    "empty output": (json.dumps(record(answer="", options=[])), "expected a non-empty string in 'output', found ''"),
-    "output not an option": (json.dumps(record(answer="maybe")), r"expected 'output' to be one of \['yes', 'no'\], found 'maybe'"),
-    "options not a list": (json.dumps(record() | {"options": "yes no"}), "expected a list of strings in 'options', found 'yes no'"),
-    "options not texts": (json.dumps(record() | {"options": [1, 2]}), r"expected a list of strings in 'options', found \[1, 2\]"),
+    "input not text": (
+        json.dumps(record() | {"input": 3}),
+        "expected a non-empty string in 'input', found 3",
+    ),
+    "empty input": (
+        json.dumps(record(text=" ")),
+        "expected a non-empty string in 'input', found ' '",
+    ),
+    "empty output": (
+        json.dumps(record(answer="", options=[])),
+        "expected a non-empty string in 'output', found ''",
+    ),
+    "output not an option": (
+        json.dumps(record(answer="maybe")),
+        r"expected 'output' to be one of \['yes', 'no'\], found 'maybe'",
+    ),
+    "options not a list": (
+        json.dumps(record() | {"options": "yes no"}),
+        "expected a list of strings in 'options', found 'yes no'",
+    ),
+    "options not texts": (
+        json.dumps(record() | {"options": [1, 2]}),
+        r"expected a list of strings in 'options', found \[1, 2\]",
+    ),
 } | {
-    f"no {key}": (json.dumps({k: v for k, v in record().items() if k != key}), f"expected keys .*; {key} missing")
+    f"no {key}": (
+        json.dumps({k: v for k, v in record().items() if k != key}),
+        f"expected keys .*; {key} missing",
+    )
     for key in record()
 }
 
@@ -158,13 +228,18 @@ LINES = {  # third line of a file → what its error says
 @pytest.mark.parametrize(("line", "message"), LINES.values(), ids=LINES)
 def test_bad_line_is_named(tmp_path, line, message, end):
     write_benchmark(tmp_path, end=end)
-    path = write_lines(tmp_path / "a" / f"a_16384_100_train{end}", [GOOD, GOOD, line, GOOD])
+    path = write_lines(
+        tmp_path / "a" / f"a_16384_100_train{end}", [GOOD, GOOD, line, GOOD]
+    )
     with pytest.raises(DataError, match=rf"{path}:3: {message}"):
         load_benchmark(tmp_path, "mini")
 
 
 def _latin(path):
-    path.write_bytes(f"{GOOD}\n".encode() + json.dumps(record(text="é"), ensure_ascii=False).encode("latin-1"))
+    path.write_bytes(
+        f"{GOOD}\n".encode()
+        + json.dumps(record(text="é"), ensure_ascii=False).encode("latin-1")
+    )
 
 
 def _truncated(path):
@@ -182,8 +257,16 @@ FILES = {
     "not UTF-8": (".jsonl", _latin, ":2: expected UTF-8 text"),
     "truncated gzip": (".jsonl.gz", _truncated, ": expected a complete gzip file"),
     "damaged gzip": (".jsonl.gz", _damaged, ": expected a complete gzip file"),
-    "not gzip": (".jsonl.gz", lambda path: path.write_text(GOOD), ": expected a complete gzip file"),
-    "empty": (".jsonl", lambda path: path.write_text(""), ": expected one JSON object a line, found an empty file"),
+    "not gzip": (
+        ".jsonl.gz",
+        lambda path: path.write_text(GOOD),
+        ": expected a complete gzip file",
+    ),
+    "empty": (
+        ".jsonl",
+        lambda path: path.write_text(""),
+        ": expected one JSON object a line, found an empty file",
+    ),
 }
 
 
@@ -197,10 +280,22 @@ def test_bad_file_is_named(tmp_path, end, spoil, message):
 
 
 ARGUMENTS = {
-    "unknown setting": (dict(setting="hr_to_ll"), "setting: expected one of hr_to_lr, .*found 'hr_to_ll'; nearest: hr_to_lr"),
-    "unknown seed": (dict(seeds=[100, 14]), r"seeds: expected .*\(100, 13, 21, 42, 87\), found 14"),
-    "unknown task": (dict(tasks=["glue-rt"]), "tasks: 'glue-rt' is not in setting 'hr_to_lr'; nearest: glue-rte"),
-    "task of another setting": (dict(tasks=["spider"]), "tasks: 'spider' is not in setting 'hr_to_lr'"),
+    "unknown setting": (
+        dict(setting="hr_to_ll"),
+        "setting: expected one of hr_to_lr, .*found 'hr_to_ll'; nearest: hr_to_lr",
+    ),
+    "unknown seed": (
+        dict(seeds=[100, 14]),
+        r"seeds: expected .*\(100, 13, 21, 42, 87\), found 14",
+    ),
+    "unknown task": (
+        dict(tasks=["glue-rt"]),
+        "tasks: 'glue-rt' is not in setting 'hr_to_lr'; nearest: glue-rte",
+    ),
+    "task of another setting": (
+        dict(tasks=["spider"]),
+        "tasks: 'spider' is not in setting 'hr_to_lr'",
+    ),
 }
 
 
@@ -211,16 +306,26 @@ def test_bad_argument_is_named(tmp_path, changes, message):
 
 
 def test_no_such_folder(tmp_path):
-    with pytest.raises(DataError, match=f"source: expected a folder .*, found '{tmp_path}/nowhere'"):
+    with pytest.raises(
+        DataError, match=f"source: expected a folder .*, found '{tmp_path}/nowhere'"
+    ):
         load_benchmark(tmp_path / "nowhere", "hr_to_lr")
 
 
 def test_too_few_demonstrations():
-    task = Task("t", "classification", demonstrations={100: (Example("x", "y", ("y", "n")),) * 3})
+    task = Task(
+        "t",
+        "classification",
+        demonstrations={100: (Example("x", "y", ("y", "n")),) * 3},
+    )
     assert len(task.few_shot(100, 3)) == 3
-    with pytest.raises(DataError, match="k: 4 demonstrations asked of task 't', seed 100, which has 3"):
+    with pytest.raises(
+        DataError, match="k: 4 demonstrations asked of task 't', seed 100, which has 3"
+    ):
         task.few_shot(100, 4)
-    with pytest.raises(DataError, match="seed: task 't' has no demonstrations for seed 13; it has 100"):
+    with pytest.raises(
+        DataError, match="seed: task 't' has no demonstrations for seed 13; it has 100"
+    ):
         task.few_shot(13, 1)
 
 
@@ -229,25 +334,45 @@ def test_too_few_demonstrations():
 
 @pytest.fixture(scope="module")
 def hr_to_lr(metaicl_data):
-    with pytest.warns(UserWarning, match="14 tasks of setting 'hr_to_lr' lack their files"):
+    with pytest.warns(
+        UserWarning, match="14 tasks of setting 'hr_to_lr' lack their files"
+    ):
         return load_benchmark(metaicl_data, "hr_to_lr", allow_missing=True)
 
 
 def test_real_folder_is_refused_with_the_list_of_missing_tasks(metaicl_data):
-    with pytest.raises(DataError, match="14 tasks .*scitail.*financial_phrasebank.*tweet_eval-hate; pass allow_missing"):
+    with pytest.raises(
+        DataError,
+        match="14 tasks .*scitail.*financial_phrasebank.*tweet_eval-hate; pass allow_missing",
+    ):
         load_benchmark(metaicl_data, "hr_to_lr")
 
 
 def test_real_folder_without_the_missing_tasks(hr_to_lr):
-    assert (len(hr_to_lr.train), len(hr_to_lr.test), len(hr_to_lr.missing)) == (52, 21, 14)
+    assert (len(hr_to_lr.train), len(hr_to_lr.test), len(hr_to_lr.missing)) == (
+        52,
+        21,
+        14,
+    )
     assert hr_to_lr.unseen == {"poem_sentiment", "climate_fever"}
-    assert all(len(task.few_shot(seed, 16)) == 16 for task in hr_to_lr.test for seed in SEEDS)
+    assert all(
+        len(task.few_shot(seed, 16)) == 16 for task in hr_to_lr.test for seed in SEEDS
+    )
     kinds = [task.kind for task in hr_to_lr.test]
     assert (kinds.count("classification"), kinds.count("multi-choice")) == (13, 8)
-    sizes = {task.name: (len(task.test), len(task.test[0].options)) for task in hr_to_lr.test}
-    for name, size in dict(qasc=(926, 8), dream=(2040, 3), hate_speech18=(2141, 2)).items():  # protocol 4
+    sizes = {
+        task.name: (len(task.test), len(task.test[0].options)) for task in hr_to_lr.test
+    }
+    for name, size in dict(
+        qasc=(926, 8), dream=(2040, 3), hate_speech18=(2141, 2)
+    ).items():  # protocol 4
         assert sizes[name] == size
-    records = {"tweet_eval-stance_atheism": 52, "superglue-cb": 56, "tweet_eval-stance_feminist": 67, "glue-wnli": 71}
+    records = {
+        "tweet_eval-stance_atheism": 52,
+        "superglue-cb": 56,
+        "tweet_eval-stance_feminist": 67,
+        "glue-wnli": 71,
+    }
     assert {name: sizes[name][0] for name in records} == records
 
 
@@ -256,12 +381,16 @@ def test_real_records_are_those_of_the_golden_run(hr_to_lr, golden, name):
     (task,) = [task for task in hr_to_lr.test if task.name == name]
     known = golden["tasks"][name]
     assert list(task.test[0].options) == known["options"]
-    assert [known["options"].index(example.output) for example in task.test] == known["gold"]
+    assert [known["options"].index(example.output) for example in task.test] == known[
+        "gold"
+    ]
 
 
 def test_a_known_record(hr_to_lr):
     # By its hash: the data are not ours to copy.
     (task,) = [task for task in hr_to_lr.test if task.name == "glue-wnli"]
     first = task.few_shot(100, 1)[0]
-    assert first.input.startswith("sentence 1: ") and " [SEP] sentence 2: " in first.input
+    assert (
+        first.input.startswith("sentence 1: ") and " [SEP] sentence 2: " in first.input
+    )
     assert hashlib.sha256(first.input.encode()).hexdigest()[:16] == "b8ff6d58a4a19c60"

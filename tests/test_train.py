@@ -9,15 +9,33 @@ from statistics import fmean
 
 import pytest
 import torch
-from models_small import CharTokenizer, records, small_model, write_benchmark, write_model
+from helpers import (
+    CharTokenizer,
+    records,
+    small_model,
+    write_benchmark,
+    write_model,
+)
 from transformers import PreTrainedModel
 
-from maml_en_llm import DataError, Example, PromptEncoder, Task, TrainConfig, load_benchmark, load_model, meta_train, train
-from maml_en_llm.episodes import EpisodeSampler
-from maml_en_llm.limited import limit
+from maml_en_llm import (
+    DataError,
+    EpisodeSampler,
+    Example,
+    PromptEncoder,
+    Task,
+    TrainConfig,
+    load_benchmark,
+    load_model,
+    meta_train,
+    train,
+)
 from maml_en_llm.prompts import Prompt
+from maml_en_llm.tasks import limit
 
-METHODS = pytest.mark.parametrize("method", ["metaicl", "multi-task", "maml-en-llm", "fomaml", "reptile"])
+METHODS = pytest.mark.parametrize(
+    "method", ["metaicl", "multi-task", "maml-en-llm", "fomaml", "reptile"]
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +43,18 @@ def config(tmp_path_factory) -> TrainConfig:
     root = tmp_path_factory.mktemp("train")
     write_benchmark(root / "tasks")
     write_model(root / "model")
-    return TrainConfig(benchmark=str(root / "tasks"), setting="mini", model=str(root / "model"), steps=4, tasks_per_step=2,
-                       prompts=2, demonstrations=3, lr=1e-2, inner_lr=1e-2, max_length=128)
+    return TrainConfig(
+        benchmark=str(root / "tasks"),
+        setting="mini",
+        model=str(root / "model"),
+        steps=4,
+        tasks_per_step=2,
+        prompts=2,
+        demonstrations=3,
+        lr=1e-2,
+        inner_lr=1e-2,
+        max_length=128,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +84,9 @@ def test_same_seed_same_losses_to_the_bit(config, method):
 def test_a_run_leaves_the_global_generators_alone(config, tasks):
     state = torch.get_rng_state(), random.getstate()
     run(config, tasks)
-    assert torch.equal(torch.get_rng_state(), state[0]) and random.getstate() == state[1]
+    assert (
+        torch.equal(torch.get_rng_state(), state[0]) and random.getstate() == state[1]
+    )
 
 
 # --- learns ---
@@ -65,7 +95,9 @@ def test_a_run_leaves_the_global_generators_alone(config, tasks):
 @METHODS
 @pytest.mark.parametrize("mode", ["direct", "channel"])
 def test_loss_falls(config, tasks, method, mode):
-    record, _ = run(config, tasks, method=method, mode=mode, steps=30, lr=3e-3, inner_lr=3e-3)
+    record, _ = run(
+        config, tasks, method=method, mode=mode, steps=30, lr=3e-3, inner_lr=3e-3
+    )
     first, last = fmean(record["losses"][:5]), fmean(record["losses"][-5:])
     assert last < 0.7 * first
 
@@ -73,10 +105,19 @@ def test_loss_falls(config, tasks, method, mode):
 def test_the_model_is_trained_in_place(config, tasks):
     record, model = run(config, tasks)
     start = small_model()
-    assert any(not torch.equal(p, q) for p, q in zip(model.parameters(), start.parameters()))
+    assert any(
+        not torch.equal(p, q) for p, q in zip(model.parameters(), start.parameters())
+    )
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
-    assert len(record["losses"]) == len(record["norms"]) == len(record["inner_losses"]) == 4
-    assert [[len(losses) for losses in step] for step in record["inner_losses"]] == [[1, 1]] * 4
+    assert (
+        len(record["losses"])
+        == len(record["norms"])
+        == len(record["inner_losses"])
+        == 4
+    )
+    assert [[len(losses) for losses in step] for step in record["inner_losses"]] == [
+        [1, 1]
+    ] * 4
 
 
 # --- schedule, clipping ---
@@ -84,17 +125,39 @@ def test_the_model_is_trained_in_place(config, tasks):
 
 def test_outer_rate_falls_linearly(config, tasks):
     told = []
-    meta_train(small_model(), CharTokenizer(), tasks, replace(config, steps=5, lr=0.1), progress=lambda n, row: told.append((n, row)))
+    meta_train(
+        small_model(),
+        CharTokenizer(),
+        tasks,
+        replace(config, steps=5, lr=0.1),
+        progress=lambda n, row: told.append((n, row)),
+    )
     assert [n for n, _ in told] == list(range(5))
-    assert [row["lr"] for _, row in told] == pytest.approx([0.1, 0.08, 0.06, 0.04, 0.02])
+    assert [row["lr"] for _, row in told] == pytest.approx(
+        [0.1, 0.08, 0.06, 0.04, 0.02]
+    )
     assert all(row.keys() == {"lr", "loss", "inner_losses", "norm"} for _, row in told)
 
 
 @pytest.mark.parametrize("clip", [0.01, 1e6])
 @METHODS
 def test_gradients_are_clipped_by_their_joint_norm(config, tasks, method, clip):
-    record, model = run(config, tasks, method=method, optimizer="sgd", steps=1, lr=0.5, inner_lr=1e-3, clip=clip)
-    moved = torch.stack([(p - q).detach().norm() for p, q in zip(model.parameters(), small_model().parameters())]).norm()
+    record, model = run(
+        config,
+        tasks,
+        method=method,
+        optimizer="sgd",
+        steps=1,
+        lr=0.5,
+        inner_lr=1e-3,
+        clip=clip,
+    )
+    moved = torch.stack(
+        [
+            (p - q).detach().norm()
+            for p, q in zip(model.parameters(), small_model().parameters())
+        ]
+    ).norm()
     assert 0.01 < record["norms"][0] < 1e6
     assert moved.item() == pytest.approx(0.5 * min(record["norms"][0], clip), rel=1e-9)
 
@@ -106,28 +169,56 @@ def test_record_is_json_and_says_how_it_was_made(config):
     record = train(config)
     back = json.loads(json.dumps(record))
     assert back["losses"] == record["losses"]
-    assert TrainConfig(**back["config"] | {"betas": tuple(back["config"]["betas"])}) == config
-    assert (record["hash"], record["device"], record["missing_tasks"]) == (config.hash, "cpu", [])
+    assert (
+        TrainConfig(**back["config"] | {"betas": tuple(back["config"]["betas"])})
+        == config
+    )
+    assert (record["hash"], record["device"], record["missing_tasks"]) == (
+        config.hash,
+        "cpu",
+        [],
+    )
     assert all(map(math.isfinite, record["losses"]))
 
 
 def test_record_names_the_tasks_left_out(config, tmp_path):
     write_benchmark(tmp_path, train=("a", "b", "z"))
     (tmp_path / "z" / "z_16384_100_train.jsonl").unlink()
-    with pytest.raises(DataError, match="1 tasks of setting 'mini' lack their files: z"):
+    with pytest.raises(
+        DataError, match="1 tasks of setting 'mini' lack their files: z"
+    ):
         train(replace(config, benchmark=str(tmp_path)))
     with pytest.warns(UserWarning, match="z; they are left out"):
-        assert train(replace(config, benchmark=str(tmp_path), allow_missing=True))["missing_tasks"] == ["z"]
+        assert train(replace(config, benchmark=str(tmp_path), allow_missing=True))[
+            "missing_tasks"
+        ] == ["z"]
 
 
-OTHER = dict(method="metaicl", optimizer="sgd", moments="fresh", gradient="unrolled", sampling="uniform", mode="channel",
-             separator="space", task_share=0.5, record_share=0.5, faithful=True, query_tasks="fresh", inner_batch="all", betas=(0.8, 0.9), tokenizer="other", allow_missing=True)
+OTHER = dict(
+    method="metaicl",
+    optimizer="sgd",
+    moments="fresh",
+    gradient="unrolled",
+    sampling="uniform",
+    mode="channel",
+    separator="space",
+    task_share=0.5,
+    record_share=0.5,
+    faithful=True,
+    query_tasks="fresh",
+    inner_batch="all",
+    betas=(0.8, 0.9),
+    tokenizer="other",
+    allow_missing=True,
+)
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(TrainConfig)])
 def test_hash_changes_with_every_field(name):
     base, value = TrainConfig(), getattr(TrainConfig(), name)
-    other = OTHER.get(name, value + "x" if isinstance(value, str) else value and value * 2)
+    other = OTHER.get(
+        name, value + "x" if isinstance(value, str) else value and value * 2
+    )
     assert asdict(base)[name] != other
     assert replace(base, **{name: other}).hash != base.hash == TrainConfig().hash
 
@@ -137,11 +228,16 @@ def test_hash_changes_with_every_field(name):
 
 def test_saved_folder_holds_the_trained_model(config, tmp_path):
     record = train(config, output=tmp_path / "deep" / "run")
-    assert json.loads((tmp_path / "deep" / "run" / "record.json").read_text())["losses"] == record["losses"]
+    assert (
+        json.loads((tmp_path / "deep" / "run" / "record.json").read_text())["losses"]
+        == record["losses"]
+    )
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["run"]
     saved, words = load_model(tmp_path / "deep" / "run")
     model, _ = load_model(config.model, seed=config.seed)
-    meta_train(model, words, load_benchmark(config.benchmark, config.setting).train, config)
+    meta_train(
+        model, words, load_benchmark(config.benchmark, config.setting).train, config
+    )
     for (name, p), q in zip(saved.named_parameters(), model.parameters(), strict=True):
         assert torch.equal(p, q), name
     assert words.encode("a text") == load_model(config.model)[1].encode("a text")
@@ -149,23 +245,39 @@ def test_saved_folder_holds_the_trained_model(config, tmp_path):
 
 def test_an_existing_folder_is_refused_before_any_work(config, tmp_path):
     (tmp_path / "run").mkdir()
-    with pytest.raises(FileExistsError, match=f"output: {tmp_path}/run is there already"):
+    with pytest.raises(
+        FileExistsError, match=f"output: {tmp_path}/run is there already"
+    ):
         train(replace(config, benchmark="nowhere"), output=tmp_path / "run")
     assert not list((tmp_path / "run").iterdir())
 
 
 @METHODS
 def test_a_run_that_diverges_leaves_nothing(config, tmp_path, method):
-    with pytest.raises(FloatingPointError, match=r"step 1: expected a finite loss and gradient, found loss nan .* on tasks [ab], [ab]; lower lr"):
-        train(replace(config, method=method, optimizer="sgd", lr=1e38, clip=1e38), output=tmp_path / "run")
+    with pytest.raises(
+        FloatingPointError,
+        match=r"step 1: expected a finite loss and gradient, found loss nan .* on tasks [ab], [ab]; lower lr",
+    ):
+        train(
+            replace(config, method=method, optimizer="sgd", lr=1e38, clip=1e38),
+            output=tmp_path / "run",
+        )
     assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_diverges_leaves_the_model_as_it_was(config, tasks):
     model = small_model()
     with pytest.raises(FloatingPointError):
-        meta_train(model, CharTokenizer(), tasks, replace(config, optimizer="sgd", lr=1e300, clip=1e300))
-    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), small_model().parameters()))
+        meta_train(
+            model,
+            CharTokenizer(),
+            tasks,
+            replace(config, optimizer="sgd", lr=1e300, clip=1e300),
+        )
+    assert all(
+        torch.equal(p, q)
+        for p, q in zip(model.parameters(), small_model().parameters())
+    )
 
 
 def test_a_failure_while_saving_leaves_nothing(config, tmp_path, monkeypatch):
@@ -184,15 +296,28 @@ def test_a_failure_while_saving_leaves_nothing(config, tmp_path, monkeypatch):
 
 
 def test_fomaml_is_maml_by_first_order_gradients(config, tasks):
-    first, other = run(config, tasks, method="fomaml")[0], run(config, tasks, gradient="first_order")[0]
+    first, other = (
+        run(config, tasks, method="fomaml")[0],
+        run(config, tasks, gradient="first_order")[0],
+    )
     assert first["losses"] == other["losses"] != run(config, tasks)[0]["losses"]
 
 
-def test_metaict_is_metaicl_with_an_instruction_in_every_prompt(config, tasks, monkeypatch):
+def test_metaict_is_metaicl_with_an_instruction_in_every_prompt(
+    config, tasks, monkeypatch
+):
     def prompts_of(method, instruction):
         seen, build = [], PromptEncoder.training_prompt
-        monkeypatch.setattr(PromptEncoder, "training_prompt", lambda *a: seen.append(build(*a)) or seen[-1])
-        record, _ = run(config, [replace(task, instruction=instruction) for task in tasks], method=method)
+        monkeypatch.setattr(
+            PromptEncoder,
+            "training_prompt",
+            lambda *a: seen.append(build(*a)) or seen[-1],
+        )
+        record, _ = run(
+            config,
+            [replace(task, instruction=instruction) for task in tasks],
+            method=method,
+        )
         monkeypatch.undo()
         return record["losses"], [prompt.ids for prompt in seen]
 
@@ -205,8 +330,15 @@ def test_metaict_is_metaicl_with_an_instruction_in_every_prompt(config, tasks, m
 
 
 def test_multi_task_training_shows_no_demonstrations(config, tasks):
-    record, bare = run(config, tasks, method="multi-task")[0], run(config, tasks, method="metaicl", demonstrations=0)[0]
-    assert record["losses"] == bare["losses"] != run(config, tasks, method="metaicl")[0]["losses"]
+    record, bare = (
+        run(config, tasks, method="multi-task")[0],
+        run(config, tasks, method="metaicl", demonstrations=0)[0],
+    )
+    assert (
+        record["losses"]
+        == bare["losses"]
+        != run(config, tasks, method="metaicl")[0]["losses"]
+    )
 
 
 def test_the_record_counts_the_budget(config, tasks):
@@ -218,11 +350,18 @@ def test_the_record_counts_the_budget(config, tasks):
 
 def test_shares_of_the_data_are_nested(tasks):
     many = [replace(tasks[0], name=f"t{i}") for i in range(10)]
-    names = [{task.name for task in limit(many, task_share=share, seed=3)} for share in (0.25, 0.5, 1.0)]
-    assert [len(some) for some in names] == [3, 5, 10] and names[0] < names[1] < names[2]
+    names = [
+        {task.name for task in limit(many, task_share=share, seed=3)}
+        for share in (0.25, 0.5, 1.0)
+    ]
+    assert [len(some) for some in names] == [3, 5, 10] and names[0] < names[1] < names[
+        2
+    ]
     assert names[1] != {task.name for task in limit(many, task_share=0.5, seed=4)}
     half, whole = limit(tasks, record_share=0.5)[0].train, tasks[0].train
-    assert len(half) == len(whole) / 2 and [e for e in whole if e in set(half)] == list(half)
+    assert len(half) == len(whole) / 2 and [e for e in whole if e in set(half)] == list(
+        half
+    )
     assert set(limit(tasks, record_share=0.25)[0].train) < set(half)
     assert limit(tasks) == tuple(tasks)
 
@@ -230,33 +369,83 @@ def test_shares_of_the_data_are_nested(tasks):
 # --- bad configuration ---
 
 CONFIGS = {
-    "method": (dict(method="maml"), "method: expected one of metaicl, metaict, multi-task, maml-en-llm, fomaml, reptile, found 'maml'"),
-    "method, nearly": (dict(method="maml_en_llm"), "found 'maml_en_llm'; nearest: maml-en-llm"),
-    "optimizer": (dict(optimizer="adamw"), "optimizer: expected one of adam, adam-8bit, sgd, found 'adamw'; nearest: adam"),
-    "moments": (dict(moments="warm"), "moments: expected one of shared, shared-frozen, fresh, found 'warm'"),
-    "gradient": (dict(gradient="second"), "gradient: expected one of reverse, unrolled, first_order, finite_difference, found 'second'"),
-    "sampling": (dict(sampling="sizes"), "sampling: expected one of size, uniform, found 'sizes'"),
+    "method": (
+        dict(method="maml"),
+        "method: expected one of metaicl, metaict, multi-task, maml-en-llm, fomaml, reptile, found 'maml'",
+    ),
+    "method, nearly": (
+        dict(method="maml_en_llm"),
+        "found 'maml_en_llm'; nearest: maml-en-llm",
+    ),
+    "optimizer": (
+        dict(optimizer="adamw"),
+        "optimizer: expected one of adam, adam-8bit, sgd, found 'adamw'; nearest: adam",
+    ),
+    "moments": (
+        dict(moments="warm"),
+        "moments: expected one of shared, shared-frozen, fresh, found 'warm'",
+    ),
+    "gradient": (
+        dict(gradient="second"),
+        "gradient: expected one of reverse, unrolled, first_order, finite_difference, found 'second'",
+    ),
+    "sampling": (
+        dict(sampling="sizes"),
+        "sampling: expected one of size, uniform, found 'sizes'",
+    ),
     "mode": (dict(mode="chan"), "mode: expected one of direct, channel, found 'chan'"),
-    "separator": (dict(separator="nl"), "separator: expected one of newline, space, found 'nl'"),
+    "separator": (
+        dict(separator="nl"),
+        "separator: expected one of newline, space, found 'nl'",
+    ),
     "lr": (dict(lr=-1.0), "lr: expected a number ≥ 0, found -1.0"),
-    "betas": (dict(betas=(0.9, 1.0)), r"betas: expected less than 1, found \(0.9, 1.0\)"),
+    "betas": (
+        dict(betas=(0.9, 1.0)),
+        r"betas: expected less than 1, found \(0.9, 1.0\)",
+    ),
     "steps": (dict(steps=0), "steps: expected at least 1, found 0"),
-    "tasks_per_step": (dict(tasks_per_step=0), "tasks_per_step: expected at least 1, found 0"),
+    "tasks_per_step": (
+        dict(tasks_per_step=0),
+        "tasks_per_step: expected at least 1, found 0",
+    ),
     "inner_steps": (dict(inner_steps=-1), "inner_steps: expected at least 0, found -1"),
     "prompts": (dict(prompts=0), "prompts: expected at least 1, found 0"),
-    "demonstrations": (dict(demonstrations=-1), "demonstrations: expected at least 0, found -1"),
-    "task_share": (dict(task_share=0.0), "task_share: expected more than 0 and at most 1, found 0.0"),
-    "record_share": (dict(record_share=1.5), "record_share: expected more than 0 and at most 1, found 1.5"),
-    "records left": (dict(record_share=0.1), r"takes \d+ different records .* too few in a \(4\), b \(4\)"),
-    "no instruction": (dict(method="metaict"), "tasks: expected an instruction for each, found none for a, b"),
+    "demonstrations": (
+        dict(demonstrations=-1),
+        "demonstrations: expected at least 0, found -1",
+    ),
+    "task_share": (
+        dict(task_share=0.0),
+        "task_share: expected more than 0 and at most 1, found 0.0",
+    ),
+    "record_share": (
+        dict(record_share=1.5),
+        "record_share: expected more than 0 and at most 1, found 1.5",
+    ),
+    "records left": (
+        dict(record_share=0.1),
+        r"takes \d+ different records .* too few in a \(4\), b \(4\)",
+    ),
+    "no instruction": (
+        dict(method="metaict"),
+        "tasks: expected an instruction for each, found none for a, b",
+    ),
     "setting": (dict(setting="max"), "setting: expected one of mini, found 'max'"),
-    "k over the examples": (dict(demonstrations=37), r"takes 41 different records .* too few in a \(40\), b \(40\); lower"),
-    "target over the limit": (dict(max_example_length=4), "max_example_length: an answer of [34] tokens does not fit 4"),
+    "k over the examples": (
+        dict(demonstrations=37),
+        r"takes 41 different records .* too few in a \(40\), b \(40\); lower",
+    ),
+    "target over the limit": (
+        dict(max_example_length=4),
+        "max_example_length: an answer of [34] tokens does not fit 4",
+    ),
 }
 
 
 @pytest.mark.parametrize(("changes", "message"), CONFIGS.values(), ids=CONFIGS)
-def test_bad_configuration_is_named_and_writes_nothing(config, tmp_path, changes, message):
+def test_bad_configuration_is_named_and_writes_nothing(
+    config, tmp_path, changes, message
+):
     with pytest.raises(ValueError, match=message):
         train(replace(config, **changes), output=tmp_path / "run")
     assert not list(tmp_path.iterdir())
@@ -264,7 +453,10 @@ def test_bad_configuration_is_named_and_writes_nothing(config, tmp_path, changes
 
 def test_fused_attention_is_refused_for_the_second_order(config, tasks):
     model = small_model(attention="sdpa")
-    with pytest.raises(ValueError, match="attention: mode 'reverse' needs 'eager' or 'twice' attention, found 'sdpa'"):
+    with pytest.raises(
+        ValueError,
+        match="attention: mode 'reverse' needs 'eager' or 'twice' attention, found 'sdpa'",
+    ):
         meta_train(model, CharTokenizer(), tasks, config)
     meta_train(model, CharTokenizer(), tasks, replace(config, gradient="first_order"))
     meta_train(model, CharTokenizer(), tasks, replace(config, method="metaicl"))
@@ -285,20 +477,41 @@ class Notebook:
 
 
 def task(name, n):
-    return Task(name, "classification", train=tuple(Example(r["input"], r["output"], tuple(r["options"])) for r in records(name, n)))
+    return Task(
+        name,
+        "classification",
+        train=tuple(
+            Example(r["input"], r["output"], tuple(r["options"]))
+            for r in records(name, n)
+        ),
+    )
 
 
-@pytest.mark.parametrize(("inner_steps", "prompts", "demonstrations"), [(0, 1, 16), (2, 3, 5), (3, 1, 0)])
-def test_queries_of_an_episode_differ_and_are_never_shown(inner_steps, prompts, demonstrations):
+@pytest.mark.parametrize(
+    ("inner_steps", "prompts", "demonstrations"), [(0, 1, 16), (2, 3, 5), (3, 1, 0)]
+)
+def test_queries_of_an_episode_differ_and_are_never_shown(
+    inner_steps, prompts, demonstrations
+):
     # no record to spare: the draw cannot be lucky
     size = (inner_steps + 1) * prompts + demonstrations
     encoder = Notebook()
-    sampler = EpisodeSampler([task("a", size)], encoder, random.Random(0), 1, inner_steps, prompts, demonstrations)
+    sampler = EpisodeSampler(
+        [task("a", size)],
+        encoder,
+        random.Random(0),
+        1,
+        inner_steps,
+        prompts,
+        demonstrations,
+    )
     for _ in range(20):
         encoder.given.clear()
         (episode,) = sampler.sample()
         assert len(episode.support) == inner_steps
-        assert [len(batch.input_ids) for batch in (*episode.support, episode.query)] == [prompts] * (inner_steps + 1)
+        assert [
+            len(batch.input_ids) for batch in (*episode.support, episode.query)
+        ] == [prompts] * (inner_steps + 1)
         queries = {query for _, query in encoder.given}
         assert len(queries) == (inner_steps + 1) * prompts
         for shown, _ in encoder.given:
@@ -312,38 +525,83 @@ def test_every_record_is_drawn_in_every_role():
     for _ in range(100):
         sampler.sample()
     assert len({query for _, query in encoder.given}) == 8
-    assert len({shown[0] for shown, _ in encoder.given}) == len({shown[1] for shown, _ in encoder.given}) == 8
-    assert len({encoder.given[n][0] for n in range(0, 200, 2)}) > 30  # demonstrations are drawn anew for every prompt
+    assert (
+        len({shown[0] for shown, _ in encoder.given})
+        == len({shown[1] for shown, _ in encoder.given})
+        == 8
+    )
+    assert (
+        len({encoder.given[n][0] for n in range(0, 200, 2)}) > 30
+    )  # demonstrations are drawn anew for every prompt
 
 
-@pytest.mark.parametrize(("sampling", "shares"), [("size", [0.1, 0.3, 0.6]), ("uniform", [1 / 3, 1 / 3, 1 / 3])])
+@pytest.mark.parametrize(
+    ("sampling", "shares"),
+    [("size", [0.1, 0.3, 0.6]), ("uniform", [1 / 3, 1 / 3, 1 / 3])],
+)
 def test_share_of_each_task(sampling, shares):
     sizes = {"a": 10, "b": 30, "c": 60}
-    sampler = EpisodeSampler([task(*item) for item in sizes.items()], Notebook(), random.Random(0), 4000, 0, 1, 1, sampling)
+    sampler = EpisodeSampler(
+        [task(*item) for item in sizes.items()],
+        Notebook(),
+        random.Random(0),
+        4000,
+        0,
+        1,
+        1,
+        sampling,
+    )
     drawn = Counter(episode.task for episode in sampler.sample())
     # five standard deviations of a share of 4,000 draws
-    assert [drawn[name] / 4000 for name in sizes] == pytest.approx(shares, abs=5 * math.sqrt(0.25 / 4000))
+    assert [drawn[name] / 4000 for name in sizes] == pytest.approx(
+        shares, abs=5 * math.sqrt(0.25 / 4000)
+    )
 
 
 def test_episodes_follow_the_generator():
     def texts(seed):
-        sampler = EpisodeSampler([task("a", 30), task("b", 30)], PromptEncoder(CharTokenizer()), random.Random(seed), 3, 1, 2, 4)
-        return [[batch.input_ids.tolist() for batch in (*e.support, e.query)] for e in sampler.sample()]
+        sampler = EpisodeSampler(
+            [task("a", 30), task("b", 30)],
+            PromptEncoder(CharTokenizer()),
+            random.Random(seed),
+            3,
+            1,
+            2,
+            4,
+        )
+        return [
+            [batch.input_ids.tolist() for batch in (*e.support, e.query)]
+            for e in sampler.sample()
+        ]
 
     assert texts(0) == texts(0) != texts(1)
 
 
 SAMPLERS = {
-    "no tasks": (dict(tasks=[]), "tasks: expected at least one meta-training task, found none"),
-    "k over the examples": (dict(demonstrations=9), r"tasks: an episode takes 13 different records .* 9 demonstrations\); too few in a \(12\); lower"),
-    "inner steps over the examples": (dict(inner_steps=9), r"takes 22 different records \(9 inner steps .* too few in a \(12\)"),
-    "sampling": (dict(sampling="equal"), "sampling: expected one of size, uniform, found 'equal'"),
+    "no tasks": (
+        dict(tasks=[]),
+        "tasks: expected at least one meta-training task, found none",
+    ),
+    "k over the examples": (
+        dict(demonstrations=9),
+        r"tasks: an episode takes 13 different records .* 9 demonstrations\); too few in a \(12\); lower",
+    ),
+    "inner steps over the examples": (
+        dict(inner_steps=9),
+        r"takes 22 different records \(9 inner steps .* too few in a \(12\)",
+    ),
+    "sampling": (
+        dict(sampling="equal"),
+        "sampling: expected one of size, uniform, found 'equal'",
+    ),
 }
 
 
 @pytest.mark.parametrize(("changes", "message"), SAMPLERS.values(), ids=SAMPLERS)
 def test_bad_sampler(changes, message):
-    good = dict(tasks=[task("a", 12), task("b", 40)], inner_steps=1, prompts=2, demonstrations=2)
+    good = dict(
+        tasks=[task("a", 12), task("b", 40)], inner_steps=1, prompts=2, demonstrations=2
+    )
     with pytest.raises(ValueError, match=message):
         EpisodeSampler(encoder=Notebook(), rng=random.Random(0), **good | changes)
 
@@ -352,10 +610,24 @@ def test_bad_sampler(changes, message):
 
 
 def sampled(**options):
-    tasks = [Task(name, "classification", train=tuple(Example(f"{name}{i}", "y", ("y", "n")) for i in range(30)))
-             for name in "abcde"]
+    tasks = [
+        Task(
+            name,
+            "classification",
+            train=tuple(Example(f"{name}{i}", "y", ("y", "n")) for i in range(30)),
+        )
+        for name in "abcde"
+    ]
     encoder = PromptEncoder(CharTokenizer())
-    return EpisodeSampler(tasks, encoder, random.Random(0), n_tasks=20, prompts=2, demonstrations=3, **options).sample()
+    return EpisodeSampler(
+        tasks,
+        encoder,
+        random.Random(0),
+        n_tasks=20,
+        prompts=2,
+        demonstrations=3,
+        **options,
+    ).sample()
 
 
 def first_letters(batch) -> set[str]:
@@ -364,7 +636,9 @@ def first_letters(batch) -> set[str]:
 
 
 def test_query_batches_of_the_same_or_of_fresh_tasks():
-    same, fresh = (sampled(inner_steps=2, query_tasks=name) for name in ("same", "fresh"))
+    same, fresh = (
+        sampled(inner_steps=2, query_tasks=name) for name in ("same", "fresh")
+    )
     for episode in [*same, *fresh]:
         assert all(first_letters(batch) == {episode.task} for batch in episode.support)
     assert all(first_letters(episode.query) == {episode.task} for episode in same)
@@ -373,6 +647,13 @@ def test_query_batches_of_the_same_or_of_fresh_tasks():
 
 def test_inner_steps_one_by_one_or_all_at_once():
     for k in (0, 1, 3):
-        one, whole = (sampled(inner_steps=k, inner_batch=name) for name in ("one", "all"))
-        assert all([len(b.input_ids) for b in episode.support] == [2] * k for episode in one)
-        assert all([len(b.input_ids) for b in episode.support] == [2 * k] * (k > 0) for episode in whole)
+        one, whole = (
+            sampled(inner_steps=k, inner_batch=name) for name in ("one", "all")
+        )
+        assert all(
+            [len(b.input_ids) for b in episode.support] == [2] * k for episode in one
+        )
+        assert all(
+            [len(b.input_ids) for b in episode.support] == [2 * k] * (k > 0)
+            for episode in whole
+        )

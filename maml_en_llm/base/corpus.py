@@ -1,0 +1,192 @@
+"""The text that the base model is pre-trained on, made from MiniCrossFit's words but not from its prompts.
+
+What makes in-context learning emerge is dense repetition: rows of words with a short period, the same with separators, and
+glossaries, in which a word seen before is followed by the same answer as before. Sentences and topical documents show
+which words are alike. A newline, which separates the examples of a prompt, stands in none of them.
+"""
+
+from ..minicrossfit import lexicon as words
+from ..minicrossfit.draw import Draw
+
+PAD, UNKNOWN = "[PAD]", "[UNK]"
+
+
+EQUALS, SPARE, BAR = MARKS = ["=", "_", "|"]
+
+
+NEWLINES = [
+    "\n",
+    "\n\n",
+    "\n\n\n",
+]  # the last words of the vocabulary: a model is given them after its training
+
+
+RARE = 0.25  # share of the draws that may fall on a domain which the meta-training tasks do not have
+
+
+MARKED = 0.02  # share of the glossaries written as key = value | key = value
+
+
+SEPARATORS = [":", ";", ",", "."]
+
+
+def build_tokenizer():
+    """A fast tokenizer with one token a word: spaces are dropped, and runs of newlines, which separate examples, are kept."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {
+        word: i
+        for i, word in enumerate([PAD, UNKNOWN, *MARKS, *words.vocabulary(), *NEWLINES])
+    }
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(" ", "removed"),
+            pre_tokenizers.Split(Regex("\n+"), "isolated"),
+        ]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token=UNKNOWN,
+        pad_token=PAD,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def text(draw: Draw, length: int) -> list[str]:
+    """One training sequence of ``length`` words, of a kind drawn from `KINDS`."""
+    return draw.one(KINDS)(draw, length)
+
+
+def repeats(draw: Draw, length: int) -> list[str]:
+    """A row of 3 to 21 random words over and over: what follows a word is what followed it before."""
+    row = _words(draw, draw.one(range(3, 22)))
+    return (row * length)[:length]
+
+
+def separated(draw: Draw, length: int) -> list[str]:
+    """The same with a separator after every word."""
+    row, separator = _words(draw, draw.one(range(3, 11))), draw.one(SEPARATORS)
+    return ([part for word in row for part in (word, separator)] * length)[:length]
+
+
+def glossary(draw: Draw, length: int) -> list[str]:
+    """Pairs of a key, of 1 to 3 words, and a value, in random order and again and again."""
+    size = draw.one([1, 1, 2, 3])
+    keys = [_words(draw, size) for _ in range(draw.one(range(3, 8)))]
+    return _pairs(draw, length, keys, _words(draw, len(keys)))
+
+
+def categories(draw: Draw, length: int) -> list[str]:
+    """As a glossary, with fewer values than keys: words that share a value."""
+    keys, values = _words(draw, draw.one(range(4, 9))), _words(draw, 2)
+    return _pairs(
+        draw, length, [[key] for key in keys], [draw.one(values) for _ in keys]
+    )
+
+
+def document(draw: Draw, length: int) -> list[str]:
+    """Sentences about one domain, in one mood, about things of one kind and size."""
+    domain = words.DOMAINS[_domain(draw)]
+    nouns, moods, sizes = (
+        draw.one(domain.groups),
+        draw.one(words.MOODS),
+        draw.one(words.SIZES),
+    )
+    found = []
+    while len(found) < length:
+        name, verb, noun = draw.one(words.NAMES), draw.one(words.VERBS), draw.one(nouns)
+        found += draw.one(
+            [
+                [name, verb, "the", draw.one(sizes), noun, "."],
+                ["the", noun, "was", draw.one(moods), "."],
+                [
+                    *draw.one(domain.opening).split(),
+                    ",",
+                    name,
+                    "has",
+                    "a",
+                    draw.one(words.COLOURS),
+                    noun,
+                    ".",
+                ],
+                [
+                    name,
+                    "is",
+                    "in",
+                    "the",
+                    draw.one(words.PLACES),
+                    "with",
+                    "the",
+                    draw.one(words.STATES),
+                    noun,
+                    ".",
+                ],
+                [
+                    name,
+                    draw.one(words.ADVERBS),
+                    verb,
+                    "the",
+                    noun,
+                    *draw.one(domain.closing).split(),
+                    ".",
+                ],
+            ]
+        )
+    return found[:length]
+
+
+KINDS = [
+    repeats,
+    repeats,
+    separated,
+    separated,
+    glossary,
+    glossary,
+    categories,
+    document,
+]
+
+
+def _pairs(
+    draw: Draw, length: int, keys: list[list[str]], values: list[str]
+) -> list[str]:
+    between, after = _separators(draw)
+    found = []
+    while len(found) < length:
+        i = draw.one(range(len(keys)))
+        found += [*keys[i], between, values[i], after]
+    return found[:length]
+
+
+def _separators(draw: Draw) -> tuple[str, str]:
+    if draw.chance(MARKED):
+        return EQUALS, BAR
+    return (":", ";") if draw.chance(0.5) else tuple(draw.some(SEPARATORS, 2))
+
+
+def _words(draw: Draw, n: int) -> list[str]:
+    return draw.some(_ALL if draw.chance(RARE) else _COMMON, n)
+
+
+def _domain(draw: Draw) -> str:
+    return draw.one(
+        list(words.DOMAINS)
+        if draw.chance(RARE)
+        else [d for d in words.DOMAINS if d not in words.UNSEEN]
+    )
+
+
+_ALL = [word for word in words.vocabulary() if word not in SEPARATORS]
+
+
+_RARE_WORDS = {
+    noun
+    for domain in words.UNSEEN
+    for group in words.DOMAINS[domain].groups
+    for noun in group
+}
+
+
+_COMMON = [word for word in _ALL if word not in _RARE_WORDS]

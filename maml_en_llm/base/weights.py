@@ -1,0 +1,5 @@
+"""The base models that come with the package."""
+
+from pathlib import Path
+
+SHIPPED = {"tiny-base": Path(__file__).parent / "tiny_base"}

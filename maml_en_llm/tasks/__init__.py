@@ -1,0 +1,7 @@
+"""Tasks and benchmarks: one source, opened once."""
+
+from .benchmark import Benchmark, Task, load_benchmark
+from .examples import Example, read_examples
+from .subset import limit
+
+__all__ = ["Benchmark", "Example", "Task", "limit", "load_benchmark", "read_examples"]

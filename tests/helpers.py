@@ -1,0 +1,207 @@
+"""Small models, a small tokenizer and small task folders: nothing here needs a network or real data."""
+
+import gzip
+import json
+import re
+import string
+from pathlib import Path
+
+import torch
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    OPTConfig,
+    PretrainedConfig,
+    Qwen2Config,
+)
+
+from maml_en_llm.protocol import SEEDS
+
+WORDS = 97  # vocabulary of the models and of `CharTokenizer`
+
+# Large initial weights: with the default 0.02 every prediction is uniform, and no test could tell two apart.
+LLAMA = dict(
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    num_key_value_heads=2,
+    intermediate_size=64,
+    max_position_embeddings=1024,
+    initializer_range=0.3,
+)
+CONFIGS = {
+    "gpt2": lambda: GPT2Config(
+        vocab_size=WORDS,
+        n_positions=1024,
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        initializer_range=0.3,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        resid_pdrop=0.0,
+        bos_token_id=0,
+        eos_token_id=0,
+    ),
+    "gpt-neox": lambda: GPTNeoXConfig(
+        vocab_size=WORDS,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=1024,
+        initializer_range=0.3,
+    ),
+    "llama": lambda: LlamaConfig(vocab_size=WORDS, **LLAMA),
+    "qwen2": lambda: Qwen2Config(vocab_size=WORDS, **LLAMA),
+    "opt": lambda: OPTConfig(
+        vocab_size=WORDS,
+        hidden_size=32,
+        word_embed_proj_dim=32,
+        num_hidden_layers=2,
+        ffn_dim=64,
+        num_attention_heads=2,
+        max_position_embeddings=1024,
+        init_std=0.3,
+        dropout=0.0,
+    ),
+}
+
+
+def small_model(
+    kind: str | PretrainedConfig = "gpt2",
+    *,
+    seed: int = 0,
+    dtype=torch.float64,
+    attention="eager",
+):
+    """A 2-layer model of width 32 with random weights, in evaluation mode."""
+    config = CONFIGS[kind]() if isinstance(kind, str) else kind
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return AutoModelForCausalLM.from_config(
+            config, attn_implementation=attention, dtype=dtype
+        ).eval()
+
+
+class CharTokenizer:
+    """A word a character, and one for two newlines in a row: like GPT-2's BPE it depends on where a text is cut."""
+
+    words = {
+        word: n for n, word in enumerate([*map(chr, range(32, 127)), "\n", "\n\n"])
+    }
+
+    def encode(
+        self, text: str, add_special_tokens: bool = False, verbose: bool = False
+    ) -> list[int]:
+        return [self.words[word] for word in re.findall(r"\n\n|.", text, re.DOTALL)]
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+
+def write_bpe(folder: Path) -> Path:
+    """GPT-2's file format with single bytes for words (257 of them)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = [*sorted(ByteLevel.alphabet()), "<|endoftext|>"]
+    (folder / "vocab.json").write_text(
+        json.dumps({word: n for n, word in enumerate(words)})
+    )
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return folder
+
+
+def write_model(folder: Path, words: int = 257, **changes) -> Path:
+    """A model folder without weights: a GPT-2 configuration and a tokenizer."""
+    write_bpe(folder)
+    GPT2Config(
+        vocab_size=words,
+        n_positions=256,
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        resid_pdrop=0.0,
+        bos_token_id=256,
+        eos_token_id=256,
+        **changes,
+    ).save_pretrained(folder)
+    return folder
+
+
+def record(
+    task: str = "t", text: str = "some text", answer: str = "yes", options=("yes", "no")
+) -> dict:
+    return {"task": task, "input": text, "output": answer, "options": list(options)}
+
+
+def records(
+    task: str, n: int, *, kind: str = "classification", start: int = 0
+) -> list[dict]:
+    """Different records of one kind; the answer of a classification is "yes" where the text begins with a vowel."""
+    out = []
+    for i in range(start, start + n):
+        letter = string.ascii_lowercase[i % 26]
+        answer, options = ("yes" if letter in "aeiouy" else "no"), ["yes", "no"]
+        if kind == "multi-choice":
+            answer, options = f"right{i}", [f"wrong{i}", f"right{i}"]
+        if kind == "free-form":
+            options = []
+        out.append(record(task, f"{letter}{i} {task}", answer, options))
+    return out
+
+
+def write_lines(path: Path, rows: list) -> Path:
+    """JSON lines; a string is written as it is. Gzipped where the name ends in .gz."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(
+        (row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows
+    ).encode()
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    return path
+
+
+def write_benchmark(
+    root: Path,
+    train=("a", "b"),
+    test=("c",),
+    unseen=(),
+    *,
+    kinds=None,
+    n_train=40,
+    n_test=6,
+    k=16,
+    end=".jsonl",
+    train_name="{}_16384_100_train",
+    test_name="{}_16_100_test",
+    setting="mini",
+) -> Path:
+    """A folder in MetaICL's format with one setting of its own in settings.json."""
+    kinds = kinds or {}
+    for task in train:
+        write_lines(
+            root / task / (train_name.format(task) + end),
+            records(task, n_train, kind=kinds.get(task, "classification")),
+        )
+    for task in test:
+        kind = kinds.get(task, "classification")
+        write_lines(
+            root / task / (test_name.format(task) + end),
+            records(task, n_test, kind=kind),
+        )
+        for n, seed in enumerate(SEEDS, 1):
+            write_lines(
+                root / task / f"{task}_16_{seed}_train{end}",
+                records(task, k, kind=kind, start=100 * n),
+            )
+    lists = {
+        "train": list(train),
+        "test": list(test),
+        "unseen_domain_test": list(unseen),
+    }
+    (root / "settings.json").write_text(json.dumps({"settings": {setting: lists}}))
+    return root
