@@ -1,25 +1,99 @@
-"""Errors that say what was expected, what was found, and what comes nearest to it."""
+"""Errors that say where, what was expected, what was found, and the cure."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
+from numbers import Integral, Real
+
+SHOWN = 80  # characters of a value in a message
+LISTED = 12  # names in a message
 
 
 class DataError(ValueError):
-    """A benchmark that cannot be used as asked; the message names the file and line, or the argument."""
+    """A benchmark that cannot be used as asked.
+
+    The message names the file and line, or the argument.
+    """
 
 
 def check_choice(
-    argument: str, value, known: Iterable[str], error: type[ValueError] = ValueError
+    argument: str,
+    value,
+    known: Collection[str],
+    error: type[ValueError] = ValueError,
 ) -> None:
-    """Raise ``error`` unless ``value`` is one of ``known``, naming the argument and the nearest known values."""
-    known = list(known)
-    if value not in known:
+    """Raise ``error`` unless ``value`` is one of ``known``, naming the nearest."""
+    if not any(value is name or value == name for name in known):
         raise error(
-            f"{argument}: expected one of {', '.join(known)}, found {value!r}{nearest(value, known)}"
+            f"{argument}: expected one of {listed(known)}, found {shown(value)}"
+            f"{nearest(value, known)}"
         )
 
 
+def check_integer(argument: str, value, least: int = 0, most: int | None = None) -> int:
+    """``value`` as an ``int`` of at least ``least``; `ValueError` for anything else.
+
+    Whole numbers of other libraries pass, truth values and strings do not.
+    """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):
+        upper = "" if most is None else f" and at most {most}"
+        raise ValueError(
+            f"{argument}: expected a whole number of at least {least}{upper}, "
+            f"found {shown(value)}"
+        )
+    return int(value)
+
+
+def check_number(
+    argument: str,
+    value,
+    least: float = 0.0,
+    most: float = math.inf,
+    *,
+    above: bool = False,
+    below: bool = False,
+) -> float:
+    """``value`` as a finite ``float`` from ``least`` to ``most``.
+
+    With ``above`` it has to be more than ``least``, with ``below`` less than ``most``.
+    `ValueError` for anything else: text, truth values, infinities, not-a-number.
+    """
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    fits = real and math.isfinite(value)
+    fits = fits and (value > least if above else value >= least)
+    fits = fits and (value < most if below else value <= most)
+    if not fits:
+        low = f"{'more than' if above else 'at least'} {least:g}"
+        high = f" and {'less than' if below else 'at most'} {most:g}"
+        raise ValueError(
+            f"{argument}: expected a finite number, {low}"
+            f"{'' if math.isinf(most) else high}, found {shown(value)}"
+        )
+    return float(value)
+
+
 def nearest(value, known: Iterable[str]) -> str:
-    """The end of an error message: ``; nearest: …``, or nothing where nothing is near."""
-    close = get_close_matches(str(value), list(known), n=3)
+    """The end of a message: ``; nearest: …``, or nothing where nothing is near."""
+    names = [str(name) for name in known]
+    close = get_close_matches(str(value)[:SHOWN], names, n=3)
     return f"; nearest: {', '.join(close)}" if close else ""
+
+
+def shown(value) -> str:
+    """``value`` as Python writes it, cut to `SHOWN` characters."""
+    if isinstance(value, (str, bytes)):
+        text = repr(value[: SHOWN + 1])
+    else:
+        try:
+            text = repr(value)
+        except Exception:  # a message must not fail over what it is about
+            text = f"a {type(value).__name__}"
+    return text if len(text) <= SHOWN + 2 else f"{text[:SHOWN]}…"
+
+
+def listed(names: Iterable) -> str:
+    """Names joined by commas, the first `LISTED` of them and how many more."""
+    names = [str(name)[:SHOWN] for name in names]
+    more = f", … and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more

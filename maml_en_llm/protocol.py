@@ -1,17 +1,20 @@
-"""MetaICL's published protocol in numbers: seeds, file names, leaks."""
+"""MetaICL's published protocol in numbers: seeds, file names, limits, leaks.
 
-SEEDS = (100, 13, 21, 42, 87)  # the demonstration seeds of the published benchmark
+Source: MetaICL (Min et al. 2022, arXiv 2110.15943) and its public code. The page
+"The protocol" of the book says all of it in words; "protocol n.m" in a docstring is a
+section of that page.
+"""
 
+# The demonstration seeds of the published benchmark (protocol 1.2).
+DEMONSTRATION_SEEDS = SEEDS = (100, 13, 21, 42, 87)
 
-LEAKS = {
-    "wino_grande": "unifiedqa:winogrande_xl"
-}  # a target: the meta-training task made of the same data
+SHOTS = 16  # demonstrations of a target task and seed
 
-
+# A file's names inside its task's folder, best first (protocol 1.2).
 TRAIN_FILES = ("{task}_16384_100_train", "{task}_mt_train", "{task}_train")
-
-
 TEST_FILES = ("{task}_16_100_test", "{task}_test")
-
-
 DEMONSTRATION_FILE = "{task}_16_{seed}_train"
+ENDINGS = (".jsonl", ".jsonl.gz")
+
+# A target: the meta-training task made of the same data (protocol 0.7).
+LEAKS = {"wino_grande": "unifiedqa:winogrande_xl"}
