@@ -1,0 +1,177 @@
+"""Checkpoints: named tensors and plain facts on the disk, whole, checked, the last two.
+
+A checkpoint of step 40 is two files of a folder,
+
+    step-000000040.safetensors      the tensors
+    step-000000040.json             step, facts, SHA-256 of that file and of these
+
+The second is written last: without it the first does not count. Nothing is pickled.
+"""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from .errors import check_integer, shown
+from .provenance import sync_folder, write_whole
+
+KEPT = 2  # checkpoints of a folder: the newest, and the one before if that is damaged
+
+
+def save_checkpoint(
+    folder: str | Path, step: int, tensors: Mapping[str, torch.Tensor], facts: Mapping
+) -> None:
+    """Add the checkpoint of ``step`` to ``folder`` and keep the last `KEPT`.
+
+    Once this returns, the checkpoint is on the disk. If it does not, whatever stops it,
+    those before are as they were.
+
+    Args:
+        folder: made if it is not there; it holds checkpoints and nothing else.
+        step: outer steps that are done. Checkpoints of later steps are taken away.
+        tensors: any shapes, types and devices, by name; no two may share memory unless
+            they are expanded.
+        facts: what JSON can hold.
+
+    Raises:
+        FloatingPointError: a floating tensor with a number that is not finite.
+        ValueError: facts that JSON cannot hold.
+        OSError: a disk that is full or cannot be written.
+    """
+    folder, step = Path(folder), check_integer("step", step)
+    tensors = {name: _plain(tensor) for name, tensor in tensors.items()}
+    check_finite(tensors)
+    facts = _as_json(facts)
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_partial(folder)
+    path = folder / f"step-{step:09}.safetensors"
+    try:
+        found = _write_tensors(path, tensors)
+        content = {"step": step, "tensors": found, "facts": facts}
+        content["sha256"] = _hash_of(content)
+        write_whole(path.with_suffix(".json"), json.dumps(content))
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{error.strerror or error}; the checkpoints before are as they were",
+            str(path),
+        ) from error
+    steps = _steps(folder)
+    kept = [old for old in steps if old <= step][:KEPT]
+    for old in set(steps) - set(kept):
+        _remove(folder, old)
+
+
+def load_checkpoint(
+    folder: str | Path,
+) -> tuple[int, dict[str, torch.Tensor], dict] | None:
+    """(step, tensors on the CPU, facts) of the newest whole checkpoint; None for none.
+
+    One that is damaged is named in a warning, and the one before it is used.
+
+    Raises:
+        ValueError: checkpoints are there, and all of them are damaged.
+    """
+    folder = Path(folder)
+    steps = _steps(folder)
+    for step in steps:
+        path = folder / f"step-{step:09}.json"
+        try:
+            return (step, *_read(path))
+        except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+            warnings.warn(
+                f"checkpoint: {path} is damaged ({shown(str(error))}); "
+                "the one before it is used",
+                stacklevel=2,
+            )
+    if steps:
+        raise ValueError(
+            f"checkpoint: expected a whole checkpoint in {folder}, found "
+            f"{len(steps)} damaged; remove the folder to begin anew"
+        )
+    return None
+
+
+def check_finite(tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raise `FloatingPointError`, naming the tensor, unless all numbers are finite."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            bad = int((~tensor.isfinite()).sum())
+            raise FloatingPointError(
+                f"{name}: expected finite numbers, found {bad} of {tensor.numel()} "
+                "that are not; nothing was saved over what is good"
+            )
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().cpu().contiguous()
+
+
+def _as_json(facts: Mapping) -> dict:
+    try:
+        return json.loads(json.dumps(dict(facts), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"facts: expected what JSON can hold, found {error}") from None
+
+
+def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
+    """Write the file whole; returns its SHA-256, read back from the file."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(tensors, partial)
+        found = _hash_of_file(partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except SafetensorError as error:
+        raise OSError(None, str(error)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return found
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
+    content = json.loads(path.read_bytes())
+    if content.pop("sha256") != _hash_of(content):
+        raise ValueError("its content is not what was written")
+    tensors = path.with_suffix(".safetensors")
+    if _hash_of_file(tensors) != content["tensors"]:
+        raise ValueError("its tensors are not those that were written")
+    return load_file(tensors), content["facts"]
+
+
+def _hash_of(content: dict) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _hash_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _steps(folder: Path) -> list[int]:
+    """Steps of the checkpoints that count, newest first."""
+    names = [path.stem.removeprefix("step-") for path in folder.glob("step-*.json")]
+    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+
+
+def _remove(folder: Path, step: int) -> None:
+    for suffix in (".json", ".safetensors"):  # in this order: see above
+        (folder / f"step-{step:09}{suffix}").unlink(missing_ok=True)
+
+
+def _remove_partial(folder: Path) -> None:
+    """Take away what a writer that was killed has left."""
+    counted = set(_steps(folder))
+    for path in [*folder.glob(".step-*"), *folder.glob("step-*.safetensors")]:
+        step = path.stem.removeprefix("step-")
+        if path.name.startswith(".") or not (step.isdecimal() and int(step) in counted):
+            path.unlink(missing_ok=True)
