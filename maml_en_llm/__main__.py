@@ -25,7 +25,7 @@ from maml_en_llm.runs import reproduce
 from maml_en_llm import score_options
 from maml_en_llm.protocol import SEEDS
 from maml_en_llm import load_benchmark
-from maml_en_llm.tasks.settings import settings
+from maml_en_llm.tasks import load_settings as settings
 from maml_en_llm import TrainConfig
 
 PROBED = ["topic-market", "colour-travel", "size-sea", "state-food", "action-sport"]

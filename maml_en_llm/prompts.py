@@ -23,6 +23,9 @@ MODES = ("direct", "channel")
 SEPARATORS = {"newline": ("\n\n\n", "\n"), "space": (" ", " ")}  # Δ, sep
 
 
+_LONGEST_SEPARATOR = 4  # tokens: three newlines, and a space of the tokenizer's own
+
+
 _RESERVED = 2  # room the reference leaves for BOS and EOS in the per-example limit, though it adds neither
 
 
@@ -182,6 +185,36 @@ class PromptEncoder:
             cut_left(prefix + context, target, limit, keep=len(self._told(instruction)))
             for context, target in pairs
         ]
+
+    def check_target(
+        self, example: Example, *, instruction: str = "", first: bool = False
+    ) -> None:
+        """Raise `ValueError` where the target of ``example`` cannot fit the format.
+
+        The target is the answer in direct mode and the text in channel mode. Most
+        examples are passed without tokenising them: a token has at least one byte.
+        ``first`` says that no demonstration stands before the example.
+        """
+        if not (first or instruction) and self._surely_fits(example):
+            return
+        context, target = self.example(example, first=first)
+        told = self._told(instruction)
+        limit = self.fmt.max_length
+        if first:
+            limit = self.fmt.sequence_limit(0, instruction)
+        cut_left(told + context, target, limit, keep=len(told))
+
+    def _surely_fits(self, example: Example) -> bool:
+        """Whether the bytes alone say that the target fits, demonstrations before it."""
+        answer, text = example.output, example.input
+        if not answer.isascii():
+            return False  # what is not ASCII may grow when it is normalised
+        limits = self.fmt.max_length, self.fmt.max_example_length - _RESERVED + 1
+        room = min(limits) - 1
+        longest = len(answer) + _LONGEST_SEPARATOR
+        if self.fmt.mode == "direct":
+            return longest <= room
+        return bool(text) and longest < room and limits[1] <= limits[0]
 
     def _told(self, instruction: str) -> tuple[int, ...]:
         return (

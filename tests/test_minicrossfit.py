@@ -14,7 +14,7 @@ from maml_en_llm.evaluation import rules as oracle
 from maml_en_llm.minicrossfit import DIFFICULTIES, Difficulty, Draw
 from maml_en_llm.minicrossfit import benchmark as minicrossfit
 from maml_en_llm.tasks import read_examples
-from maml_en_llm.tasks.settings import settings
+from maml_en_llm.tasks import load_settings as settings
 
 SETTINGS = (
     "hr_to_lr",

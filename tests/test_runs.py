@@ -13,7 +13,7 @@ from maml_en_llm.evaluation import adaptation_curve, choose_rate
 from maml_en_llm.protocol import SEEDS
 from maml_en_llm.runs import METHODS, RULES, Run, baselines, reproduce
 from maml_en_llm.runs.run import GRADIENTS
-from maml_en_llm.tasks.settings import settings
+from maml_en_llm.tasks import load_settings as settings
 
 PUBLISHED = Path(__file__).parents[1] / "results/baselines.json"
 BASE = TrainConfig(

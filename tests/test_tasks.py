@@ -10,7 +10,8 @@ from helpers import record, records, write_benchmark, write_lines
 
 from maml_en_llm import DataError, Example, Task, load_benchmark
 from maml_en_llm.protocol import SEEDS
-from maml_en_llm.tasks.settings import settings, without_leaks
+from maml_en_llm.tasks import load_settings as settings
+from maml_en_llm.tasks.settings import without_leaks
 
 
 @pytest.mark.parametrize("end", [".jsonl", ".jsonl.gz"])

@@ -2,6 +2,15 @@
 
 from .benchmark import Benchmark, Task, load_benchmark
 from .examples import Example, read_examples
+from .settings import load_settings
 from .subset import limit
 
-__all__ = ["Benchmark", "Example", "Task", "limit", "load_benchmark", "read_examples"]
+__all__ = [
+    "Benchmark",
+    "Example",
+    "Task",
+    "limit",
+    "load_benchmark",
+    "load_settings",
+    "read_examples",
+]

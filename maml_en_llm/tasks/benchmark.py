@@ -103,7 +103,7 @@ def load_benchmark(
     Args:
         source: folder of MetaICL-format files, a hub address such as ``hf://datasets/allenai/metaicl-data/data``, or
             ``"minicrossfit"``, the generated benchmark (also ``"minicrossfit:easy"`` and ``"minicrossfit:hard"``).
-        setting: e.g. ``"hr_to_lr"``; one of `settings(source)`.
+        setting: e.g. ``"hr_to_lr"``; one of `load_settings(source)`.
         seeds: demonstration seeds to read for every target task.
         tasks: read only these tasks of the setting (default: all of them).
         faithful: keep the leaks of the published lists, for comparison with published numbers: `sick`, a meta-training task

@@ -9,7 +9,7 @@ from ..errors import DataError, check_choice, nearest
 from ..protocol import LEAKS, SEEDS
 
 
-def settings(source: str | Path | None = None) -> dict[str, dict]:
+def load_settings(source: str | Path | None = None) -> dict[str, dict]:
     """The settings of a source: name → ``{"train", "test", "unseen_domain_test"}``, lists of task names."""
     return _settings_file(generated(source))["settings"]
 
@@ -54,7 +54,7 @@ def task_info(source: str | Path) -> dict[str, dict]:
 
 
 def setting_lists(source: str | Path, setting: str) -> dict:
-    known = settings(source)
+    known = load_settings(source)
     check_choice("setting", setting, known, DataError)
     return known[setting]
 
