@@ -1,4 +1,4 @@
-"""Figures of the book: numbers come in, axes come out."""
+"""Figures of the book: axes and numbers come in, the axes come out."""
 
 from .gradients import (
     against_peers,
@@ -8,15 +8,17 @@ from .gradients import (
     saved_memory,
     together,
 )
-from .prompts import prompt_cut, prompt_tokens
-from .scores import agreement, baselines
-from .style import COLORS, PALETTE, use_style
-from .training import (
+from .prompts import prompt_cut, prompt_height, prompt_tokens
+from .scores import (
     against_demonstrations,
-    emergence,
-    meta_training,
-    running_mean,
+    agreement,
+    bars_with_range,
+    baselines,
+    forest,
+    label_changes,
 )
+from .style import COLORS, PALETTE, use_style
+from .training import emergence, meta_training, running_mean
 
 __all__ = [
     "COLORS",
@@ -24,13 +26,17 @@ __all__ = [
     "against_demonstrations",
     "against_peers",
     "agreement",
+    "bars_with_range",
     "baselines",
     "cold_and_warm",
     "descent_paths",
     "emergence",
     "first_against_second_order",
+    "forest",
+    "label_changes",
     "meta_training",
     "prompt_cut",
+    "prompt_height",
     "prompt_tokens",
     "running_mean",
     "saved_memory",

@@ -1,220 +1,242 @@
-"""Figures of chapter 2."""
+"""Figures of meta-gradients."""
 
-import matplotlib.pyplot as plt
+from collections.abc import Callable, Mapping, Sequence
+
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
 from .style import COLORS, PALETTE
 
+_METHODS = {  # method of benchmarks/meta_gradient.py: label, colour, mark
+    "reverse": ("this package, reverse", PALETTE[1], "o"),
+    "unrolled": ("this package, unrolled", PALETTE[3], "s"),
+    "finite_difference": ("finite differences", PALETTE[2], "D"),
+    "higher": ("higher", PALETTE[0], "^"),
+    "torchopt": ("torchopt", PALETTE[4], "v"),
+}
 
-def descent_paths(objective, paths, minimum) -> None:
-    """Chapter 2: contours of a function of two parameters, log scale, with descent paths {name: (steps, 2)}."""
+
+_FAMILIES = {
+    "gpt2": ("GPT-2", "o", PALETTE[0]),
+    "llama": ("Llama", "D", PALETTE[1]),
+}
+
+
+def descent_paths(
+    axes: Axes,
+    objective: Callable[[torch.Tensor], float],
+    paths: Mapping[str, torch.Tensor],
+    minimum: torch.Tensor,
+) -> Axes:
+    """Contours of a function of two parameters, on a log scale, and ways down.
+
+    Args:
+        axes: where to draw
+        objective: the function, θ (2,) -> number > 0
+        paths: {name: θ of every step, (steps + 1, 2)}; all start at one place
+        minimum: (2,), drawn as a star
+    """
     ends = torch.cat(list(paths.values()))
-    low, high = ends.min(0).values - 0.6, ends.max(0).values + 0.4
-    x, y = (torch.linspace(low[i], high[i], 60, dtype=torch.float64) for i in (0, 1))
+    low = ends.min(0).values - 0.6
+    high = ends.max(0).values + 0.4
+    x = torch.linspace(low[0], high[0], 60, dtype=torch.float64)
+    y = torch.linspace(low[1], high[1], 60, dtype=torch.float64)
     height = [[objective(torch.stack([u, v])) for u in x] for v in y]
-    plt.contourf(
-        x,
-        y,
-        height,
-        levels=np.geomspace(np.min(height), np.max(height), 25),
-        norm="log",
-        cmap="Greys",
-    )
-    for (name, path), color in zip(paths.items(), (PALETTE[0], PALETTE[2], PALETTE[1])):
-        plt.plot(*path.T, color=color, lw=2.5, label=name)
-        plt.plot(*path[-1], "o", color=color, ms=9, mec="white")
-    plt.plot(*minimum, "*", color="black", ms=9, zorder=5)
-    plt.plot(*next(iter(paths.values()))[0], "s", color="black", ms=6)
-    plt.gca().set(xlabel="$\\theta_1$", ylabel="$\\theta_2$", aspect="equal")
-    plt.legend(loc="lower right", frameon=True)
+    levels = np.geomspace(np.min(height), np.max(height), 25)
+    axes.contourf(x, y, height, levels=levels, norm="log", cmap="Greys")
+    colors = (PALETTE[0], PALETTE[2], PALETTE[1])
+    for (name, path), color in zip(paths.items(), colors, strict=False):
+        axes.plot(path[:, 0], path[:, 1], color=color, lw=2.5, label=name)
+        axes.plot(*path[-1], "o", color=color, ms=9, mec="white")
+    start = next(iter(paths.values()))[0]
+    axes.plot(*minimum, "*", color="black", ms=9, zorder=5)
+    axes.plot(*start, "s", color="black", ms=6)
+    axes.set(xlabel="$\\theta_1$", ylabel="$\\theta_2$", aspect="equal")
+    axes.legend(loc="lower right", frameon=True)
+    return axes
 
 
-def saved_memory(steps, saved, trajectory) -> None:
-    """Chapter 2: MiB saved for backward against k, {mode: values}, and the sweep's stored trajectory on top of its own."""
-    plt.plot(
-        steps,
-        saved["unrolled"],
-        "o-",
-        color=PALETTE[0],
-        label="unrolled: activations of all steps",
-    )
-    plt.plot(
-        steps,
-        saved["reverse"],
-        "o-",
-        color=PALETTE[1],
-        label="reverse sweep: activations of one step",
-    )
-    total = [a + b for a, b in zip(saved["reverse"], trajectory)]
-    plt.fill_between(
-        steps,
-        saved["reverse"],
-        total,
-        color=PALETTE[1],
-        alpha=0.25,
-        lw=0,
-        label="its trajectory (θ, m, v)",
-    )
-    (
-        plt.xlabel("inner steps k"),
-        plt.ylabel("memory (MiB)"),
-        plt.ylim(bottom=0),
-        plt.xticks(steps),
-        plt.legend(),
-    )
+def saved_memory(
+    axes: Axes,
+    steps: Sequence[int],
+    saved: Mapping[str, Sequence[float]],
+    trajectory: Sequence[float],
+) -> Axes:
+    """Memory of one meta-gradient against k.
+
+    Args:
+        axes: where to draw
+        steps: values of k
+        saved: {"unrolled" and "reverse": what autograd holds, MiB, at each k}
+        trajectory: what the sweep stores besides, MiB, at each k
+    """
+    unrolled, reverse = saved["unrolled"], saved["reverse"]
+    total = [graph + kept for graph, kept in zip(reverse, trajectory, strict=True)]
+    label = "unrolled: activations of all steps"
+    axes.plot(steps, unrolled, "o-", color=PALETTE[0], label=label)
+    label = "reverse sweep: activations of one step"
+    axes.plot(steps, reverse, "o-", color=PALETTE[1], label=label)
+    band = axes.fill_between(steps, reverse, total, color=PALETTE[1], alpha=0.25, lw=0)
+    band.set_label("its trajectory (θ, m, v)")
+    axes.set(xlabel="inner steps k", ylabel="memory (MiB)", xticks=steps)
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    return axes
 
 
-def first_against_second_order(rates, agreement) -> None:
-    """Chapter 2: cosine and relative size of the second-order part against the inner rate, {k: [(cosine, size)]}."""
-    _, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6))
-    for (k, rows), color in zip(agreement.items(), PALETTE):
-        left.semilogx(
-            rates, [cosine for cosine, _ in rows], "o-", color=color, label=f"k = {k}"
-        )
-        right.loglog(
-            rates, [size for _, size in rows], "o-", color=color, label=f"k = {k}"
-        )
+def first_against_second_order(
+    panels: Sequence[Axes],
+    rates: Sequence[float],
+    agreement: Mapping[int, Sequence[tuple[float, float]]],
+) -> Sequence[Axes]:
+    """What first order misses, against the inner rate.
+
+    Args:
+        panels: two axes: the cosine of exact and first-order meta-gradient; the size of
+            the second-order part relative to the first-order one
+        rates: inner rates
+        agreement: {k: (cosine, size) at each rate}
+    """
+    left, right = panels
+    for (k, rows), color in zip(agreement.items(), PALETTE, strict=False):
+        cosines = [cosine for cosine, _ in rows]
+        sizes = [size for _, size in rows]
+        left.semilogx(rates, cosines, "o-", color=color, label=f"k = {k}")
+        right.loglog(rates, sizes, "o-", color=color, label=f"k = {k}")
     left.set(xlabel="inner rate", ylabel="cosine(exact, first order)", ylim=(0, 1.05))
     right.set(xlabel="inner rate", ylabel="second-order part / first-order part")
     right.legend()
+    return panels
 
 
-def cold_and_warm(magnitudes, roots, parts) -> None:
-    """Chapter 2: the gain of a cold Adam step over |g|, and the second-order term {moments: [{part: size}]} over eps_root."""
-    _, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.8))
-    g = np.geomspace(1e-7, 1, 300)
-    for r, shade in zip((1e-12, 1e-8), (0.45, 1.0)):
-        left.loglog(
-            g,
-            r / (g**2 + r) ** 1.5,
-            color=PALETTE[0],
-            alpha=shade,
-            label=f"cold, eps_root {r:g}",
-        )
-    left.set(xlabel="|g| of a coordinate", ylabel="gain / rate", ylim=(1e-6, 1e7))
-    left.legend(loc="upper right", fontsize="small")
-    histogram = left.twinx()
-    histogram.hist(
-        magnitudes[magnitudes > 1e-7],
-        bins=np.geomspace(1e-7, 1, 60),
-        color=COLORS["neutral"],
-        alpha=0.4,
-    )
-    histogram.set(yticks=[], zorder=-1)
-    left.patch.set_visible(False)
-    for (name, part), color, line in zip(
-        ((n, p) for n in ("cold", "warm") for p in ("loud", "silent")),
-        [PALETTE[0]] * 2 + [PALETTE[1]] * 2,
-        ("-", "--") * 2,
-    ):
-        right.loglog(
-            roots,
-            [row[part] for row in parts[name]],
-            line,
-            marker="o",
-            color=color,
-            label=f"{name}, {part} coordinates",
-        )
-    right.set(
-        xlabel="eps_root", ylabel="second-order term / query gradient", ylim=(1e-5, 4)
-    )
-    right.legend(fontsize="small", loc="center left")
+def cold_and_warm(
+    panels: Sequence[Axes],
+    magnitudes: np.ndarray,
+    roots: Sequence[float],
+    parts: Mapping[str, Sequence[Mapping[str, float]]],
+) -> Sequence[Axes]:
+    """Adam's second-order term with cold and with warm moments.
 
-
-def against_peers(rows) -> None:
-    """Chapter 2: seconds and peak memory of one meta-gradient against k, by method, from the rows of benchmarks/meta_gradient.py.
-
-    Dotted, for orientation: 4k gradients, and a copy of the parameters more a step.
+    Args:
+        panels: two axes: a coordinate's gain in a cold first step, r / (g² + r)^{3/2},
+            over the distribution of |g|; the size of the second-order term
+        magnitudes: |g| of all coordinates
+        roots: values of eps_root, r
+        parts: {"cold" and "warm": one {"loud" and "silent": size relative to the query
+            gradient} at each of ``roots``}
     """
-    _, panels = plt.subplots(2, 2, figsize=(9.5, 6.8), sharex=True)
-    shown = {
-        "reverse": "this package, reverse",
-        "unrolled": "this package, unrolled",
-        "finite_difference": "finite differences",
-        "higher": "higher",
-        "torchopt": "torchopt",
-    }
-    for (seconds, memory), shape in zip(panels, ("parameter", "activation")):
-        here = [
-            row
-            for row in rows
-            if row["shape"] == shape
-            and row["optimizer"] in ("Adam", "none")
-            and "seconds" in row
-        ]
-        for (method, label), color, mark in zip(
-            shown.items(), (1, 3, 2, 0, 4), "osD^v"
-        ):
-            found = sorted(
-                (row["k"], row["seconds"], row["peak"] / 2**30)
-                for row in here
-                if row["method"] == method
-            )
-            if not found:
-                continue
-            for axes, value in ((seconds, 1), (memory, 2)):
-                axes.plot(
-                    [r[0] for r in found],
-                    [r[value] for r in found],
-                    mark + "-",
-                    color=PALETTE[color],
-                    label=label,
-                    ms=5,
-                )
-        one = next(row for row in here if row["optimizer"] == "none")
-        sweep = {row["k"]: row for row in here if row["method"] == "reverse"}
-        ks = sorted(sweep)
-        seconds.plot(
-            ks, [4 * k * one["seconds"] for k in ks], "k:", label="4k gradients"
-        )
-        memory.plot(
-            ks,
-            [
-                (sweep[ks[0]]["peak"] + (k - ks[0]) * one["model_bytes"]) / 2**30
-                for k in ks
-            ],
-            "k:",
-        )
-        seconds.set(
-            title=f"{shape}-bound", ylabel="seconds", xscale="log", yscale="log"
-        )
-        memory.set(
-            title=f"{shape}-bound",
-            ylabel="peak above the model, GiB",
-            yscale="log",
-            xticks=ks,
-            xticklabels=ks,
-        )
+    left, right = panels
+    _gains(left, magnitudes)
+    styles = {"loud": "-", "silent": "--"}
+    colors = {"cold": PALETTE[0], "warm": PALETTE[1]}
+    for moments, color in colors.items():
+        for part, line in styles.items():
+            sizes = [row[part] for row in parts[moments]]
+            label = f"{moments}, {part} coordinates"
+            right.loglog(roots, sizes, line, marker="o", color=color, label=label)
+    right.set(xlabel="eps_root", ylabel="second-order term / query gradient")
+    right.set_ylim(1e-5, 4)
+    right.legend(fontsize="small", loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    return panels
+
+
+def _gains(axes: Axes, magnitudes: np.ndarray) -> None:
+    g = np.geomspace(1e-7, 1, 300)
+    for r, shade in ((1e-12, 0.45), (1e-8, 1.0)):
+        gain = r / (g**2 + r) ** 1.5
+        label = f"cold, eps_root {r:g}"
+        axes.loglog(g, gain, color=PALETTE[0], alpha=shade, label=label)
+    axes.set(xlabel="|g| of a coordinate", ylabel="gain / rate", ylim=(1e-6, 1e7))
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize="small", ncols=2)
+    histogram = axes.twinx()
+    bins = np.geomspace(1e-7, 1, 60).tolist()
+    some = magnitudes[magnitudes > 1e-7]
+    histogram.hist(some, bins=bins, color=COLORS["neutral"], alpha=0.4)
+    histogram.set(yticks=[], zorder=-1)
+    axes.patch.set_visible(False)
+
+
+def against_peers(panels: np.ndarray, rows: Sequence[Mapping]) -> np.ndarray:
+    """Seconds and peak memory of one meta-gradient against k, by method.
+
+    Dotted, for orientation: 4k gradients; a copy of the parameters more per step.
+
+    Args:
+        panels: (2, 2) axes; upper row parameter-bound, lower row activation-bound; left
+            seconds, right GiB
+        rows: of benchmarks/meta_gradient.py
+    """
+    for (seconds, memory), shape in zip(
+        panels, ("parameter", "activation"), strict=True
+    ):
+        here = [row for row in rows if row["shape"] == shape and _by_adam(row)]
+        for method in _METHODS:
+            _method(seconds, here, method, "seconds", 1)
+            _method(memory, here, method, "peak", 2**30)
+        ks = _orientation(seconds, memory, here)
+        seconds.set(title=f"{shape}-bound", ylabel="seconds", xscale="log")
+        memory.set(title=f"{shape}-bound", ylabel="peak above the model, GiB")
         for axes in (seconds, memory):
+            axes.set(yscale="log", xticks=ks, xticklabels=ks)
             axes.minorticks_off()
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
     for axes in panels[1]:
         axes.set(xlabel="inner steps k")
     panels[0][0].legend(fontsize="small")
+    return panels
 
 
-def together(rows, bound: int) -> None:
-    """Chapter 2: time of several tasks together relative to one by one, from the rows of benchmarks/together.py.
+def _by_adam(row: Mapping) -> bool:
+    return row["optimizer"] in ("Adam", "none") and "seconds" in row
 
-    Against the numbers in one layer's hidden states of a batch; ``bound`` is where `methods` stops running them together.
+
+def _method(axes: Axes, rows: Sequence[Mapping], method: str, what: str, unit: float):
+    """A line of one method's values; none where the method was not measured."""
+    found = sorted((row["k"], row[what] / unit) for row in rows if _is(row, method))
+    if not found:
+        return
+    label, color, mark = _METHODS[method]
+    ks, values = zip(*found, strict=True)
+    axes.plot(ks, values, mark + "-", color=color, label=label, ms=5)
+
+
+def _is(row: Mapping, method: str) -> bool:
+    return row["method"] == method and row["optimizer"] == "Adam"
+
+
+def _orientation(seconds: Axes, memory: Axes, rows: Sequence[Mapping]) -> list[int]:
+    """The dotted lines; returns the values of k."""
+    one = next(row for row in rows if row["optimizer"] == "none")
+    peaks = {row["k"]: row["peak"] for row in rows if _is(row, "reverse")}
+    ks = sorted(peaks)
+    gradients = [4 * k * one["seconds"] for k in ks]
+    first = peaks[ks[0]]
+    copies = [(first + (k - ks[0]) * one["model_bytes"]) / 2**30 for k in ks]
+    seconds.plot(ks, gradients, "k:", label="4k gradients")
+    memory.plot(ks, copies, "k:")
+    return ks
+
+
+def together(axes: Axes, rows: Sequence[Mapping], bound: float) -> Axes:
+    """Time of several tasks together relative to one by one.
+
+    Args:
+        axes: where to draw
+        rows: of benchmarks/together.py
+        bound: tokens × width up to which tasks are run together, a power of two; the
+            line is drawn between it and the next
     """
-    axes = plt.figure(figsize=(6.5, 3.6)).gca()
-    for family, mark, color in (("gpt2", "o", PALETTE[0]), ("llama", "D", PALETTE[1])):
+    for family, (label, mark, color) in _FAMILIES.items():
         here = [row for row in rows if row["family"] == family]
-        axes.plot(
-            [row["prompts"] * row["length"] * row["width"] for row in here],
-            [row["together"] / row["twice"] for row in here],
-            mark,
-            color=color,
-            label=dict(gpt2="GPT-2", llama="Llama")[family],
-        )
+        sizes = [row["prompts"] * row["length"] * row["width"] for row in here]
+        ratios = [row["together"] / row["twice"] for row in here]
+        axes.plot(sizes, ratios, mark, color=color, label=label)
     axes.axhline(1, color="0.6", lw=1)
-    axes.axvline(
-        bound * 2**0.5, color="0.3", ls="--", lw=1
-    )  # between the grid's powers of two
+    axes.axvline(bound * 2**0.5, color="0.3", ls="--", lw=1)
     axes.set_xscale("log", base=2)
     axes.set(xlabel="tokens × width", ylabel="together / one by one", ylim=(0, None))
     axes.legend()
+    return axes

@@ -1,41 +1,46 @@
 """Figures of prompts."""
 
-import matplotlib.pyplot as plt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
 from .style import PALETTE, tint
 
+Token = tuple[str, str, bool]  # its text, its role, whether it is scored
 
-def prompt_tokens(prompts, *, columns=88) -> None:
-    """Chapter 1: prompts drawn token by token, one below the other.
+_FILL = {
+    "text": tint(PALETTE[9]),
+    "answer": tint(PALETTE[1]),
+    "within": tint(PALETTE[7]),
+    "between": tint(PALETTE[7]),
+}
 
-    ``prompts``: {title: [(token, role, scored)]} with role "text", "answer", "within" (separator inside an example) or
-    "between" (Δ, after which a new line starts); ``scored`` tokens get a frame. Lines hold ``columns`` characters.
+_SCORED: dict[str, Any] = dict(edgecolor="black", linewidth=1.4)
+_PLAIN: dict[str, Any] = dict(edgecolor="white", linewidth=0.8)
+
+
+def prompt_tokens(
+    axes: Axes, prompts: Mapping[str, Sequence[Token]], *, columns: int = 88
+) -> Axes:
+    """Prompts drawn token by token, one below the other.
+
+    Args:
+        axes: where to draw; `prompt_height` says how high the figure should be
+        prompts: {title: [(token, role, scored)]} with role "text", "answer", "within"
+            (the separator inside an example) or "between" (Δ, after which a new line
+            starts); scored tokens get a black frame
+        columns: characters per line
     """
-    colors = {"text": tint(PALETTE[9]), "answer": tint(PALETTE[1])} | dict.fromkeys(
-        ("between", "within"), tint(PALETTE[7])
-    )
-    rows = [
-        row
-        for title, tokens in prompts.items()
-        for row in (title, *_token_lines(tokens, columns), None)
-    ][:-1]
-    _, ax = plt.subplots(figsize=(9.0, 0.27 * len(rows) + 0.5))
+    rows = _rows(prompts, columns)
     for y, row in enumerate(rows):
         if isinstance(row, str):
-            ax.text(0, y, row, fontsize=10, fontweight="bold", va="center")
+            axes.text(0, y, row, fontsize=10, fontweight="bold", va="center")
             continue
-        for x, width, text, role, scored in row or ():
-            frame = (
-                dict(edgecolor="black", linewidth=1.4, zorder=3)
-                if scored
-                else dict(edgecolor="white", linewidth=0.8)
-            )
-            ax.add_patch(
-                plt.Rectangle(
-                    (x, y - 0.42), width, 0.84, facecolor=colors[role], **frame
-                )
-            )
-            ax.text(
+        for x, width, text, role, scored in row:
+            _box(axes, x, y, width, role, scored)
+            axes.text(
                 x + width / 2,
                 y,
                 text,
@@ -45,14 +50,69 @@ def prompt_tokens(prompts, *, columns=88) -> None:
                 va="center",
                 zorder=4,
             )
+    _token_legend(axes)
+    axes.set(xlim=(-0.5, columns + 0.5), ylim=(len(rows) - 0.4, -0.6))
+    axes.axis("off")
+    return axes
+
+
+def prompt_height(
+    prompts: Mapping[str, Sequence[Token]], *, columns: int = 88
+) -> float:
+    """Inches that a figure for `prompt_tokens` should be high."""
+    return 0.27 * len(_rows(prompts, columns)) + 0.5
+
+
+def prompt_cut(axes: Axes, lengths: Sequence[int], cut: int, limit: int) -> Axes:
+    """One prompt as a strip of examples along the token axis, the part cut off hatched.
+
+    Args:
+        axes: where to draw
+        lengths: tokens of every demonstration, then of the query
+        cut: tokens that are lost on the left
+        limit: tokens that the model sees
+    """
+    start = -cut
+    for number, length in enumerate(lengths, 1):
+        is_query = number == len(lengths)
+        fill = tint(PALETTE[1 if is_query else 9])
+        axes.barh(0, length, left=start, color=fill, edgecolor="white", linewidth=1.2)
+        axes.text(
+            start + length / 2,
+            0,
+            "query" if is_query else str(number),
+            ha="center",
+            va="center",
+            fontsize=8,
+            rotation=90 if is_query else 0,
+        )
+        start += length
+    lost = axes.barh(0, cut, left=-cut, color="none", edgecolor="0.35", linewidth=0)
+    lost[0].set_hatch("////")
+    for x in (0, limit):
+        axes.axvline(x, color="black", linewidth=1.2)
+    axes.set(yticks=[], xlabel="position in the prompt that the model sees (tokens)")
+    axes.spines["left"].set_visible(False)
+    return axes
+
+
+def _box(axes: Axes, x: float, y: float, width: float, role: str, scored: bool):
+    frame = _SCORED if scored else _PLAIN
+    corner = (x, y - 0.42)
+    axes.add_patch(
+        Rectangle(
+            corner, width, 0.84, facecolor=_FILL[role], zorder=2 + scored, **frame
+        )
+    )
+
+
+def _token_legend(axes: Axes) -> None:
     patches = [
-        plt.Rectangle((0, 0), 1, 1, facecolor=colors[role])
+        Rectangle((0, 0), 1, 1, facecolor=_FILL[role])
         for role in ("text", "answer", "within")
     ]
-    patches.append(
-        plt.Rectangle((0, 0), 1, 1, facecolor="white", edgecolor="black", linewidth=1.4)
-    )
-    ax.legend(
+    patches.append(Rectangle((0, 0), 1, 1, facecolor="white", **_SCORED))
+    axes.legend(
         patches,
         ["text", "answer", "separator", "target: the tokens scored"],
         ncols=4,
@@ -62,54 +122,34 @@ def prompt_tokens(prompts, *, columns=88) -> None:
         borderaxespad=0.2,
         handlelength=1.2,
     )
-    ax.set(xlim=(-0.5, columns + 0.5), ylim=(len(rows) - 0.4, -0.6))
-    ax.axis("off")
 
 
-def prompt_cut(lengths, cut, limit) -> None:
-    """Chapter 1: one prompt as a strip of examples along the token axis, with the ``cut`` tokens on its left struck out.
+def _rows(prompts, columns: int) -> list:
+    """What stands in each row: a title, or the tokens of a line (none: a gap)."""
+    rows = []
+    for title, tokens in prompts.items():
+        if rows:
+            rows.append([])
+        rows.append(title)
+        rows.extend(_token_lines(tokens, columns))
+    return rows
 
-    ``lengths``: tokens of every demonstration, then of the query; ``limit`` is the sequence limit. Units: tokens.
+
+def _token_lines(tokens: Sequence[Token], columns: int) -> list[list[tuple]]:
+    """Tokens as lines of (x, width, text, role, scored).
+
+    A new line starts after Δ and where a line is full.
     """
-    _, ax = plt.subplots(figsize=(7.0, 1.5))
-    start = -cut
-    for n, length in enumerate(lengths):
-        query = n == len(lengths) - 1
-        ax.barh(
-            0,
-            length,
-            left=start,
-            color=tint(PALETTE[1 if query else 9]),
-            edgecolor="white",
-            linewidth=1.2,
-        )
-        ax.text(
-            start + length / 2,
-            0,
-            "query" if query else n + 1,
-            ha="center",
-            va="center",
-            fontsize=8,
-            rotation=90 if query else 0,
-        )
-        start += length
-    ax.barh(
-        0, cut, left=-cut, color="none", edgecolor="0.35", hatch="////", linewidth=0
-    )
-    for x in (0, limit):
-        ax.axvline(x, color="black", linewidth=1.2)
-    ax.set(yticks=[], xlabel="position in the prompt that the model sees (tokens)")
-    ax.spines["left"].set_visible(False)
-
-
-def _token_lines(tokens, columns):
-    """Tokens laid out as lines of (x, width, text, role, scored); a new line after Δ and where a line is full."""
-    lines, x, before = [[]], 0.0, None
+    lines: list[list[tuple]] = [[]]
+    x, before = 0.0, None
     for text, role, scored in tokens:
         shown = text.replace("\n", "↵").replace(" ", "·")
         width = len(shown) + 0.7
-        if (before == "between" and role != before) or x + width > columns:
-            lines, x = [*lines, []], 0.0
+        example_ends = before == "between" and role != before
+        if example_ends or x + width > columns:
+            lines.append([])
+            x = 0.0
         lines[-1].append((x, width, shown, role, scored))
-        x, before = x + width, role
+        x += width
+        before = role
     return lines

@@ -1,32 +1,17 @@
-"""Figures that set methods side by side."""
+"""Figures of scores. Unit of every score: points, 0 to 100."""
 
-import matplotlib.pyplot as plt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
 
-from .style import PALETTE
+from .style import COLORS, PALETTE
 
+Interval = tuple[float, float, float]  # centre, low, high
 
-def agreement(cosines) -> None:
-    """Chapter 4: a matrix of cosines, {row: {column: value}}."""
-    values = [list(row.values()) for row in cosines.values()]
-    axes = sns.heatmap(
-        values,
-        annot=True,
-        fmt=".2f",
-        vmin=0,
-        vmax=1,
-        cmap="Blues",
-        square=True,
-        cbar=False,
-        xticklabels=list(cosines),
-        yticklabels=list(cosines),
-    )
-    axes.tick_params(length=0)
-    axes.set_yticklabels(axes.get_yticklabels(), rotation=0)
-
-
-_MARKS = {
+_MARKS = {  # method: mark, colour
     "zero-shot": ("o", "0.6"),
     "in-context": ("s", "black"),
     "multi-task zero-shot": ("^", PALETTE[2]),
@@ -38,56 +23,153 @@ _MARKS = {
 }
 
 
-def baselines(rows, methods=tuple(_MARKS)) -> None:
-    """Chapter 4: mean score by setting, a panel a mode and a point a method, from records of `runs.Run`.
+def against_demonstrations(
+    panels: Sequence[Axes],
+    numbers: Sequence[int],
+    curves: Mapping[str, Mapping[str, Sequence[float]]],
+    guessing: Mapping[str, float],
+) -> Sequence[Axes]:
+    """Accuracy against the number of demonstrations.
 
-    Bars are two standard errors over target tasks; the grey band is from random guessing to the oracle.
+    Args:
+        panels: one axes per kind of task
+        numbers: of demonstrations, drawn at equal distances
+        curves: {kind: {name: accuracy at each of ``numbers``}}
+        guessing: {kind: accuracy of uniform guessing}
     """
-    settings = list(dict.fromkeys(row["setting"] for row in rows))
-    _, panels = plt.subplots(2, 1, figsize=(10, 7.5), sharex=True, sharey=True)
-    for axes, mode in zip(panels, ("direct", "channel")):
-        for x, setting in enumerate(settings):
-            low, high = (
-                _over_tasks(rows, name, setting)[0]
-                for name in ("random guess", "oracle")
-            )
-            axes.fill_between([x - 0.42, x + 0.42], low, high, color="0.93", lw=0)
-            for i, name in enumerate(methods):
-                found = _over_tasks(
-                    [row for row in rows if row["mode"] == mode], name, setting
-                )
-                if found:
-                    at = x + (i - (len(methods) - 1) / 2) * 0.8 / len(methods)
-                    mark, color = _MARKS[name]
-                    axes.errorbar(
-                        at,
-                        *found,
-                        fmt=mark,
-                        color=color,
-                        ms=5,
-                        lw=1,
-                        label=name if x == 0 else None,
-                    )
-        axes.set(title=mode, ylabel="points", xticks=range(len(settings)))
-    panels[1].set_xticklabels(
-        [
-            name.replace("_to_", "\n→ ").replace("_", " ").replace("non ", "non-")
-            for name in settings
-        ]
-    )
+    for axes, (kind, rows) in zip(panels, curves.items(), strict=True):
+        colors, styles = (PALETTE[0], PALETTE[2]), ("o-", "s--")
+        for (name, row), color, style in zip(
+            rows.items(), colors, styles, strict=False
+        ):
+            axes.plot(range(len(numbers)), row, style, color=color, label=name)
+        chance = guessing[kind]
+        axes.axhline(chance, color=COLORS["neutral"], linestyle=":", label="guessing")
+        axes.set(xticks=range(len(numbers)), xticklabels=numbers, ylim=(0, 100))
+        axes.set(xlabel="demonstrations", title=kind)
+    panels[0].set_ylabel("accuracy (points)")
+    panels[0].legend(loc="upper left", fontsize=9)
+    return panels
+
+
+def label_changes(axes: Axes, accuracies: Mapping[str, float], guessing: float) -> Axes:
+    """A horizontal bar per change that was made to the labels, the first on top.
+
+    Args:
+        axes: where to draw
+        accuracies: {change: accuracy}
+        guessing: accuracy of uniform guessing, dotted
+    """
+    axes.barh(list(accuracies), list(accuracies.values()), color=PALETTE[0])
+    axes.invert_yaxis()
+    axes.axvline(guessing, color=COLORS["neutral"], linestyle=":")
+    axes.set(xlabel="accuracy (points)", xlim=(0, 100))
+    return axes
+
+
+def bars_with_range(
+    axes: Axes, groups: Mapping[str, Mapping[str, Sequence[float]]], guessing: float
+) -> Axes:
+    """Bars in groups: means of several runs, whiskers from the least to the most.
+
+    Args:
+        axes: where to draw
+        groups: {group: {bar: scores of several runs}}, the same bars in every group
+        guessing: score of uniform guessing, dashed
+    """
+    names = list(dict.fromkeys(name for bars in groups.values() for name in bars))
+    width = 0.8 / len(names)
+    for i, name in enumerate(names):
+        runs = [np.asarray(bars[name]) for bars in groups.values()]
+        at = np.arange(len(runs)) + (i - (len(names) - 1) / 2) * width
+        means = [values.mean() for values in runs]
+        below = [values.mean() - values.min() for values in runs]
+        above = [values.max() - values.mean() for values in runs]
+        axes.bar(at, means, width, color=PALETTE[i], label=name)
+        axes.errorbar(at, means, [below, above], fmt="none", color="black", capsize=4)
+    axes.axhline(guessing, ls="--", color="0.5")
+    axes.set(xticks=range(len(groups)), xticklabels=groups, ylim=(0, 100))
+    axes.legend(fontsize=9)
+    return axes
+
+
+def agreement(axes: Axes, cosines: Mapping[str, Mapping[str, float]]) -> Axes:
+    """A matrix of cosines, {row: {column: value}}."""
+    values = [list(row.values()) for row in cosines.values()]
+    columns = list(next(iter(cosines.values())))
+    look: dict[str, Any] = dict(vmin=0, vmax=1, cmap="Blues", square=True, cbar=False)
+    labels: dict[str, Any] = dict(xticklabels=columns, yticklabels=list(cosines))
+    sns.heatmap(values, annot=True, fmt=".2f", ax=axes, **look, **labels)
+    axes.tick_params(length=0)
+    axes.set_yticklabels(axes.get_yticklabels(), rotation=0)
+    return axes
+
+
+def baselines(
+    panels: Sequence[Axes],
+    scores: Mapping[str, Mapping[str, Mapping[str, Interval]]],
+    bands: Mapping[str, tuple[float, float]],
+) -> Sequence[Axes]:
+    """Scores of all methods by setting.
+
+    Args:
+        panels: one axes per mode, one below the other
+        scores: {mode: {setting: {method: (centre, low, high)}}}
+        bands: {setting: (low, high)}, grey: from random guessing to the oracle
+    """
+    for axes, (mode, by_setting) in zip(panels, scores.items(), strict=True):
+        for x, (setting, found) in enumerate(by_setting.items()):
+            edges = [x - 0.42, x + 0.42]
+            axes.fill_between(edges, *bands[setting], color="0.93", lw=0)
+            for method, interval in found.items():
+                _point(axes, x, method, interval, label=x == 0)
+        names = [_spoken(setting) for setting in by_setting]
+        axes.set(title=mode, ylabel="points")
+        axes.set_xticks(range(len(names)), names)
     panels[0].legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.35))
+    return panels
 
 
-def _over_tasks(rows, method: str, setting: str) -> tuple[float, float] | None:
-    """Mean over tasks, each a mean over seeds, and two standard errors."""
-    several = [
-        row["tasks"]
-        for row in rows
-        if row["method"] == method and row["setting"] == setting
-    ]
-    if not several:
-        return None
-    means = np.array(
-        [np.mean([tasks[name] for tasks in several]) for name in several[0]]
+def forest(
+    axes: Axes, differences: Mapping[str, Interval], *, settled: bool = True
+) -> Axes:
+    """Differences with their intervals, one below the other, the first on top.
+
+    Args:
+        axes: where to draw
+        differences: {what: (centre, low, high)}
+        settled: whether intervals that leave zero out are drawn in a darker colour
+    """
+    for y, (centre, low, high) in enumerate(differences.values()):
+        away = settled and not low <= 0 <= high
+        color = PALETTE[0] if away else COLORS["neutral"]
+        axes.plot([low, high], [y, y], "-", color=color, lw=2)
+        axes.plot([centre], [y], "o", color=color, ms=6)
+    axes.axvline(0, color="black", lw=0.8)
+    axes.set_yticks(range(len(differences)), list(differences))
+    axes.set_ylim(len(differences) - 0.5, -0.5)
+    axes.set_xlabel("points")
+    return axes
+
+
+def _point(axes: Axes, x: int, method: str, interval: Interval, *, label: bool):
+    centre, low, high = interval
+    order = list(_MARKS).index(method)
+    at = x + (order - (len(_MARKS) - 1) / 2) * 0.8 / len(_MARKS)
+    mark, color = _MARKS[method]
+    axes.errorbar(
+        at,
+        centre,
+        yerr=[[centre - low], [high - centre]],
+        fmt=mark,
+        color=color,
+        ms=5,
+        lw=1,
+        label=method if label else None,
     )
-    return means.mean(), 2 * means.std(ddof=1) / np.sqrt(len(means))
+
+
+def _spoken(setting: str) -> str:
+    """A setting's name in two lines: non_qa_to_qa as "non-qa → qa"."""
+    arrow = setting.replace("_to_", "\n→ ")
+    return arrow.replace("non_", "non-").replace("_", " ")

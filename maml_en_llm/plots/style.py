@@ -15,7 +15,11 @@ COLORS = {
 
 
 def use_style() -> None:
-    """Opaque white background (readable in dark mode), colour-blind-safe colours, sharp enough for print."""
+    """Set matplotlib's defaults for the book.
+
+    An opaque white background, readable in dark mode; colours that can be told apart by
+    colour-blind readers; sharp enough for print.
+    """
     sns.set_theme(context="notebook", style="ticks", palette="colorblind")
     plt.rcParams.update(
         {
@@ -33,5 +37,7 @@ def use_style() -> None:
     )
 
 
-def tint(color, strength=0.45):
-    return tuple(1 - strength * (1 - channel) for channel in color)
+def tint(color, strength: float = 0.45) -> tuple[float, float, float]:
+    """``color`` (red, green, blue) in white, with the share ``strength`` of its own."""
+    red, green, blue = (1 - strength * (1 - channel) for channel in color)
+    return red, green, blue

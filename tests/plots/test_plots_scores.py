@@ -1,0 +1,112 @@
+"""Figures of scores: what is drawn."""
+
+import matplotlib.pyplot as plt
+import pytest
+from matplotlib.colors import to_rgb
+
+from maml_en_llm import plots
+
+
+@pytest.fixture
+def axes():
+    figure, axes = plt.subplots()
+    yield axes
+    plt.close(figure)
+
+
+@pytest.fixture
+def two():
+    figure, panels = plt.subplots(1, 2)
+    yield panels
+    plt.close(figure)
+
+
+def test_accuracy_against_demonstrations_by_kind(two):
+    curves = {
+        "classification": {"model": [50, 60, 70], "oracle": [50, 80, 90]},
+        "multi-choice": {"model": [30, 31, 32], "oracle": [30, 60, 90]},
+    }
+    guessing = {"classification": 50, "multi-choice": 30}
+    panels = plots.against_demonstrations(two, (0, 1, 16), curves, guessing)
+    assert panels is two
+    for axes, (kind, rows) in zip(two, curves.items(), strict=True):
+        assert axes.get_title() == kind and axes.get_ylim() == (0, 100)
+        *lines, chance = axes.lines
+        assert [x.get_label() for x in lines] == ["model", "oracle"]
+        assert [x.get_ydata().tolist() for x in lines] == list(rows.values())
+        assert chance.get_ydata()[0] == guessing[kind]
+        labels = [text.get_text() for text in axes.get_xticklabels()]
+        assert labels == ["0", "1", "16"]
+    assert two[0].get_legend() and not two[1].get_legend()
+
+
+def test_label_changes_are_bars_with_the_first_on_top(axes):
+    found = {"as in the file": 70.0, "shuffled": 50.0}
+    assert plots.label_changes(axes, found, guessing=48.0) is axes
+    assert [bar.get_width() for bar in axes.patches] == [70, 50]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]
+    assert [text.get_text() for text in axes.get_yticklabels()] == list(found)
+    assert axes.lines[0].get_xdata()[0] == 48 and axes.get_xlim() == (0, 100)
+
+
+def test_bars_with_range_have_means_and_whiskers(axes):
+    groups = {
+        "seen": {"in context": [50, 60], "adapted": [70, 90]},
+        "unseen": {"in context": [40], "adapted": [45]},
+    }
+    assert plots.bars_with_range(axes, groups, guessing=35) is axes
+    heights = [bar.get_height() for bar in axes.patches]
+    assert heights == [55, 40, 80, 45]  # one bar's groups after the other
+    whiskers = [x for x in axes.collections if hasattr(x, "get_segments")]
+    ends = [segment[:, 1].tolist() for segment in whiskers[0].get_segments()]
+    assert ends == [[50, 60], [40, 40]]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["seen", "unseen"]
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == ["in context", "adapted"]
+    assert any(x.get_linestyle() == "--" for x in axes.lines)
+
+
+def test_agreement_writes_every_cosine_into_its_square(axes):
+    cosines = {"a": {"a": 1.0, "b": 0.25}, "b": {"a": 0.25, "b": 1.0}}
+    assert plots.agreement(axes, cosines) is axes
+    assert [t.get_text() for t in axes.texts] == ["1.00", "0.25", "0.25", "1.00"]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["a", "b"]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["a", "b"]
+
+
+def test_baselines_have_a_point_with_its_interval_per_method(two):
+    found = {"MetaICL": (60.0, 55.0, 66.0), "zero-shot": (40.0, 38.0, 42.0)}
+    scores = {
+        "direct": {"hr_to_lr": found, "non_qa_to_qa": {}},
+        "channel": {"hr_to_lr": {"MetaICL": (50.0, 49.0, 51.0)}},
+    }
+    bands = {"hr_to_lr": (43.0, 81.0), "non_qa_to_qa": (36.0, 98.0)}
+    assert plots.baselines(two, scores, bands) is two
+    direct, channel = two
+    assert [axes.get_title() for axes in two] == ["direct", "channel"]
+    centres = [bar[0].get_ydata()[0] for bar in direct.containers]
+    assert centres == [60, 40]
+    (segment,) = direct.containers[0][2][0].get_segments()
+    assert segment[:, 1].tolist() == [55, 66]
+    assert [bar[0].get_ydata()[0] for bar in channel.containers] == [50]
+    names = [text.get_text() for text in direct.get_xticklabels()]
+    assert names == ["hr\n→ lr", "non-qa\n→ qa"]
+    legend = [text.get_text() for text in direct.get_legend().get_texts()]
+    assert legend == ["MetaICL", "zero-shot"]
+    bands_drawn = [x for x in direct.collections if not hasattr(x, "get_segments")]
+    corners = bands_drawn[0].get_paths()[0].vertices[:, 1]
+    assert corners.min() == 43 and corners.max() == 81
+
+
+def test_forest_draws_intervals_from_top_to_bottom(axes):
+    found = {"a − b": (2.0, 1.0, 3.0), "c − d": (-1.0, -4.0, 2.0)}
+    assert plots.forest(axes, found) is axes
+    bars = [x for x in axes.lines if x.get_marker() == "None"]
+    assert bars[0].get_xdata().tolist() == [1, 3]
+    assert bars[1].get_xdata().tolist() == [-4, 2]
+    assert bars[0].get_ydata().tolist() == [0, 0]
+    points = [x.get_xdata()[0] for x in axes.lines if x.get_marker() == "o"]
+    assert points == [2, -1]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]
+    assert to_rgb(bars[0].get_color()) != to_rgb(bars[1].get_color())
+    assert [text.get_text() for text in axes.get_yticklabels()] == list(found)
