@@ -1,44 +1,51 @@
-# make book | make test | make store | make clean
+# make book | make test | make check | make store | make clean
+# Every path is relative or reaches the shell through the environment and in quotes: the
+# folder of this file, and those of the data, may have blanks and quotes in their names.
 PYTHON ?= python3
 PRESET ?= smoke
 # seconds a chapter may take
 TIMEOUT ?= $(if $(filter smoke,$(PRESET)),900,21600)
+# chapters, or groups of tests, at a time
+JOBS ?= 2
+export PYTHON PRESET TIMEOUT JOBS
 
-BIN   := $(CURDIR)/.venv/bin
+BIN   := .venv/bin
 ENV   := .venv/.installed
 STAGE := _build/stage
-NOTEBOOKS := $(wildcard book/*.ipynb)
+# the chapters of the table of contents; other notebooks in book/ are someone's notes
+PAGES := $(shell sed -n 's/^ *- *file: *//p' _toc.yml 2>/dev/null)
+NOTEBOOKS := $(wildcard $(PAGES:%=%.ipynb))
 RUN := $(NOTEBOOKS:%=$(STAGE)/%)
-# what a chapter's numbers depend on, besides the chapter
-CODE := $(wildcard maml_en_llm/*.py maml_en_llm/*.json maml_en_llm/tiny_base/* results/*) book/execute.py
-
-# chapters run inside book/: local folders have to be absolute, hub addresses are left alone
-absolute = $(if $(wildcard $(1)),$(abspath $(1)),$(1))
-ifdef METAICL_DATA
-override METAICL_DATA := $(call absolute,$(METAICL_DATA))
-export METAICL_DATA
-endif
-ifdef GPT2_BPE
-override GPT2_BPE := $(call absolute,$(GPT2_BPE))
-export GPT2_BPE
-endif
 
 # waiting threads leave the processor to others: on a busy machine this is several times faster
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: book test store clean FORCE
+.PHONY: book chapters test check store clean FORCE
 .DELETE_ON_ERROR:
 
 # --all: an incremental build would not repeat the warnings of pages it keeps, and pass the second time
-book: $(RUN) $(ENV)
+book: $(ENV)
+	@$(MAKE) --no-print-directory -j "$$JOBS" chapters
 	@mkdir -p $(STAGE)/book
-	@cp _config.yml _toc.yml $(STAGE) && cp -r $(wildcard book/*.md book/*.bib book/_static) $(STAGE)/book
-	$(BIN)/jupyter-book build $(STAGE) --path-output . --all -q -W -n --keep-going
+	@cp _config.yml _toc.yml $(STAGE)
+	@cp -r book/*.md book/*.bib book/_static $(STAGE)/book
+	$(BIN)/python $(BIN)/jupyter-book build $(STAGE) --path-output . --all -q -W -n --keep-going
 	@$(BIN)/python book/check_html.py
 
+chapters: $(RUN)
+
+# the chapters are compared with their stored outputs also where a test has failed
 test: $(ENV)
-	$(BIN)/python -m pytest -q
-	$(BIN)/python -m pytest -q --nbval book
+	@failed=0; \
+	$(BIN)/python -m pytest -q -n "$$JOBS" || failed=1; \
+	$(BIN)/python -m pytest -q -n "$$JOBS" --dist loadfile --nbval book || failed=1; \
+	exit $$failed
+
+# form and types
+check: $(ENV)
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m pyright
 
 # for authors: run the chapters at their defaults and keep the outputs in book/
 store: $(ENV)
@@ -47,19 +54,24 @@ store: $(ENV)
 clean:
 	rm -rf _build
 
-$(STAGE)/book/%.ipynb: book/%.ipynb $(CODE) $(STAGE)/.variables $(ENV)
+$(STAGE)/book/%.ipynb: book/%.ipynb $(STAGE)/.inputs $(ENV)
 	@mkdir -p $(@D)
-	$(BIN)/python book/execute.py $< $@ --timeout $(TIMEOUT) $(if $(filter-out smoke,$(PRESET)),-p preset $(PRESET))
+	$(BIN)/python book/execute.py $< $@ --timeout "$$TIMEOUT" $(if $(filter-out smoke,$(PRESET)),-p preset "$$PRESET")
 
-# rewritten only when a value changes, so that other values run the chapters again
-VARIABLES := PRESET=$(PRESET) METAICL_DATA=$(METAICL_DATA) GPT2_BPE=$(GPT2_BPE)
-$(STAGE)/.variables: FORCE
+# What a chapter's numbers depend on, besides the chapter: variables, and all files of the
+# package and the results. Rewritten only when it changes, which runs the chapters again.
+$(STAGE)/.inputs: FORCE
 	@mkdir -p $(@D)
-	@echo '$(VARIABLES)' | cmp -s - $@ || echo '$(VARIABLES)' > $@
+	@{ printf '%s\n' "PRESET=$$PRESET" "METAICL_DATA=$$METAICL_DATA" "GPT2_BPE=$$GPT2_BPE"; \
+	find maml_en_llm results book/execute.py -type f ! -path '*/__pycache__/*' -print0 \
+	    | LC_ALL=C sort -z | xargs -0 cksum; } > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
-$(ENV): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, found " + sys.version + "; name one with PYTHON=")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -r requirements.txt
-	$(BIN)/python -m pip install -q --no-deps -e .
+# all but torch from the lock, with hashes; then torch, of which the index has the right build
+$(ENV): requirements.txt $(wildcard requirements.lock) pyproject.toml
+	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, found " + sys.version + "; name one with PYTHON=")'
+	test -x $(BIN)/python || "$$PYTHON" -m venv .venv
+	$(BIN)/python -m pip install -q --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install -q "$$(grep '^torch==' requirements.txt)"
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@

@@ -1,4 +1,7 @@
-"""Real data for the tests and the chapters, where this machine has it: environment variables and fixtures."""
+"""Real data for the tests and the chapters, where this machine has it.
+
+Environment variables name it, fixtures hand it out.
+"""
 
 import json
 import os
@@ -19,7 +22,10 @@ for name in REAL_DATA:
 
 
 def real_data(name: str) -> Path:
-    """The path that the variable ``name`` holds; without it the test is skipped, or fails under REQUIRE_REAL_DATA=1."""
+    """The path that the variable ``name`` holds.
+
+    Without it the test is skipped, or fails under REQUIRE_REAL_DATA=1.
+    """
     value = os.environ.get(name)
     if value and Path(value).exists():
         return Path(value)

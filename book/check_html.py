@@ -1,4 +1,7 @@
-"""Fail unless every page of _toc.yml was written: ``python book/check_html.py [HTML_FOLDER]``, from the repository's root."""
+"""Fail unless every page of _toc.yml was written.
+
+python book/check_html.py [HTML_FOLDER], from the repository's root
+"""
 
 import sys
 from pathlib import Path
@@ -29,6 +32,7 @@ bad = [
 ]
 if bad:
     sys.exit(
-        f"expected a page of at least {SMALLEST} bytes for each entry of _toc.yml, missing or smaller: {', '.join(bad)}"
+        f"expected a page of at least {SMALLEST} bytes for each entry of _toc.yml, "
+        f"missing or smaller: {', '.join(bad)}"
     )
 print(f"{len(files)} pages: {(html / 'index.html').resolve()}")

@@ -1,4 +1,7 @@
-"""Run one chapter with papermill: ``python book/execute.py NOTEBOOK OUTPUT [-p name value ...] [--store]``."""
+"""Run one chapter with papermill.
+
+python book/execute.py NOTEBOOK OUTPUT [-p name value ...] [--store]
+"""
 
 import argparse
 import ast
@@ -9,6 +12,8 @@ from pathlib import Path
 
 import nbformat
 import papermill
+
+FOLDERS = ("METAICL_DATA", "GPT2_BPE")  # of local data; hub addresses are left alone
 
 
 def main():
@@ -33,6 +38,7 @@ def main():
     args = parser.parse_args()
     parameters = {name: literal(value) for name, value in args.parameters}
     check(args.notebook, parameters)
+    make_absolute(os.environ)
     limit(args.timeout)
     notebook = papermill.execute_notebook(
         args.notebook,
@@ -52,37 +58,50 @@ def main():
 
 
 def literal(text: str):
-    """A number, truth value, None or list as Python writes it; anything else is text."""
+    """A number, truth value, None or list as Python writes it, or else text."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
 
 
+def make_absolute(variables) -> None:
+    """Chapters run in their own folder, where a relative path would point elsewhere."""
+    for name in FOLDERS:
+        if variables.get(name) and Path(variables[name]).exists():
+            variables[name] = str(Path(variables[name]).resolve())
+
+
 def check(notebook: Path, parameters: dict):
-    """Refuse names that the notebook's ``parameters`` cell does not set: papermill takes them and changes nothing."""
+    """Refuse names that the notebook's ``parameters`` cell does not set.
+
+    papermill takes them and changes nothing.
+    """
     known = list(papermill.inspect_notebook(notebook))
     for name in parameters:
         if name not in known:
             near = get_close_matches(name, known, n=3, cutoff=0.5)
-            hint = (
-                f"did you mean {' or '.join(near)}?"
-                if near
-                else f"it has {', '.join(known) or 'none'}"
-            )
+            hint = f"it has {', '.join(known) or 'none'}"
+            if near:
+                hint = f"did you mean {' or '.join(near)}?"
             raise SystemExit(
-                f"{notebook}: expected a parameter of the notebook, found {name!r}; {hint}"
+                f"{notebook}: expected a parameter of the notebook, "
+                f"found {name!r}; {hint}"
             )
 
 
 def limit(seconds: int):
-    """Raise TimeoutError after ``seconds``; if papermill then waits for a dead kernel, end the process 30 s later."""
+    """Raise TimeoutError after ``seconds``.
+
+    If papermill then waits for a dead kernel, the process ends 30 s later.
+    """
 
     def stop(*_):
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(30)
         raise TimeoutError(
-            f"expected the notebook to end within {seconds} s; allow more with --timeout"
+            f"expected the notebook to end within {seconds} s; "
+            "allow more with --timeout"
         )
 
     signal.signal(signal.SIGALRM, stop)
@@ -90,7 +109,10 @@ def limit(seconds: int):
 
 
 def copy_tags(notebook):
-    """Give the cell of injected parameters the tags of the parameters cell, which papermill drops, so that it is shown alike."""
+    """Give the cell of injected parameters the tags of the parameters cell.
+
+    papermill drops them; with them it is shown alike.
+    """
     tags = {
         kind: cell.metadata.tags
         for cell in notebook.cells
@@ -103,7 +125,7 @@ def copy_tags(notebook):
 
 
 def strip(notebook):
-    """Drop times and paths, so that running a chapter again changes only what it computes."""
+    """Drop times and paths: a chapter run again differs only in what it computes."""
     for item in (notebook, *notebook.cells):
         item.metadata.pop("papermill", None)
     notebook.metadata.get("language_info", {}).pop("version", None)
@@ -112,11 +134,11 @@ def strip(notebook):
         if not cell.metadata.get("tags"):
             cell.metadata.pop("tags", None)
         for output in cell.get("outputs", []):
-            if (
-                output.get("name") == "stderr"
-            ):  # nbval compares it, and it is where versions and machines show
+            # nbval compares stderr, and it is where versions and machines show
+            if output.get("name") == "stderr":
                 raise SystemExit(
-                    f"expected no output on stderr in a stored notebook, found {output.text!r}"
+                    "expected no output on stderr in a stored notebook, "
+                    f"found {output.text!r}"
                 )
 
 
