@@ -1,14 +1,22 @@
 """Causal language models, and their loss as a pure function of the parameters."""
 
 from .attention import TWICE
-from .loading import load_model, load_tokenizer
-from .loss import PromptLoss, parameters, write_back
+from .loading import as_device, as_dtype, load_model
+from .loss import PromptLoss, parameters, using_attention, write_back
+from .sizes import positions_of
+from .source import source_of
+from .tokenizer import load_tokenizer
 
 __all__ = [
     "TWICE",
     "PromptLoss",
+    "as_device",
+    "as_dtype",
     "load_model",
     "load_tokenizer",
     "parameters",
+    "positions_of",
+    "source_of",
+    "using_attention",
     "write_back",
 ]

@@ -1,46 +1,75 @@
 """The loss of a causal language model as a pure function of its parameters."""
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch.func import functional_call
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, embedding
 from transformers import PreTrainedModel
 
 from ..prompts import Batch
 from ..tensors import Tensors
-from . import guards
+from . import guards, safe
+from .sizes import architecture, keeps_logits, rows_of, text_config, width_of
 from .tied_embedding import built_once
+
+# Up to so many numbers in one layer's hidden states of a batch (tokens × width), and so
+# many parameters, n = 4 tasks are faster together on a CPU, in 0.43 to 0.95 of the
+# time; beyond, the stacked tensors leave the cache. Measured by benchmarks/together.py
+TOGETHER = 2**15
+PARAMETERS = 2**22
 
 
 def parameters(model: PreTrainedModel) -> Tensors:
-    """The model's parameters by name, detached, each tied tensor once (GPT-2's head is ``transformer.wte.weight``)."""
-    return {name: p.detach() for name, p in model.named_parameters()}
+    """The parameters that require grad, by name, detached, each tied tensor once.
+
+    A frozen one (``requires_grad`` false) is left out: training moves what is here.
+    GPT-2's head is ``transformer.wte.weight``.
+    """
+    return {
+        name: parameter.detach()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
 
 
 @torch.no_grad()
 def write_back(model: PreTrainedModel, params: Tensors) -> None:
-    """Make ``params`` the model's own weights; the inverse of `parameters`."""
-    for name, parameter in model.named_parameters():
-        parameter.copy_(params[name])
+    """Make ``params`` the model's own weights; what they do not name stays as it is.
+
+    Raises `ValueError` for a name that the model does not have, or another shape,
+    before anything is written.
+    """
+    own = dict(model.named_parameters())
+    for name, value in params.items():
+        if name not in own or own[name].shape != value.shape:
+            expected = tuple(own[name].shape) if name in own else "a parameter's name"
+            raise ValueError(
+                f"params[{name!r}]: expected {expected}, found {tuple(value.shape)}"
+            )
+    for name, value in params.items():
+        own[name].copy_(value)
 
 
 @dataclass(frozen=True)
 class PromptLoss:
-    """The loss of a prompt batch as a function of the parameters, ready for `meta_gradient`.
+    """The loss of a prompt batch as a function of parameters, for `meta_gradient`.
 
-        L(θ, batch) = mean over prompts of the mean over target tokens of −log p_θ(token | what precedes it)
+        L(θ, batch) = mean over prompts of the mean over target tokens
+                      of −log p_θ(token | what precedes it)
 
-    in nats a target token (protocol 3.1). The output head runs at target positions only. With ``prompts_at_once`` a batch
-    is differentiated in parts of that many prompts: the same gradient in the memory of one part.
+    in nats per target token (protocol 3.1). The output head runs at target positions
+    only. With ``prompts_at_once`` a batch is differentiated in parts of that many
+    prompts: the same gradient in the memory of one part.
     """
 
     model: PreTrainedModel
     prompts_at_once: int | None = None
 
     def split(self, batch: Batch) -> list[tuple[float, Batch]]:
-        """Parts of ``prompts_at_once`` prompts and their shares, since the loss is a mean over prompts."""
+        """Parts of ``prompts_at_once`` prompts, and their shares of the mean."""
         total = len(batch.input_ids)
         size = self.prompts_at_once or total
         if batch.input_ids.dim() == 3 or size >= total:
@@ -49,17 +78,19 @@ class PromptLoss:
         return [(len(part.input_ids) / total, part) for part in parts]
 
     def __call__(self, params: Tensors, batch: Batch) -> torch.Tensor:
-        """Loss of ``batch`` at ``params``, a scalar; weights that ``params`` leaves out are the module's, which never change.
+        """Loss of ``batch`` at ``params``, a scalar.
 
-        With a stack of batches and of parameters, one a task (n, …), the n losses, computed together.
+        Weights that ``params`` leaves out are the module's own. With a stack of batches
+        (n, B, T) and of parameters (n, …), the n losses, computed together. Raises
+        `ValueError` for a token id beyond the model's embedding.
         """
+        _check_ids(self.model, batch.input_ids)
         positions, valid = target_positions(batch.loss_mask)
         labels = batch.input_ids.gather(-1, positions)
         inputs = (batch.input_ids, batch.attention_mask, positions, labels, valid)
         if batch.input_ids.dim() == 3:
-            with using_attention(
-                self.model, "eager"
-            ):  # the one that `vmap` can see through
+            # "eager" is the one that `vmap` can see through
+            with using_attention(self.model, "eager"), _constant_padding(self.model):
                 return torch.vmap(self._loss)(params, *inputs)
         with built_once(self.model, params, batch.input_ids) as params:
             return self._loss(params, *inputs)
@@ -67,41 +98,124 @@ class PromptLoss:
     def _loss(
         self, params, input_ids, attention_mask, positions, labels, valid
     ) -> torch.Tensor:
-        inputs = dict(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            use_cache=False,
-            logits_to_keep=positions - 1,
-        )
-        return mean_nll(
-            functional_call(self.model, params, (), inputs).logits, labels, valid
-        ).mean()
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
 
-    def check(self, mode: str) -> None:
-        """Raise where a derivative of ``mode`` would be impossible or silently wrong, see `guards`."""
-        guards.check(self.model, mode)
+        def call(**more):
+            return functional_call(self.model, params, (), inputs | more)
+
+        logits = target_logits(self.model, call, positions)
+        return mean_nll(logits, labels, valid).mean()
+
+    def check(self, derivative: str) -> None:
+        """Raise `ValueError` where ``derivative`` would be impossible or wrong.
+
+        See `guards.check`.
+        """
+        guards.check(self.model, derivative)
+
+    def faster_together(
+        self, params: Tensors, batches: Sequence[Batch | Sequence[Batch]]
+    ) -> bool:
+        """Whether n tasks are better computed as one stack than one by one.
+
+        ``batches`` holds the batches of each task, in one order, or its only one. True
+        where they can be stacked, are small (`TOGETHER`, `PARAMETERS`), the model is on a CPU, and its
+        class is known to be right over stacked parameters; another one is told of once.
+        """
+        if self.model.device.type != "cpu":
+            return False
+        tasks = [(task,) if isinstance(task, Batch) else task for task in batches]
+        alike = {tuple(len(batch.input_ids) for batch in task) for task in tasks}
+        tokens = max(batch.input_ids.numel() for task in tasks for batch in task)
+        total = sum(parameter.numel() for parameter in params.values())
+        small = tokens * width_of(self.model) <= TOGETHER and total <= PARAMETERS
+        if len(tasks) < 2 or len(alike) != 1 or not small:
+            return False
+        if not safe.stacks(self.model):
+            name = architecture(self.model)
+            safe.say_once(
+                "stacking",
+                name,
+                f"tasks are computed one by one: {name} is not known to be right over "
+                "stacked parameters",
+            )
+            return False
+        return True
 
 
 @contextmanager
-def using_attention(model: PreTrainedModel, name: str):
-    """``model`` computing its attention another way for a while: the same function of the same weights."""
-    before = model.config._attn_implementation
-    model.config._attn_implementation = name
+def using_attention(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """``model`` computing its attention another way for a while: the same function."""
+    config = text_config(model)
+    before = config._attn_implementation
+    config._attn_implementation = name
     try:
         yield
     finally:
-        model.config._attn_implementation = before
+        config._attn_implementation = before
+
+
+@contextmanager
+def _constant_padding(model: PreTrainedModel) -> Iterator[None]:
+    """Rows looked up with an embedding's ``padding_idx`` get no gradient, as always.
+
+    `vmap`'s own embedding gives them one, so that stacked tasks would not agree with
+    single ones where that id stands in a text.
+    """
+    tables = [
+        module
+        for module in model.modules()
+        if type(module) is torch.nn.Embedding and module.padding_idx is not None
+    ]
+
+    def lookup(table):
+        def forward(ids):
+            rows = embedding(ids, table.weight)
+            return rows.where((ids != table.padding_idx)[..., None], rows.detach())
+
+        return forward
+
+    for table in tables:
+        table.forward = lookup(table)
+    try:
+        yield
+    finally:
+        for table in tables:
+            del table.forward
+
+
+def _check_ids(model: PreTrainedModel, ids: torch.Tensor) -> None:
+    largest, rows = int(ids.max()), rows_of(model)
+    if largest >= rows:
+        raise ValueError(
+            f"tokenizer: expected token ids below {rows}, the rows of the model's "
+            f"embedding, found {largest}; name the tokenizer that belongs to the model"
+        )
+
+
+def target_logits(
+    model: PreTrainedModel, call: Callable, positions: torch.Tensor
+) -> torch.Tensor:
+    """Logits (B, P, V) that predict the tokens at ``positions`` (B, P).
+
+    ``call(**more)`` calls the model. Where its class can, the head runs at these
+    positions only; another one gives the logits of all, of which these are taken.
+    """
+    before = positions - 1
+    if keeps_logits(model):
+        return call(use_cache=False, logits_to_keep=before).logits
+    return call(use_cache=False).logits.take_along_dim(before[..., None], dim=-2)
 
 
 def target_positions(loss_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where the targets of each prompt stand: positions (…, P) and which of them are real, for a mask (…, T).
+    """Positions of each prompt's targets (…, P), and which of them are real.
 
-    P is the longest target of the batch; shorter ones are filled up with position 1, marked not real.
+    For a mask (…, T); P is the longest target of the batch. Shorter ones are filled up
+    with position 1, marked not real.
     """
     count = loss_mask.sum(-1, keepdim=True)
-    order = loss_mask.int().argsort(dim=-1, descending=True, stable=True)[
-        ..., : int(count.max())
-    ]
+    order = loss_mask.int().argsort(dim=-1, descending=True, stable=True)
+    order = order[..., : int(count.max())]
     valid = torch.arange(order.shape[-1], device=order.device) < count
     return order.where(valid, order.new_ones(())), valid
 
@@ -109,13 +223,16 @@ def target_positions(loss_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
 def mean_nll(
     logits: torch.Tensor, labels: torch.Tensor, valid: torch.Tensor
 ) -> torch.Tensor:
-    """Mean −log p of each prompt's target tokens, (B,) nats, from logits (B, P, V), labels (B, P) and mask (B, P)."""
-    nll = cross_entropy(
-        precise(logits.flatten(0, 1)), labels.flatten(), reduction="none"
-    ).view_as(labels)
+    """Mean −log p of each prompt's target tokens, (B,) nats.
+
+    From logits (B, P, V), labels (B, P) and a mask (B, P).
+    """
+    flat = precise(logits.flatten(0, 1))
+    nll = cross_entropy(flat, labels.flatten(), reduction="none").view_as(labels)
     return (nll * valid).sum(1) / valid.sum(1)
 
 
 def precise(logits: torch.Tensor) -> torch.Tensor:
-    """Logits in float32 at least: in half precision a score would be rounded to hundredths of a nat."""
-    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+    """Logits in float32 at least: half precision rounds to hundredths of a nat."""
+    half = logits.dtype in (torch.bfloat16, torch.float16)
+    return logits.float() if half else logits

@@ -1,0 +1,133 @@
+"""What a model folder holds, looked at before a model is made of it.
+
+A folder becomes a model with random weights only if it really holds none: weights
+under another name, half a download, an adapter or a pointer of git-lfs are refused.
+"""
+
+import json
+from pathlib import Path
+
+from safetensors import safe_open
+
+from ..errors import listed, shown
+
+# Names that `transformers` loads from a folder
+LOADED = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+# Ends of names of files that hold no weights
+_OTHER = {
+    *(".bpe", ".cfg", ".codes", ".csv", ".dict", ".ini", ".ipynb", ".jinja", ".json"),
+    *(".jsonl", ".log", ".md", ".merges", ".model", ".pdf", ".png", ".py", ".rst"),
+    *(".sh", ".spm", ".svg", ".tiktoken", ".toml", ".tsv", ".txt", ".vocab", ".yaml"),
+    *(".yml",),
+}
+_SMALL = 2**16  # bytes; a file with no end to its name, such as LICENSE, is no larger
+_POINTER = b"version https://git-lfs"
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether ``folder`` holds weights to load; False where it really holds none.
+
+    Raises `ValueError`, naming what lies there, where it holds something that may be
+    weights but cannot be loaded, or an adapter, and for a damaged file.
+    """
+    adapters = sorted(path.name for path in folder.glob("adapter_*"))
+    if adapters:
+        raise ValueError(
+            f"model: expected a whole model in {shown(str(folder))}, found an adapter "
+            f"({listed(adapters)}); merge it into its base model first"
+        )
+    if any((folder / name).is_file() for name in LOADED):
+        for path in _files_to_load(folder):
+            check_weights(path)
+        return True
+    strange = _possible_weights(folder)
+    if strange:
+        raise ValueError(
+            f"model: expected weights named {LOADED[0]} or {LOADED[2]}, or none, in "
+            f"{shown(str(folder))}, found {listed(strange)}; rename, convert or finish "
+            "downloading them"
+        )
+    return False
+
+
+def check_weights(path: Path) -> None:
+    """Raise `ValueError`, naming the file, where weights are damaged or not there."""
+    problem = None
+    if not path.is_file():
+        problem = "no file of this name"
+    elif _begins(path, _POINTER):
+        problem = "a pointer of git-lfs; fetch the file itself (git lfs pull)"
+    elif path.suffix == ".safetensors":
+        problem = _safetensors_problem(path)
+    elif path.stat().st_size == 0:
+        problem = "an empty file; download it again"
+    if problem:
+        raise ValueError(f"{path}: expected weights, found {problem}")
+
+
+def _safetensors_problem(path: Path) -> str | None:
+    try:
+        with safe_open(path, "pt"):  # reads the header, checks the length
+            return None
+    except Exception as error:  # of the library's own class, or of the file system
+        return f"a damaged file ({reason(error)}); download it again"
+
+
+def _files_to_load(folder: Path) -> list[Path]:
+    name = next(name for name in LOADED if (folder / name).is_file())
+    path = folder / name
+    if not name.endswith(".index.json"):
+        return [path]
+    try:
+        shards = set(json.loads(path.read_bytes())["weight_map"].values())
+        return [folder / Path(shard).name for shard in sorted(shards)]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        pointer = _begins(path, _POINTER)
+        found = "a pointer of git-lfs" if pointer else shown(path.read_bytes())
+        raise ValueError(
+            f"{path}: expected an index of weight files, found {found}; download it "
+            "again"
+        ) from error
+
+
+def _possible_weights(folder: Path) -> list[str]:
+    """Names of the files that may be weights, below ``folder`` at any depth."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in name.parts)
+        unfinished = path.suffix == ".incomplete"  # the hub's, in a hidden folder
+        if (hidden and not unfinished) or path.is_dir():
+            continue
+        if _may_hold_weights(path):
+            found.append(name.as_posix())
+    return found
+
+
+def _may_hold_weights(path: Path) -> bool:
+    if path.name.endswith(".index.json"):
+        return True
+    if path.suffix in _OTHER:
+        return False
+    if not path.suffix:
+        return path.is_file() and path.stat().st_size > _SMALL
+    return True
+
+
+def reason(error: Exception) -> str:
+    """What an error of another library says, on one line of at most 240 characters."""
+    text = " ".join(str(error).split())
+    if not text:
+        return type(error).__name__
+    return text if len(text) <= 240 else f"{text[:240]}…"
+
+
+def _begins(path: Path, start: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(start)) == start

@@ -1,0 +1,79 @@
+"""Sizes of a causal LM, wherever its configuration keeps them."""
+
+import inspect
+from functools import cache
+
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+
+# Other names of `max_position_embeddings`, where a class has no alias for it
+_LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len")
+
+
+def base_of(model: PreTrainedModel) -> PreTrainedModel:
+    """The model itself; the one inside where adapters or `torch.compile` wrap it."""
+    base = getattr(model, "_orig_mod", model)
+    return base.get_base_model() if hasattr(base, "get_base_model") else base
+
+
+def architecture(model: PreTrainedModel) -> str:
+    """The name of the model's class."""
+    return type(base_of(model)).__name__
+
+
+def keeps_logits(model: PreTrainedModel) -> bool:
+    """Whether the head can be run at some positions only (``logits_to_keep``)."""
+    return _takes_logits_to_keep(type(base_of(model)))
+
+
+@cache
+def _takes_logits_to_keep(model_class: type) -> bool:
+    return "logits_to_keep" in inspect.signature(model_class.forward).parameters
+
+
+def text_config(model: PreTrainedModel) -> PretrainedConfig:
+    """The configuration of the language model itself, not of one that also sees."""
+    return model.config.get_text_config(decoder=True)
+
+
+def attention_of(model: PreTrainedModel) -> str:
+    """The name of the attention implementation that the language model uses."""
+    return text_config(model)._attn_implementation
+
+
+def positions_of(model: PreTrainedModel) -> int | None:
+    """Tokens of the longest prompt that the model takes; None where nothing limits it.
+
+    The least of what the configuration says and of the rows of position tables. Where
+    positions are counted from ``padding_idx + 1`` (RoBERTa) the rows before are no
+    room.
+    """
+    config = text_config(model)
+    limits = []
+    for name in _LENGTHS:
+        limit = getattr(config, name, None)
+        if isinstance(limit, int) and limit > 0:
+            limits.append(limit)
+    for name, module in model.named_modules():
+        table = isinstance(module, torch.nn.Embedding)
+        if not table or not name.endswith(("position_embeddings", ".wpe")):
+            continue
+        first = 0 if module.padding_idx is None else module.padding_idx + 1
+        limits.append(module.num_embeddings - first)
+    return min(limits, default=None)
+
+
+def width_of(model: PreTrainedModel) -> int:
+    """Numbers in a hidden state."""
+    width = getattr(text_config(model), "hidden_size", None)
+    if isinstance(width, int):
+        return width
+    return model.get_input_embeddings().weight.shape[-1]
+
+
+def rows_of(model: PreTrainedModel) -> int:
+    """How many token ids the model knows: rows of its word embedding."""
+    table = model.get_input_embeddings()
+    if isinstance(table, torch.nn.Embedding):
+        return table.num_embeddings
+    return text_config(model).vocab_size

@@ -1,0 +1,32 @@
+"""Where a model's weights come from, for the record of a run."""
+
+from pathlib import Path
+
+from transformers import PretrainedConfig, PreTrainedModel
+
+from ..provenance import weights_hash
+
+_KEPT = "_asked_for"  # attribute of a loaded model
+
+
+def remember(model: PreTrainedModel, name, revision: str | None) -> None:
+    """Keep with ``model`` what it was asked for by; `source_of` reads it."""
+    if isinstance(name, PretrainedConfig):
+        name = type(name).__name__
+    elif Path(name).exists():
+        name = Path(name).resolve().name  # the folders of a machine are not recorded
+    setattr(model, _KEPT, (str(name), revision))
+
+
+def source_of(model: PreTrainedModel) -> dict[str, str | None]:
+    """``name``, ``revision`` and ``weights`` (SHA-256) of a model as it is now.
+
+    The revision is the hub's commit where there is one, else what was asked for.
+    """
+    name, revision = getattr(model, _KEPT, (type(model).__name__, None))
+    commit = getattr(model.config, "_commit_hash", None)
+    return {
+        "name": name,
+        "revision": commit or revision,
+        "weights": weights_hash(model),
+    }

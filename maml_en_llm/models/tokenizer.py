@@ -1,0 +1,111 @@
+"""Tokenizers, and whether one belongs to a model."""
+
+import json
+import os
+from pathlib import Path
+
+import tokenizers
+from transformers import AutoTokenizer, GPT2TokenizerFast, PreTrainedModel
+
+from ..base.weights import SHIPPED
+from ..errors import shown
+from . import safe
+from .folder import reason
+from .sizes import rows_of
+
+_NAMED = ("tokenizer.json", "tokenizer_config.json")
+
+
+def load_tokenizer(name: str | Path, *, revision: str | None = None):
+    """Load a tokenizer by hub name or folder.
+
+    A folder may hold GPT-2's bare ``vocab.json`` and ``merges.txt``: they are taken for
+    GPT-2's only where no file of the folder says what they are. Raises `ValueError`.
+    """
+    folder = Path(SHIPPED.get(str(name), name))
+    hub = {} if revision is None or folder.is_dir() else {"revision": revision}
+    try:
+        if _is_bare_gpt2(folder):
+            return GPT2TokenizerFast.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(
+            folder if folder.is_dir() else name, trust_remote_code=False, **hub
+        )
+    except Exception as error:  # a damaged file brings about any of a dozen kinds
+        raise ValueError(
+            "tokenizer: expected a folder or a name on the hub, found "
+            f"{shown(str(name))} ({reason(error)}); the "
+            "environment variable GPT2_BPE may name a folder with GPT-2's vocab.json "
+            "and merges.txt"
+        ) from error
+
+
+def tokenizer_for(name) -> str | Path:
+    """Where the tokenizer of a model is, that was asked for by ``name``."""
+    folder = Path(name) if isinstance(name, (str, Path)) else None
+    bare = folder is None or folder.is_file()
+    if folder is not None and folder.is_dir():
+        own = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt")
+        bare = not any((folder / file).is_file() for file in own)
+        bare = bare and not any(folder.glob("*.model"))  # SentencePiece
+    return os.environ.get("GPT2_BPE", "gpt2") if bare else name
+
+
+def check_tokenizer(words, model: PreTrainedModel) -> None:
+    """Raise `ValueError` where a text can have ids beyond the model's embedding.
+
+    Special words that no text uses, such as an added [PAD], may lie beyond. Warns once
+    where the tokenizer begins its texts with a word that prompts do not have.
+    """
+    rows = rows_of(model)
+    special = set(words.all_special_ids)
+    special |= {n for n, word in words.added_tokens_decoder.items() if word.special}
+    largest = max(
+        (n for n in words.get_vocab().values() if n not in special), default=0
+    )
+    if largest >= rows:
+        raise ValueError(
+            f"tokenizer: expected token ids below {rows}, the rows of the model's "
+            f"embedding, found {largest}, one of {len(words)}; name the tokenizer that "
+            "belongs to the model"
+        )
+
+
+def warn_of_bos(words) -> None:
+    """Warn, once per tokenizer, where it begins a text with a word of its own."""
+    bos = getattr(words, "bos_token_id", None)
+    if bos is None:
+        return
+    with_all = words.encode("a")
+    if with_all[:1] == [bos] and words.encode("a", add_special_tokens=False)[:1] != [
+        bos
+    ]:
+        safe.say_once(
+            "bos",
+            f"{getattr(words, 'name_or_path', '')} {words.bos_token}",
+            f"tokenizer: its texts begin with {words.bos_token!r}, prompts do not "
+            "(MetaICL's format has none); a model that needs it scores worse",
+        )
+
+
+def _is_bare_gpt2(folder: Path) -> bool:
+    bare = all((folder / name).is_file() for name in ("vocab.json", "merges.txt"))
+    if not bare or any((folder / name).is_file() for name in _NAMED):
+        return False
+    if _model_type(folder) not in (None, "gpt2"):
+        return False
+    known = json.loads((folder / "vocab.json").read_bytes())
+    missing = set(tokenizers.pre_tokenizers.ByteLevel.alphabet()) - set(known)
+    if missing:
+        raise ValueError(
+            "vocab.json without a tokenizer_config.json: expected GPT-2's words, which "
+            f"hold every byte, found {len(missing)} bytes missing"
+        )
+    return True
+
+
+def _model_type(folder: Path) -> str | None:
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return config.get("model_type") if isinstance(config, dict) else None
