@@ -18,8 +18,19 @@ from transformers import (
     Qwen2Config,
 )
 
+from maml_en_llm.optimizers import SGD, Adam, AdamW, Lion, Momentum, NAdam, RMSprop
+from maml_en_llm.prompts import Prompt, collate
 from maml_en_llm.protocol import SEEDS
 
+OPTIMIZERS = [  # one of each rule
+    SGD(0.1),
+    Momentum(0.1, 0.8),
+    Adam(0.01),
+    AdamW(0.01, weight_decay=0.3),
+    NAdam(0.01),
+    RMSprop(0.01, 0.9),
+    Lion(0.01, eps_root=1e-2, weight_decay=0.3),
+]
 WORDS = 97  # vocabulary of the models and of `CharTokenizer`
 
 # Large initial weights: with the default 0.02 every prediction is uniform, and no test could tell two apart.
@@ -205,3 +216,19 @@ def write_benchmark(
     }
     (root / "settings.json").write_text(json.dumps({"settings": {setting: lists}}))
     return root
+
+
+def distance(x: dict, y: dict) -> float:
+    """Largest difference of two sets of tensors, relative to the largest entry."""
+    gap = max((x[n] - y[n]).abs().max().item() for n in x)
+    return gap / max(y[n].abs().max().item() for n in y)
+
+
+def batch_for(model, seed: int = 0, prompts: int = 2):
+    """A batch of random prompts of 12 tokens and fewer, two of them targets."""
+    source = torch.Generator().manual_seed(seed)
+    words = model.config.vocab_size
+    rows = [
+        torch.randint(0, words, (12 - n,), generator=source) for n in range(prompts)
+    ]
+    return collate([Prompt(tuple(row.tolist()), 2) for row in rows])

@@ -1,35 +1,100 @@
 """Derivatives of a loss by parameter name: gradients and Hessian-vector products."""
 
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch.autograd import grad
 
 from ..tensors import Tensors, add_to
 
-Loss = Callable[[Tensors, Any], torch.Tensor]
+
+@runtime_checkable
+class Loss(Protocol):
+    """What the engine asks of a loss; `as_loss` makes one of a plain function."""
+
+    def __call__(self, params: Tensors, batch: Any) -> torch.Tensor:
+        """L(θ, batch), a scalar; for stacked tasks one loss per task, (n,)."""
+        ...
+
+    def check(self, derivative: str) -> None:
+        """Raise `ValueError` where a way to differentiate would be silently wrong."""
+        ...
+
+    def split(self, batch: Any) -> list[tuple[float, Any]]:
+        """Weights and parts of a batch, of which the loss is the weighted sum."""
+        ...
+
+    def faster_together(self, params: Tensors, batches: Sequence) -> bool:
+        """Whether tasks with such batches are better computed stacked than in turn."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlainLoss:
+    """A function (θ, batch) → scalar as a `Loss`: no check, one part, tasks in turn."""
+
+    function: Callable[[Tensors, Any], torch.Tensor]
+    check: Any = lambda *_: None
+    split: Any = lambda batch: [(1.0, batch)]
+    faster_together: Any = lambda *_: False
+
+    def __call__(self, params: Tensors, batch: Any) -> torch.Tensor:
+        """L(θ, batch)."""
+        return self.function(params, batch)
+
+
+def as_loss(loss: Callable) -> Loss:
+    """``loss`` as a `Loss`: itself if it is one, else with what it lacks filled in.
+
+    Raises:
+        ValueError: it cannot be called.
+    """
+    if isinstance(loss, Loss):
+        return loss
+    if not callable(loss):
+        raise ValueError(
+            f"loss: expected a function (params, batch) -> scalar, found a "
+            f"{type(loss).__name__}"
+        )
+    methods = ("check", "split", "faster_together")
+    own = {name: getattr(loss, name) for name in methods if hasattr(loss, name)}
+    return PlainLoss(loss, **own)
 
 
 def loss_and_grad(
-    loss: Loss, params: Tensors, batch, names: Collection[str] | None = None
-) -> tuple[float, Tensors]:
-    """L(θ) as a number and ∇L(θ) by parameter name; with ``names`` by these parameters only, which is less work."""
-    total, grads = 0.0, None
-    for weight, part in parts_of(loss, batch):
+    loss: Callable, params: Tensors, batch, names: Collection[str] | None = None
+) -> tuple[Any, Tensors]:
+    """L(θ) as a number and ∇L(θ) by parameter name, one part of the batch at a time.
+
+    With ``names`` the gradient is by these parameters only, which is less work. For
+    stacked tasks the number is a list of one loss per task.
+    """
+    loss = as_loss(loss)
+    total: Any = 0.0
+    grads = None
+    for weight, part in loss.split(batch):
         leaves = leaves_of(params, names)
         value = weight * loss(leaves, part)
         grads = _add(grads, named_grad(value.sum(), _some(leaves, names)))
         total = total + value.detach()
-        del value  # and with it what it holds of this part, before the next one is run
+        del value  # and what it holds of this part, before the next one is run
+    assert grads is not None, "a loss splits a batch into at least one part"
     return total.tolist(), grads
 
 
-def gradient_and_product(loss: Loss, params: Tensors, batch, names: Collection[str]):
-    """L(θ), ∇L(θ) by ``names``, and a function (vector, total) that adds ∂/∂θ ⟨∇L(θ), vector⟩ to ``total``.
+AddProduct = Callable[[Tensors, Tensors], None]
+"""(vector, total): total ← total + ∂/∂θ ⟨∇L(θ), vector⟩, in place"""
 
-    All from one graph, which lives until the function is called: it saves computing the gradient again where the product
-    is wanted next.
+
+def gradient_and_product(
+    loss: Loss, params: Tensors, batch, names: Collection[str]
+) -> tuple[Any, Tensors, AddProduct]:
+    """L(θ), ∇L(θ) by ``names``, and what adds ∂/∂θ ⟨∇L(θ), vector⟩ to a total.
+
+    All from one graph, which lives as long as the function that is returned: it saves
+    computing the gradient again where the product is wanted next.
     """
     leaves = leaves_of(params)
     value = loss(leaves, batch)
@@ -42,30 +107,28 @@ def gradient_and_product(loss: Loss, params: Tensors, batch, names: Collection[s
 
 
 def hessian_vector_product(
-    loss: Loss, params: Tensors, batch, vector: Tensors
+    loss: Callable, params: Tensors, batch, vector: Tensors
 ) -> Tensors:
     """∂/∂θ ⟨∇L(θ), vector⟩ for every parameter; ``vector`` may name some of them only.
 
-    By differentiating the gradient: about three gradients' work, in the memory of one part of the batch.
+    By differentiating the gradient: about three gradients' work, in the memory of one
+    part of the batch.
     """
+    loss = as_loss(loss)
     product = None
-    for weight, part in parts_of(loss, batch):
+    for weight, part in loss.split(batch):
         leaves = leaves_of(params)
         value = weight * loss(leaves, part)
         first = named_grad(value.sum(), _some(leaves, vector), create_graph=True)
         product = _add(product, _product(first, leaves, vector))
-        del (
-            value,
-            first,
-        )  # and with them what they hold of this part, before the next one is run
+        del value, first  # and what they hold of this part, before the next one is run
+    assert product is not None, "a loss splits a batch into at least one part"
     return product
 
 
 def _product(grads: Tensors, leaves: Tensors, vector: Tensors) -> Tensors:
-    curved = [
-        name for name in grads if grads[name].requires_grad
-    ]  # a linear loss has no curvature
-    if not curved:
+    curved = [name for name in grads if grads[name].requires_grad]
+    if not curved:  # a linear loss has no curvature
         return {name: torch.zeros_like(p) for name, p in leaves.items()}
     return named_grad(
         [grads[name] for name in curved], leaves, [vector[name] for name in curved]
@@ -75,7 +138,7 @@ def _product(grads: Tensors, leaves: Tensors, vector: Tensors) -> Tensors:
 def named_grad(
     outputs, inputs: Tensors, weights=None, create_graph: bool = False
 ) -> Tensors:
-    """Gradients by name; zero, not none, for a parameter that the outputs do not depend on."""
+    """Gradients by name; zero, not none, for an input that the outputs do not need."""
     found = grad(
         outputs,
         list(inputs.values()),
@@ -83,16 +146,11 @@ def named_grad(
         create_graph=create_graph,
         materialize_grads=True,
     )
-    return dict(zip(inputs, found))
-
-
-def parts_of(loss: Loss, batch) -> list[tuple[float, Any]]:
-    """Weights and parts of a batch, of which the loss is the weighted sum."""
-    return loss.split(batch) if hasattr(loss, "split") else [(1.0, batch)]
+    return dict(zip(inputs, found, strict=True))
 
 
 def leaves_of(params: Tensors, names: Collection[str] | None = None) -> Tensors:
-    """The same values as new variables, of which autograd tracks all or those of ``names``."""
+    """The same values as new variables; autograd tracks all, or those of ``names``."""
     tracked = params if names is None else set(names)
     return {
         name: p.detach().requires_grad_(name in tracked) for name, p in params.items()

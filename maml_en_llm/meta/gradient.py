@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import check_choice
 from ..tensors import Tensors
-from .calculus import Loss
+from .calculus import Loss, as_loss
 from .sweep import MetaGradient, finite_difference, first_order, reverse, unrolled
 
 DERIVATIVES = ("reverse", "unrolled", "first_order", "finite_difference")
@@ -57,8 +57,8 @@ def meta_gradient(
         raise ValueError(
             f"adapt: expected names of parameters, found {sorted(unknown)[0] if unknown else None!r}"
         )
-    if hasattr(loss, "check"):
-        loss.check(mode if support else "first_order")
+    loss = as_loss(loss)
+    loss.check(mode if support else "first_order")
     params = {name: p.detach() for name, p in params.items()}
     if support and state is None:
         state = inner.init({name: params[name] for name in names})

@@ -12,7 +12,6 @@ from .calculus import (
     leaves_of,
     loss_and_grad,
     named_grad,
-    parts_of,
 )
 from .finite_differences import DifferenceQuotient
 from .trajectory import Trajectory
@@ -33,7 +32,7 @@ class MetaGradient:
 
 def reverse(loss, params, support, query, inner, state, names) -> MetaGradient:
     if any(
-        len(parts_of(loss, batch)) > 1 for batch in support
+        len(loss.split(batch)) > 1 for batch in support
     ):  # parts cannot wait for one another: each is visited twice
 
         def look_back(params, batch, grads):

@@ -1,16 +1,26 @@
 """Optimisers as pure functions, each with its adjoint."""
 
 from .base import Frozen, Optimizer, State
+from .eight_bit import Adam8Bit, EightBit, decoded
+from .nadam import NAdam
+from .registry import OPTIMIZERS, fields_of, make_optimizer
 from .rules import SGD, Adam, AdamW, Lion, Momentum, RMSprop
 
 __all__ = [
+    "OPTIMIZERS",
     "SGD",
     "Adam",
+    "Adam8Bit",
     "AdamW",
+    "EightBit",
     "Frozen",
     "Lion",
     "Momentum",
+    "NAdam",
     "Optimizer",
     "RMSprop",
     "State",
+    "decoded",
+    "fields_of",
+    "make_optimizer",
 ]

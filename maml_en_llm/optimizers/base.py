@@ -1,68 +1,128 @@
 """What all optimisers share: pure updates and their adjoints."""
 
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 
-from ..tensors import Tensors, map_blocks
+from ..errors import check_number, shown
+from ..tensors import Tensors, check_floating, map_blocks
 
 
 class State(NamedTuple):
-    """The moments of an optimiser, each like the parameters, and the number of updates so far."""
+    """The moments, each like the parameters, and the number of updates so far."""
 
     moments: tuple[Tensors, ...]
     step: int
 
 
 class Optimizer:
-    """What all optimisers share; a subclass gives ``slots``, ``rule``, which writes its results to ``out`` where that is
-    given, and ``adjoint``, which may write over the adjoints that it is given."""
+    """What all optimisers share.
 
+    A subclass is a frozen dataclass of numbers and gives ``slots``; ``rule``, which
+    writes its results to ``out`` where that is given; ``adjoint``, which may write over
+    the adjoints that it is given; and ``safety`` where it divides.
+    """
+
+    lr: float
     slots: ClassVar[tuple[str, ...]] = ()  # names of the moments
+    shares: ClassVar = ("betas", "momentum", "alpha")  # fields that are less than 1
 
     def __post_init__(self):
-        for name, value in vars(self).items():
-            for number in value if isinstance(value, tuple) else (value,):
-                if not number >= 0:
-                    raise ValueError(f"{name}: expected a number ≥ 0, found {value}")
-                if name in ("betas", "momentum", "alpha") and number >= 1:
-                    raise ValueError(f"{name}: expected less than 1, found {value}")
+        for field in fields(self):  # type: ignore[arg-type]  # a subclass's fields
+            value = self._checked(field.name, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+
+    def _checked(self, name: str, value):
+        share = name in self.shares
+        most = 1.0 if share else math.inf
+        if name != "betas":
+            return check_number(name, value, most=most, below=share)
+        if not isinstance(value, (tuple, list)) or len(value) != 2:
+            raise ValueError(f"betas: expected two numbers, found {shown(value)}")
+        return tuple(check_number(name, beta, most=most, below=share) for beta in value)
+
+    def rule(self, t: int, g, p, *moments, out=(None,)) -> tuple[torch.Tensor, ...]:
+        """(θ', moments') of update number ``t``, elementwise."""
+        raise NotImplementedError
+
+    def adjoint(self, t: int, g, p, *moments_and_adjoints) -> tuple[torch.Tensor, ...]:
+        """(λ_g, λ_θ, λ_moments) of update number ``t``, elementwise."""
+        raise NotImplementedError
+
+    def safety(self, t: int) -> dict[str, float]:  # noqa: ARG002  # a subclass's needs
+        """What keeps update ``t`` from dividing by zero: field name → number added."""
+        return {}
+
+    def at(self, lr: float | None) -> "Optimizer":
+        """The same optimiser at another rate; itself for ``None``."""
+        return self if lr in (None, self.lr) else replace(self, lr=lr)  # type: ignore[type-var]  # a subclass is a dataclass
+
+    def check(self, tensors: Tensors, t: int = 1, argument: str = "params") -> None:
+        """Raise `ValueError` where update ``t`` cannot be computed in their types.
+
+        They have to be real floating point, and a safety term must not round to
+        nothing: in float16 1e-8 does, and what has no gradient would become 0 / 0.
+        """
+        for dtype in check_floating(tensors, argument):
+            least = torch.finfo(dtype).tiny
+            for name, term in self.safety(t).items():
+                if 0 < term < least:
+                    raise ValueError(
+                        f"{name}: expected a safety term that {dtype} can hold, found "
+                        f"{getattr(self, name):g}, which enters step {t} as "
+                        f"{term:.2g}, less than {least:.2g}; keep the parameters in "
+                        f"float32, or raise {name}"
+                    )
 
     def init(self, params: Tensors) -> State:
         """Zero moments, no step taken; each takes the memory of a single zero."""
-        return State(
-            tuple(
-                {n: p.new_zeros(()).expand(p.shape) for n, p in params.items()}
-                for _ in self.slots
-            ),
-            0,
+        self.check(params)
+        zeros = tuple(
+            {n: p.new_zeros(()).expand(p.shape) for n, p in params.items()}
+            for _ in self.slots
         )
+        return State(zeros, 0)
 
     def update(
-        self, grads: Tensors, state: State, params: Tensors, *, out=None
+        self,
+        grads: Tensors,
+        state: State,
+        params: Tensors,
+        *,
+        lr: float | None = None,
+        out: tuple[Tensors, State] | None = None,
     ) -> tuple[Tensors, State]:
         """One step: the new parameters and the new state.
 
-        ``out``, (parameters, state) of an earlier step or the arguments themselves, is written over, which saves new
-        memory; not where autograd records.
+        Args:
+            grads: gradients by name; what they leave out does not move.
+            state: as `init` or an update before gave it.
+            params: parameters by name.
+            lr: the rate of this step, instead of the optimiser's own.
+            out: (parameters, state) of an earlier step or the arguments themselves,
+                written over, which saves new memory; not where autograd records.
+
+        Raises:
+            ValueError: a type that the update cannot be computed in, see `check`.
         """
+        optimizer, t = self.at(lr), state.step + 1
+        optimizer.check(grads, t, "grads")
+        optimizer.check({n: params[n] for n in grads}, t)
         moved = {}
         for n, g in grads.items():
             inputs = [g, params[n], *(m[n] for m in state.moments)]
-            outputs = (
-                [None] * (1 + len(self.slots))
-                if out is None
-                else [out[0][n], *(m[n] for m in out[1].moments)]
-            )
-            moved[n] = self._step(state.step + 1, inputs, outputs)
+            outputs: list = [None] * (1 + len(self.slots))
+            if out is not None:
+                outputs = [out[0][n], *(m[n] for m in out[1].moments)]
+            moved[n] = optimizer._step(t, inputs, outputs)
         moments = tuple(
             old | {n: new[i] for n, new in moved.items()}
             for i, old in enumerate(state.moments, 1)
         )
-        return {**params, **{n: new[0] for n, new in moved.items()}}, State(
-            moments, state.step + 1
-        )
+        moved_params = {**params, **{n: new[0] for n, new in moved.items()}}
+        return moved_params, State(moments, t)
 
     def pull_back_(
         self,
@@ -71,29 +131,27 @@ class Optimizer:
         params: Tensors,
         adjoint: Tensors,
         moments_adjoint,
-        out=None,
+        out: Tensors | None = None,
     ):
         """The adjoint of `update`: from (λ_θ', λ_s') to (λ_g, λ_θ, λ_s).
 
-        Returns λ_g, new or written over ``out``, and λ_s; λ_θ is written over ``adjoint``, λ_s over ``moments_adjoint``
-        (``None`` stands for zeros). The arguments are those of the update.
+        Returns λ_g, new or written over ``out``, and λ_s; λ_θ is written over
+        ``adjoint``, λ_s over ``moments_adjoint`` (``None`` stands for zeros). The
+        arguments are those of the update.
         """
         if moments_adjoint is None:
             moments_adjoint = tuple(
-                {
-                    n: torch.zeros(g.shape, dtype=g.dtype, device=g.device)
-                    for n, g in grads.items()
-                }
-                for _ in self.slots
+                {n: g.new_zeros(g.shape) for n, g in grads.items()} for _ in self.slots
             )
         to_grads = {}
         for n, g in grads.items():
             carried = [adjoint[n], *(part[n] for part in moments_adjoint)]
             inputs = [g, params[n], *(m[n] for m in state.moments), *carried]
-            outputs = [out and out[n], *carried]
-            to_grads[n] = map_blocks(
-                lambda x, out: self.adjoint(state.step + 1, *x), inputs, outputs
-            )[0]
+            outputs = [None if out is None else out[n], *carried]
+            found = map_blocks(
+                lambda x, _: self.adjoint(state.step + 1, *x), inputs, outputs
+            )
+            to_grads[n] = found[0]
         return to_grads, moments_adjoint
 
     def _step(
@@ -106,18 +164,29 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Frozen:
-    """Another optimiser whose state is read but not advanced: every step starts from the same moments."""
+    """Another optimiser whose state is read but not advanced.
+
+    Every step starts from the same moments.
+    """
 
     optimizer: Optimizer
-    slots: ClassVar = ()  # no step writes the moments
+    slots: ClassVar[tuple[str, ...]] = ()  # no step writes the moments
 
     def init(self, params: Tensors) -> State:
         """The wrapped optimiser's state."""
         return self.optimizer.init(params)
 
-    def update(self, grads: Tensors, state: State, params: Tensors, *, out=None):
-        """One step of the wrapped optimiser, into new memory; the state comes back unchanged."""
-        return self.optimizer.update(grads, state, params)[0], state
+    def update(
+        self,
+        grads: Tensors,
+        state: State,
+        params: Tensors,
+        *,
+        lr: float | None = None,
+        out: Any = None,  # noqa: ARG002  # the state is not this one's to write over
+    ) -> tuple[Tensors, State]:
+        """One step of the wrapped optimiser, into new memory; the state comes back."""
+        return self.optimizer.update(grads, state, params, lr=lr)[0], state
 
     def pull_back_(
         self,
@@ -125,10 +194,11 @@ class Frozen:
         state: State,
         params: Tensors,
         adjoint: Tensors,
-        moments_adjoint,
-        out=None,
+        moments_adjoint,  # noqa: ARG002  # none: no step has written the moments
+        out: Tensors | None = None,
     ):
-        """As the wrapped optimiser's; no adjoint reaches the moments, since no step has written them."""
-        return self.optimizer.pull_back_(grads, state, params, adjoint, None, out)[
-            0
-        ], None
+        """As the wrapped optimiser's; no adjoint reaches the moments."""
+        to_grads, _ = self.optimizer.pull_back_(
+            grads, state, params, adjoint, None, out
+        )
+        return to_grads, None

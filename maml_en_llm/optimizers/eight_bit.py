@@ -1,26 +1,27 @@
-"""Adam's moments in 8 bits between the steps, a quarter of their memory (Dettmers et al. 2022), as in the published recipe.
+"""Adam's moments in 8 bits between the steps: a quarter of their memory.
 
-A moment is cut into blocks of 256 numbers. Each is divided by its block's largest and rounded to the nearest of 256 levels,
-which lie densest near zero; the variance, never negative, has all of its levels on one side. The coding is `bitsandbytes`'.
+Source: Dettmers et al. 2022, and the published recipe. A moment is cut into blocks of
+256 numbers. Each is divided by its block's largest and rounded to the nearest of 256
+levels, which lie densest near zero; the variance, never negative, has all of its levels
+on one side. The coding is `bitsandbytes`'.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 
 from ..tensors import Tensors
 from .base import Optimizer, State
+from .rules import Adam
 
 NUMBERS_PER_SCALE = 256  # numbers that share a scale
-
-
 SMALLEST = 4096  # numbers of a tensor that is coded; smaller ones stay as they are
 
 
 class Coded(NamedTuple):
-    """A tensor in 8 bits: ``levels`` (uint8) and what `bitsandbytes` decodes them with."""
+    """A tensor in 8 bits: ``levels`` (uint8), and the key that decodes them."""
 
     levels: torch.Tensor
     key: Any
@@ -28,9 +29,10 @@ class Coded(NamedTuple):
 
 @dataclass(frozen=True)
 class EightBit:
-    """Another optimiser, whose moments are held in 8 bits between its steps and decoded one parameter at a time.
+    """Another optimiser, whose moments are held in 8 bits between its steps.
 
-    For the outer phase: what is coded has no derivative. `decoded` gives an inner phase its starting point.
+    They are decoded one parameter at a time. For the outer phase: what is coded has no
+    derivative. `decoded` gives an inner phase its starting point.
 
     Raises:
         ImportError: `bitsandbytes` is not installed.
@@ -46,33 +48,47 @@ class EightBit:
         return self._coded(self.optimizer.init(params))
 
     def update(
-        self, grads: Tensors, state: State, params: Tensors
+        self,
+        grads: Tensors,
+        state: State,
+        params: Tensors,
+        *,
+        lr: float | None = None,
+        out: Any = None,  # noqa: ARG002  # moments change their form in between
     ) -> tuple[Tensors, State]:
-        """One step of the wrapped optimiser from ``state``, coded or not; the new state is coded."""
-        params, moments = dict(params), [{} for _ in self.optimizer.slots]
+        """One step of the wrapped optimiser; the new state is coded, the old may be."""
+        params = dict(params)
+        moments: list[dict] = [dict(m) for m in state.moments]
         for name, g in grads.items():
-            one = State(
-                tuple({name: _decode(m[name])} for m in state.moments), state.step
+            plain: Any = tuple({name: _decode(m[name])} for m in state.moments)
+            moved, one = self.optimizer.update(
+                {name: g}, State(plain, state.step), {name: params[name]}, lr=lr
             )
-            moved, one = self.optimizer.update({name: g}, one, {name: params[name]})
             params |= moved
-            for found, part in zip(moments, self._coded(one).moments):
+            for found, part in zip(moments, self._coded(one).moments, strict=True):
                 found |= part
         return params, State(tuple(moments), state.step + 1)
 
     def _coded(self, state: State) -> State:
-        signs = (slot != "variance" for slot in self.optimizer.slots)
-        return State(
-            tuple(
-                {n: _code(t, signed) for n, t in m.items()}
-                for m, signed in zip(state.moments, signs)
-            ),
-            state.step,
+        signs = [slot != "variance" for slot in self.optimizer.slots]
+        moments: Any = tuple(
+            {n: _code(t, signed) for n, t in m.items()}
+            for m, signed in zip(state.moments, signs, strict=True)
         )
+        return State(moments, state.step)
+
+
+class Adam8Bit(EightBit):
+    """`EightBit` of an `Adam` that is given by its fields."""
+
+    wraps: ClassVar = Adam
+
+    def __init__(self, lr: float, **values):
+        super().__init__(Adam(lr, **values))
 
 
 def decoded(state: Any) -> Any:
-    """``state`` with every moment as an ordinary tensor; one that was not coded comes back as it is."""
+    """``state`` with ordinary tensors for moments; as it is where it was not coded."""
     if not isinstance(state, State):
         return state
     return State(
@@ -84,21 +100,18 @@ def decoded(state: Any) -> Any:
 def _code(tensor: torch.Tensor, signed: bool):
     if tensor.numel() < SMALLEST:
         return tensor
-    return Coded(
-        *_library().quantize_blockwise(
-            tensor.contiguous(),
-            code=_levels(signed, tensor.device),
-            blocksize=NUMBERS_PER_SCALE,
-        )
+    levels, key = _library().quantize_blockwise(
+        tensor.contiguous(),
+        code=_levels(signed, tensor.device),
+        blocksize=NUMBERS_PER_SCALE,
     )
+    return Coded(levels, key)
 
 
 def _decode(tensor):
-    return (
-        _library().dequantize_blockwise(tensor.levels, tensor.key)
-        if isinstance(tensor, Coded)
-        else tensor
-    )
+    if not isinstance(tensor, Coded):
+        return tensor
+    return _library().dequantize_blockwise(tensor.levels, tensor.key)
 
 
 @lru_cache
@@ -111,6 +124,7 @@ def _library():
         import bitsandbytes.functional
     except ImportError as error:
         raise ImportError(
-            "optimizer: 'adam-8bit' needs bitsandbytes, found none; pip install bitsandbytes"
+            "optimizer: 'adam-8bit' needs bitsandbytes, found none; pip install "
+            "bitsandbytes"
         ) from error
     return bitsandbytes.functional

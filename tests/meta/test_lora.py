@@ -2,10 +2,8 @@
 
 import pytest
 import torch
-from helpers import small_model
+from helpers import batch_for, distance, small_model
 from peft import LoraConfig, inject_adapter_in_model
-from test_engine import batch_for
-from test_meta import distance
 
 from maml_en_llm import (
     SGD,

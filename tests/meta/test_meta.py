@@ -2,66 +2,17 @@
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config
+from helpers import distance
+from transformers import AutoModelForCausalLM
 
 from maml_en_llm import SGD, Adam, PromptLoss, meta_gradient, parameters
 from maml_en_llm.meta import DERIVATIVES as MODES
 from maml_en_llm.meta.calculus import hessian_vector_product, loss_and_grad
 from maml_en_llm.optimizers import Frozen
-from maml_en_llm.prompts import Prompt, collate
 
 EXACT = ("reverse", "unrolled")
 OPTIMIZERS = [SGD(0.1), Adam(1e-3)]
-VOCABULARY, USED = 97, 80  # words 80 to 96 never occur
-
-
-@pytest.fixture(scope="module")
-def gpt2():
-    torch.manual_seed(0)
-    config = GPT2Config(
-        n_layer=2,
-        n_embd=32,
-        n_head=2,
-        vocab_size=VOCABULARY,
-        n_positions=48,
-        bos_token_id=0,
-        eos_token_id=0,
-    )
-    return (
-        AutoModelForCausalLM.from_config(config, attn_implementation="eager")
-        .double()
-        .eval()
-    )
-
-
-@pytest.fixture(scope="module")
-def batches():
-    source = torch.Generator().manual_seed(0)
-    lengths = [
-        ((20, 3), (15, 1)),
-        ((9, 2), (24, 4)),
-        ((12, 1),),
-        ((30, 5), (7, 1), (11, 2)),
-    ]
-    return [
-        collate(
-            [
-                Prompt(
-                    tuple(torch.randint(0, USED, (n,), generator=source).tolist()),
-                    target,
-                )
-                for n, target in batch
-            ]
-        )
-        for batch in lengths
-    ]
-
-
-def distance(x, y):
-    """Largest difference relative to the largest entry."""
-    return max((x[n] - y[n]).abs().max().item() for n in x) / max(
-        y[n].abs().max().item() for n in y
-    )
+USED = 80  # token ids that occur in `batches`
 
 
 def slope(loss, params, support, query, inner, direction, h=1e-6):

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import CONFIGS as ARCHITECTURES
-from helpers import small_model
-from test_meta import batches, distance, gpt2  # noqa: F401  (fixtures)
-from test_optimizers import ALL, name
+from helpers import OPTIMIZERS as ALL
+from helpers import batch_for, distance, small_model
 from transformers import GPT2Config
 
 from maml_en_llm import (
@@ -28,7 +27,11 @@ from maml_en_llm.meta.calculus import loss_and_grad
 from maml_en_llm.meta.trajectory import Trajectory, in_one_piece
 from maml_en_llm.methods import maml as methods
 from maml_en_llm.optimizers import Frozen
-from maml_en_llm.prompts import Prompt, collate
+
+
+def name(optimizer):
+    return type(optimizer).__name__
+
 
 SUBSETS = {"all": None, "head": {"transformer.wte.weight"}, "attention": "attn"}
 
@@ -47,7 +50,7 @@ def warm_state(optimizer, loss, params, names, batch):
 @pytest.mark.parametrize("which", SUBSETS)
 @pytest.mark.parametrize("moments", ["shared", "shared-frozen", "fresh"])
 @pytest.mark.parametrize("optimizer", ALL, ids=name)
-def test_exact_modes_agree(gpt2, batches, optimizer, moments, which):  # noqa: F811
+def test_exact_modes_agree(gpt2, batches, optimizer, moments, which):
     loss, params = PromptLoss(gpt2), parameters(gpt2)
     names = subset(params, which)
     state = (
@@ -80,7 +83,7 @@ def test_exact_modes_agree(gpt2, batches, optimizer, moments, which):  # noqa: F
     assert set(reverse.grads) == set(params)
 
 
-def test_unknown_parameter_to_adapt_is_refused(gpt2, batches):  # noqa: F811
+def test_unknown_parameter_to_adapt_is_refused(gpt2, batches):
     with pytest.raises(
         ValueError, match="adapt: expected names of parameters, found 'lm_head.weight'"
     ):
@@ -94,7 +97,7 @@ def test_unknown_parameter_to_adapt_is_refused(gpt2, batches):  # noqa: F811
         )
 
 
-def test_a_subset_needs_a_name(gpt2, batches):  # noqa: F811
+def test_a_subset_needs_a_name(gpt2, batches):
     with pytest.raises(
         ValueError, match="adapt: expected names of parameters, found None"
     ):
@@ -109,7 +112,7 @@ def test_a_subset_needs_a_name(gpt2, batches):  # noqa: F811
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_subset_from_a_generator_and_moments_of_all(gpt2, batches, mode):  # noqa: F811
+def test_a_subset_from_a_generator_and_moments_of_all(gpt2, batches, mode):
     loss, params, adam = PromptLoss(gpt2), parameters(gpt2), Adam(1e-3)
     names = subset(params, "attention")
     state = warm_state(adam, loss, params, None, batches[2])
@@ -139,7 +142,7 @@ def test_a_subset_from_a_generator_and_moments_of_all(gpt2, batches, mode):  # n
         )
 
 
-def test_inner_steps_differentiate_by_what_they_adapt_only(gpt2, batches):  # noqa: F811
+def test_inner_steps_differentiate_by_what_they_adapt_only(gpt2, batches):
     loss, tracked = PromptLoss(gpt2), []
 
     def watched(params, batch):
@@ -171,7 +174,7 @@ def test_inner_steps_differentiate_by_what_they_adapt_only(gpt2, batches):  # no
 @pytest.mark.parametrize("parts", [None, 1])
 def test_finite_differences_of_subsets_moments_and_parts(
     gpt2, batches, monkeypatch, moments, which, parts
-):  # noqa: F811
+):
     monkeypatch.setattr("maml_en_llm.meta.finite_differences.CHANGE", 1e-6)
     loss, params, adam = PromptLoss(gpt2, parts), parameters(gpt2), Adam(1e-3)
     names = subset(params, which)
@@ -215,7 +218,7 @@ def test_a_finite_difference_at_the_origin():
 )
 def test_a_finite_difference_approaches_the_exact_gradient(
     gpt2, batches, monkeypatch, optimizer
-):  # noqa: F811
+):
     loss, params = PromptLoss(gpt2), parameters(gpt2)
     exact, first = (
         meta_gradient(loss, params, batches[:3], batches[3], optimizer, mode=mode).grads
@@ -292,7 +295,7 @@ def test_a_finite_difference_of_straight_and_of_flat_losses():
     assert flat.grads["w"].tolist() == [0, 0]
 
 
-def test_a_finite_difference_takes_fused_attention(gpt2, batches):  # noqa: F811
+def test_a_finite_difference_takes_fused_attention(gpt2, batches):
     fused = small_model(attention="sdpa").double()
     support, query = [batch_for(fused)] * 2, batch_for(fused)
     found = meta_gradient(
@@ -304,19 +307,6 @@ def test_a_finite_difference_takes_fused_attention(gpt2, batches):  # noqa: F811
         mode="finite_difference",
     )
     assert all(g.isfinite().all() for g in found.grads.values())
-
-
-def batch_for(model, seed=0, prompts=2):
-    source = torch.Generator().manual_seed(seed)
-    words = model.config.vocab_size
-    return collate(
-        [
-            Prompt(
-                tuple(torch.randint(0, words, (12 - n,), generator=source).tolist()), 2
-            )
-            for n in range(prompts)
-        ]
-    )
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -351,7 +341,7 @@ def test_attention_twice_equals_eager(architecture):
 
 
 @pytest.mark.parametrize("mode", ["reverse", "unrolled", "first_order"])
-def test_parts_of_a_batch_give_the_gradient_of_the_whole(gpt2, batches, mode):  # noqa: F811
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(gpt2, batches, mode):
     params = parameters(gpt2)
     support = [batches[2], *batches[:2]]  # one prompt, two, two: the first has no parts
     whole, parts = (
@@ -366,7 +356,7 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(gpt2, batches, mode):  
 
 @pytest.mark.parametrize("mode", ["reverse", "unrolled", "first_order"])
 @pytest.mark.parametrize("moments", ["shared", "shared-frozen", "fresh"])
-def test_tasks_together_equal_tasks_one_by_one(gpt2, moments, mode):  # noqa: F811
+def test_tasks_together_equal_tasks_one_by_one(gpt2, moments, mode):
     loss, params = PromptLoss(gpt2), parameters(gpt2)
     episodes = [
         Episode(
@@ -529,7 +519,7 @@ def test_kept_gradients_lie_in_one_piece(monkeypatch):
 
 @pytest.mark.parametrize("optimizer", [Momentum(0.1), Adam(1e-3)], ids=name)
 @pytest.mark.parametrize("parts", [None, 1])
-def test_nine_steps_whose_states_are_rebuilt(gpt2, batches, optimizer, parts):  # noqa: F811
+def test_nine_steps_whose_states_are_rebuilt(gpt2, batches, optimizer, parts):
     loss, params, support = PromptLoss(gpt2, parts), parameters(gpt2), (batches[:3] * 3)
     before = {n: p.clone() for n, p in params.items()}
     state = warm_state(optimizer, loss, params, None, batches[2])
