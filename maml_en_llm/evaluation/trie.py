@@ -1,8 +1,10 @@
-"""A trie of prompts: what several prompts have in common, from the left, stands there once and is computed once.
+"""A trie of prompts: what several have in common, from the left, is computed once.
 
-A node is a token after all the tokens on its path from the root. A causal model computes the same hidden state for a node
-in whichever prompt it stands, so one forward pass over the nodes, in which each sees its ancestors alone, gives what one pass a
-prompt would give (protocol 8.2: options share their query, queries a label, null inputs everything).
+A node is a token after all the tokens on its path from the root. A causal model
+computes the same hidden state for a node in whichever prompt it stands, so one forward
+pass over the nodes, in which each sees its ancestors alone, gives what one pass per
+prompt would give (protocol 8.2: options share their query, queries a label, null inputs
+everything).
 """
 
 from collections.abc import Sequence
@@ -11,14 +13,15 @@ import torch
 
 
 class Trie:
-    """Grows by `add`; node n has token ``ids[n]`` and stands ``depths[n]`` tokens after the root."""
+    """Grows by `add`.
+
+    Node n has token ``ids[n]`` and stands ``depths[n]`` tokens after the root.
+    """
 
     def __init__(self):
         self.ids: list[int] = []
         self.depths: list[int] = []
-        self._parents: list[
-            int
-        ] = []  # always smaller than the node itself; -1 for the root
+        self._parents: list[int] = []  # smaller than the node itself; -1 for the root
         self._children: dict[tuple[int, int], int] = {}
 
     def add(self, tokens: Sequence[int]) -> list[int]:
@@ -46,9 +49,7 @@ class Trie:
     def visible(self) -> torch.Tensor:
         """(N, N), true where the column's node is the row's or one of its ancestors."""
         seen = torch.eye(len(self.ids), dtype=torch.bool)
-        rows = (
-            seen.numpy()
-        )  # the same memory; a row at a time is several times faster there
+        rows = seen.numpy()  # the same memory; one row at a time is faster there
         for node, parent in enumerate(self._parents):
             if parent >= 0:
                 rows[node] |= rows[parent]

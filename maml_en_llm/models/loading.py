@@ -19,9 +19,9 @@ from ..base.weights import SHIPPED
 from ..errors import check_choice, check_integer, listed, nearest, shown
 from . import safe, source
 from .attention import TWICE
+from .folder import has_weights, reason
 from .sizes import architecture
 from .tokenizer import check_tokenizer, load_tokenizer, tokenizer_for
-from .folder import has_weights, reason
 
 ATTENTIONS = ("auto", TWICE, "eager", "sdpa")
 DTYPES = {

@@ -119,8 +119,9 @@ class PromptLoss:
         """Whether n tasks are better computed as one stack than one by one.
 
         ``batches`` holds the batches of each task, in one order, or its only one. True
-        where they can be stacked, are small (`TOGETHER`, `PARAMETERS`), the model is on a CPU, and its
-        class is known to be right over stacked parameters; another one is told of once.
+        where they can be stacked, are small (`TOGETHER`, `PARAMETERS`), the model is on
+        a CPU, and its class is known to be right over stacked parameters; another one
+        is told of once.
         """
         if self.model.device.type != "cpu":
             return False

@@ -31,6 +31,14 @@ SHARING_SAFE = TWICE_SAFE  # an explicit mask, given positions and stored keys
 _told: set[tuple[str, str]] = set()
 
 
+PADDING_SAFE = TWICE_SAFE  # right-padded batches
+
+
+def pads(model: PreTrainedModel) -> bool:
+    """Whether the model's class is known to give padded rows their own scores."""
+    return architecture(model) in PADDING_SAFE
+
+
 def takes_twice(model: PreTrainedModel) -> bool:
     """Whether attention "twice" is known to be right for the model's class."""
     return architecture(model) in TWICE_SAFE
