@@ -1,31 +1,42 @@
-"""Adaptation at test time: a few gradient steps on a target task's own demonstrations, before its queries are scored."""
+"""Adaptation at test time: a few gradient steps on a target's own demonstrations."""
 
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
+from ..errors import check_integer, shown
 from ..meta.calculus import loss_and_grad
-from ..models.loss import PromptLoss, parameters, write_back
+from ..models import PromptLoss, parameters, positions_of, write_back
 from ..optimizers.base import Optimizer
-from ..prompts import Format, PromptEncoder, collate
-from ..tasks.examples import Example
+from ..prompts import Batch, Format, PromptEncoder, collate
+from ..tasks import Example
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adaptation:
-    """``steps`` steps of ``optimizer`` from fresh moments,
+    """``steps`` steps of ``optimizer`` from fresh moments, before queries are scored,
 
-        θ ← U(∇L(θ), s, θ),   L = the mean loss of each demonstration given all the others before it
+        θ ← U(∇L(θ), s, θ),   L = the mean loss of each demonstration given all others
 
-    or, ``alone``, of each without any: in the form in which queries will be asked, with demonstrations or without.
+    or, ``alone``, of each without any: in the form in which queries will be asked, with
+    demonstrations or without. Only parameters that require a gradient move.
+
+    Raises `ValueError` for steps that are no whole number of at least 0, or another
+    thing for the optimiser.
     """
 
     steps: int
     optimizer: Optimizer
 
     def __post_init__(self):
-        if self.steps < 0:
-            raise ValueError(f"steps: expected at least 0, found {self.steps}")
+        object.__setattr__(self, "steps", check_integer("steps", self.steps))
+        wanted = ("init", "update")
+        is_class = isinstance(self.optimizer, type)
+        if is_class or not all(hasattr(self.optimizer, name) for name in wanted):
+            raise ValueError(
+                f"optimizer: expected an optimiser such as Adam(1e-3), found "
+                f"{shown(self.optimizer)}"
+            )
 
     def __call__(
         self,
@@ -37,23 +48,26 @@ class Adaptation:
         alone: bool = False,
         instruction: str = "",
     ):
-        """An adapted copy of ``model``, which itself stays as it is."""
+        """An adapted copy of ``model``, which itself stays as it is.
+
+        Raises `ValueError` where there is nothing to adapt to, or a prompt is longer
+        than the model has positions for.
+        """
         adapted = deepcopy(model)
         if not self.steps:
             return adapted
+        encoder = PromptEncoder(tokenizer, fmt)
         batch = leave_one_out(
-            PromptEncoder(tokenizer, fmt),
-            demonstrations,
-            alone=alone,
-            instruction=instruction,
-        ).to(model.device)
+            encoder, demonstrations, alone=alone, instruction=instruction
+        )
+        _check_length(batch, model)
+        batch = batch.to(model.device)
         loss, params = PromptLoss(adapted), parameters(adapted)
         loss.check("first_order")
         state = self.optimizer.init(params)
         for _ in range(self.steps):
-            params, state = self.optimizer.update(
-                loss_and_grad(loss, params, batch)[1], state, params
-            )
+            _, grads = loss_and_grad(loss, params, batch)
+            params, state = self.optimizer.update(grads, state, params)
         write_back(adapted, params)
         return adapted
 
@@ -64,19 +78,26 @@ def leave_one_out(
     *,
     alone: bool = False,
     instruction: str = "",
-):
-    """A batch of one prompt a demonstration: it is the query; all the others come before it in their order, or none."""
+) -> Batch:
+    """One prompt per demonstration: it is the query, after all others in their order.
+
+    With ``alone`` no other one comes before it.
+    """
     if not demonstrations:
         raise ValueError(
             "demonstrations: expected at least one to adapt to, found none"
         )
-    others = [
-        () if alone else [*demonstrations[:i], *demonstrations[i + 1 :]]
-        for i in range(len(demonstrations))
-    ]
-    return collate(
-        [
-            encoder.training_prompt(shown, query, instruction)
-            for shown, query in zip(others, demonstrations)
-        ]
-    )
+    prompts = []
+    for i, query in enumerate(demonstrations):
+        others = [] if alone else [*demonstrations[:i], *demonstrations[i + 1 :]]
+        prompts.append(encoder.training_prompt(others, query, instruction))
+    return collate(prompts)
+
+
+def _check_length(batch: Batch, model) -> None:
+    longest, room = batch.input_ids.shape[1], positions_of(model)
+    if room is not None and longest > room:
+        raise ValueError(
+            f"max_length: expected prompts of at most {room} tokens, the model's "
+            f"limit, found {longest} in the prompts to adapt to; lower max_length"
+        )

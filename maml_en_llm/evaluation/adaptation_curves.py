@@ -1,24 +1,20 @@
-"""Adaptation curves: the score on the target tasks after j gradient steps on their demonstrations."""
+"""Adaptation curves: scores of targets after j gradient steps on demonstrations."""
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 
-from ..errors import DataError
+from ..errors import DataError, check_integer, check_number, shown
+from ..optimizers import Adam
 from ..optimizers.base import Optimizer
-from ..optimizers.rules import Adam
-from ..tasks.benchmark import Benchmark, Task
+from ..protocol import SHOTS
+from ..tasks import Benchmark, Task
 from .adaptation import Adaptation
-from .benchmark import SHOTS, evaluate
+from .benchmark import evaluate
+from .held import as_targets
 
 ADAPTATION_STEPS = (0, 1, 2, 4, 8, 16)
-
-
 ADAPTATION_RATES = (3e-4, 1e-3, 3e-3)
-
-
-HELD_OUT = 40  # records of a meta-training task that a rate is judged by
 
 
 def adaptation_curve(
@@ -27,27 +23,22 @@ def adaptation_curve(
     benchmark: Benchmark,
     *,
     optimizer: Optimizer,
-    steps: Sequence[int] = ADAPTATION_STEPS,
+    steps: Iterable[int] = ADAPTATION_STEPS,
     **how,
 ) -> dict[str, dict[int, dict]]:
-    """Records of `evaluate` by number of steps, with the demonstrations still in the prompt and without them.
+    """Records of `evaluate` by number of steps, with and without demonstrations.
 
-    ``how`` goes to `evaluate`. Returns ``{"with": {j: record}, "without": {j: record}}``.
+    ``how`` goes to `evaluate`. Returns ``{"with": {j: record}, "without": {j:
+    record}}``: with the demonstrations still in the prompt, and without them.
     """
-    return {
-        name: {
-            j: evaluate(
-                model,
-                tokenizer,
-                benchmark,
-                k=k,
-                adapt=Adaptation(steps=j, optimizer=optimizer),
-                **how,
-            )
-            for j in steps
+    adaptations = [Adaptation(steps=j, optimizer=optimizer) for j in steps]
+    found: dict[str, dict[int, dict]] = {}
+    for name, k in (("with", SHOTS), ("without", 0)):
+        found[name] = {
+            adapt.steps: evaluate(model, tokenizer, benchmark, k=k, adapt=adapt, **how)
+            for adapt in adaptations
         }
-        for name, k in (("with", SHOTS), ("without", 0))
-    }
+    return found
 
 
 def choose_rate(
@@ -62,38 +53,36 @@ def choose_rate(
     seed: int = 0,
     **how,
 ) -> float:
-    """The rate of ``rates`` at which ``steps`` steps help meta-training tasks most; target tasks are never looked at.
+    """The rate at which ``steps`` steps help meta-training tasks most.
 
-    ``n_tasks`` of ``tasks``, at equal distances in the list, the first by ``seed``, are treated as targets: 16 of their records are the demonstrations, the
-    next `HELD_OUT` the queries. ``how`` goes to `evaluate`.
+    Target tasks are never looked at: ``n_tasks`` of ``tasks``, at equal distances in
+    the list, the first by ``seed``, are treated as targets (`as_targets`). ``how`` goes
+    to `evaluate`. A rate that breaks the model is not chosen.
+
+    Raises:
+        ValueError: no rate, one that is no finite number above 0, no task to judge by,
+            or none at which all scores stay finite.
     """
+    rates = _check_rates(rates)
+    check_integer("n_tasks", n_tasks, 1)
+    check_integer("seed", seed)
     labelled = [
         task for task in tasks if task.kind != "free-form" and len(task.train) > SHOTS
     ]
-    if not labelled or n_tasks < 1:
+    if not labelled:
         raise ValueError(
-            f"tasks: expected tasks with options and more than {SHOTS} records, found none"
+            f"tasks: expected tasks with options and more than {SHOTS} examples, "
+            "found none"
         )
     every = max(len(labelled) // n_tasks, 1)
     chosen = labelled[seed % every :: every][:n_tasks]
-    held = tuple(
-        replace(
-            t,
-            demonstrations={0: t.train[:SHOTS]},
-            test=t.train[SHOTS : SHOTS + HELD_OUT],
-        )
-        for t in chosen
-    )
+    held = Benchmark((), as_targets(chosen))
 
     def score(rate: float) -> float:
         adapt = Adaptation(steps=steps, optimizer=make(rate))
-        with warnings.catch_warnings(
-            action="ignore", category=UserWarning
-        ):  # a rate that breaks the model is simply not chosen
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
             try:
-                found = evaluate(
-                    model, tokenizer, Benchmark((), held), seeds=[0], adapt=adapt, **how
-                )
+                found = evaluate(model, tokenizer, held, seeds=[0], adapt=adapt, **how)
             except DataError:
                 raise
             except ValueError:
@@ -101,9 +90,19 @@ def choose_rate(
         return -math.inf if found["failed"] else found["mean"]
 
     scores = {rate: score(rate) for rate in rates}
-    best = max(scores, key=scores.get)
+    best = max(scores, key=scores.__getitem__)
     if scores[best] == -math.inf:
         raise ValueError(
-            f"rates: expected one that leaves scores finite, found none among {rates}; lower them"
+            f"rates: expected one that leaves scores finite, found none among "
+            f"{shown(rates)}; lower them"
         )
     return best
+
+
+def _check_rates(rates) -> tuple[float, ...]:
+    if isinstance(rates, str) or not isinstance(rates, Iterable):
+        raise ValueError(f"rates: expected numbers, found {shown(rates)}")
+    found = tuple(check_number("rates", rate, 0, above=True) for rate in rates)
+    if not found:
+        raise ValueError("rates: expected one rate or more, found none")
+    return found

@@ -1,22 +1,24 @@
-"""Evaluation on the target tasks of a benchmark, as MetaICL reports it (protocol section 4)."""
+"""Evaluation on the target tasks of a benchmark, as MetaICL reports it.
+
+Protocol section 4. `evaluate` scores by a model, `evaluate_by` by any rule.
+"""
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
-from ..errors import DataError
+from ..errors import DataError, check_integer, listed, shown
 from ..prompts import Format
-from ..protocol import SEEDS
-from ..tasks.benchmark import Benchmark, Task
-from ..tasks.examples import Example
+from ..protocol import SEEDS, SHOTS
+from ..tasks import Benchmark, Example, Task
 from .adaptation import Adaptation
 from .metrics import accuracy, calibration_error, macro_f1, predict, probabilities
 from .scoring import score_options, score_pmi
 
-SHOTS = 16  # demonstrations to adapt to where the prompt has none
+MESSAGE = 400  # characters of an error that are kept in a record
 
-
-# a task, a demonstration seed and queries → a row a query of scores, one an option, the smallest being the answer
+# task, demonstration seed, queries → one row per query of scores, one per option, the
+# smallest being the answer
 Scorer = Callable[[Task, int, Sequence[Example]], Sequence[Sequence[float]]]
 
 
@@ -25,7 +27,7 @@ def evaluate(
     tokenizer,
     benchmark: Benchmark,
     *,
-    k: int = 16,
+    k: int = SHOTS,
     seeds: Iterable[int] = SEEDS,
     mode: str = "direct",
     separator: str = "newline",
@@ -37,17 +39,24 @@ def evaluate(
     adapt: Adaptation | None = None,
     progress: Callable[[str, int, float], None] | None = None,
 ) -> dict:
-    """Score every target task with ``k`` demonstrations for each seed; returns the record of `evaluate_by`.
+    """Score every target task with ``k`` demonstrations for each demonstration seed.
+
+    Device and type are the model's own. Returns the record of `evaluate_by`.
 
     Args:
-        max_records: only the first test records of each task: a declared deviation, for quick looks.
-        instructions: each task's instruction stands before its demonstrations (MetaICT).
-        pmi: scores are those of `score_pmi`.
-        adapt: every task and seed is scored by a copy of the model that was first adapted to its 16 demonstrations, or ``k``
-            where that is more than none; without demonstrations in the prompt, to each of them alone.
+        max_records: only the first test examples of each task: a declared deviation,
+            for quick looks.
+        instructions: each task's instruction stands before its demonstrations
+            (MetaICT).
+        pmi: scores are those of `score_pmi`, in direct mode.
+        adapt: every task and seed is scored by a copy of the model that was first
+            adapted to its demonstrations: 16, or ``k`` where that is more than none;
+            without demonstrations in the prompt, to each of them alone.
 
     Raises:
-        DataError: fewer than ``k`` demonstrations, an unknown seed, or a task without the instruction asked for.
+        DataError: fewer than ``k`` demonstrations, an unknown or doubled seed, or a
+            task without the instruction asked for: before any task is scored.
+        ValueError: another argument that cannot be, likewise.
     """
     fmt = Format(
         mode=mode,
@@ -55,36 +64,30 @@ def evaluate(
         max_length=max_length,
         max_example_length=max_example_length,
     )
-    seeds, score = tuple(seeds), score_pmi if pmi else score_options
-    for task in benchmark.test:  # all of them, before the first minute is spent on any
-        if instructions and not task.instruction:
-            raise DataError(
-                f"instructions: task {task.name!r} has none; its settings.json may give one, under 'tasks'"
-            )
-        for seed in seeds:
-            task.few_shot(seed, (k or SHOTS) if adapt else k)
+    seeds = _check_sizes(benchmark, seeds, max_records)
+    _check_options(k, mode, instructions, pmi, adapt)
+    _check_demonstrations(benchmark, k, seeds, instructions, adapt)
+    _check_model(model)
+    score = score_pmi if pmi else score_options
 
-    def scorer(task, seed, queries):
-        told, shots = task.instruction if instructions else "", task.few_shot(seed, k)
-        if not adapt:
-            return score(
-                model, tokenizer, shots, queries, **vars(fmt), instruction=told
-            )
-        adapted = adapt(
-            model,
-            tokenizer,
-            task.few_shot(seed, k or SHOTS),
-            fmt,
-            alone=k == 0,
-            instruction=told,
+    def scorer(task: Task, seed: int, queries: Sequence[Example]):
+        told = task.instruction if instructions and task.instruction else ""
+        shown_first, asked = task.few_shot(seed, k), model
+        if adapt is not None:
+            shots = task.few_shot(seed, k or SHOTS)
+            asked = adapt(model, tokenizer, shots, fmt, alone=k == 0, instruction=told)
+        return score(
+            asked, tokenizer, shown_first, queries, **vars(fmt), instruction=told
         )
-        return score(adapted, tokenizer, shots, queries, **vars(fmt), instruction=told)
 
     record = evaluate_by(
         scorer, benchmark, seeds=seeds, max_records=max_records, progress=progress
     )
     record["protocol"] |= vars(fmt) | dict(
-        k=k, instructions=instructions, pmi=pmi, adapt=repr(adapt) if adapt else None
+        k=k,
+        instructions=instructions,
+        pmi=pmi,
+        adapt=None if adapt is None else repr(adapt),
     )
     return record
 
@@ -95,52 +98,72 @@ def evaluate_by(
     *,
     seeds: Iterable[int] = SEEDS,
     max_records: int | None = None,
-    progress=None,
+    progress: Callable[[str, int, float], None] | None = None,
 ) -> dict:
     """Score every target task for each seed by any rule.
 
-    Returns ``{"tasks": {name: {"metric", "unseen", "scores": {seed: x}, "mean", "worst", "ece"}}, "mean", "worst",
-    "unseen_mean", "unseen_worst", "ece", "failed": {name: message}, …}`` in points (0–100): a task's metric is macro-F1 for
-    classification and accuracy otherwise, its ``mean`` and ``worst`` are over seeds, ``ece`` is its mean calibration error,
-    and the totals are means over tasks (protocol 4.5, 4.6). A task that cannot be scored is left out of them, with a
-    warning and its message under ``failed``; where none can be scored the first error is raised.
+    Returns ``{"tasks": {name: {"metric", "unseen", "scores": {seed: x}, "mean",
+    "worst", "ece"}}, "mean", "worst", "unseen_mean", "unseen_worst", "ece", "failed":
+    {name: message}, …}`` in points (0–100): a task's metric is macro-F1 for
+    classification and accuracy otherwise, its ``mean`` and ``worst`` are over seeds,
+    ``ece`` is its mean calibration error, and the totals are means over tasks (protocol
+    4.5, 4.6).
+
+    A task that cannot be scored, for whatever reason, is left out of the totals, with a
+    warning and its message under ``failed``. Where none can be scored the first error
+    is raised.
     """
-    seeds, tasks, failed, first = tuple(seeds), {}, {}, None
-    if not (seeds and benchmark.test) or (max_records is not None and max_records < 1):
-        raise DataError(
-            f"expected at least one seed, target task and record, found seeds {seeds}, {len(benchmark.test)} tasks, "
-            f"max_records {max_records}"
-        )
+    seeds = _check_sizes(benchmark, seeds, max_records)
+    tasks: dict[str, dict] = {}
+    failed: dict[str, str] = {}
+    first: Exception | None = None
     for task in benchmark.test:
         try:
-            tasks[task.name] = _task_row(
-                scorer, task, seeds, max_records, progress
-            ) | dict(unseen=task.name in benchmark.unseen)
-        except ValueError as error:
+            row = _task_row(scorer, task, seeds, max_records, progress)
+        except Exception as error:  # of any library: the other tasks are not lost
             first = first or error
-            failed[task.name] = str(error)
-            warnings.warn(f"task {task.name!r} is left out: {error}", stacklevel=3)
+            failed[task.name] = _message(error)
+            warnings.warn(
+                f"task {task.name!r} is left out: {failed[task.name]}", stacklevel=3
+            )
+        else:
+            tasks[task.name] = row | dict(unseen=task.name in benchmark.unseen)
     if first is not None and not tasks:
         raise first
-    protocol = dict(seeds=seeds, max_records=max_records)
     return dict(
         tasks=tasks,
         **_totals(tasks),
         failed=failed,
         setting=benchmark.setting,
-        protocol=protocol,
+        protocol=dict(seeds=seeds, max_records=max_records),
     )
 
 
+def score_predictions(
+    kind: str, queries: Sequence[Example], scores: Sequence[Sequence[float]]
+) -> float:
+    """The metric of a task's kind, in points, from the scores of every query."""
+    metric = macro_f1 if kind == "classification" else accuracy
+    gold = [query.output.strip() for query in queries]
+    return 100 * metric(_answers(queries, scores), gold)
+
+
+def metric_name(task: Task) -> str:
+    """What `score_predictions` measures on this task."""
+    return "macro-F1" if task.kind == "classification" else "accuracy"
+
+
 def _task_row(
-    scorer: Scorer, task: Task, seeds, max_records: int | None, progress
+    scorer: Scorer, task: Task, seeds: tuple, max_records: int | None, progress
 ) -> dict:
-    queries, scores, errors = task.test[:max_records], {}, []
+    queries = task.test[:max_records]
     for n, query in enumerate(queries):
         if len(set(query.options)) < 2:
             raise DataError(
-                f"test record {n}: expected two options or more to choose from, found {list(query.options)}"
+                f"test example {n}: expected two options or more to choose from, "
+                f"found {shown(list(query.options))}"
             )
+    scores, errors = {}, []
     for seed in seeds:
         table = scorer(task, seed, queries)
         scores[seed] = score_predictions(task.kind, queries, table)
@@ -156,40 +179,102 @@ def _task_row(
     )
 
 
-def score_predictions(
-    kind: str, queries: Sequence[Example], scores: Sequence[Sequence[float]]
-) -> float:
-    """The metric of a task's kind, in points, from the scores of every query's options."""
-    metric = macro_f1 if kind == "classification" else accuracy
-    return 100 * metric(
-        _answers(queries, scores), [query.output.strip() for query in queries]
-    )
-
-
 def _answers(queries, scores) -> list[str]:
-    return [
-        query.options[predict(row)].strip()
-        for query, row in zip(queries, scores, strict=True)
-    ]
+    pairs = zip(queries, scores, strict=True)
+    return [query.options[predict(row)].strip() for query, row in pairs]
 
 
 def _calibration(queries, scores) -> float:
-    hits = [
-        answer == query.output.strip()
-        for answer, query in zip(_answers(queries, scores), queries)
-    ]
+    """Expected calibration error of one table of scores, in points."""
+    pairs = zip(_answers(queries, scores), queries, strict=True)
+    hits = [answer == query.output.strip() for answer, query in pairs]
     return 100 * calibration_error([max(probabilities(row)) for row in scores], hits)
 
 
-def metric_name(task: Task) -> str:
-    """What `score_predictions` measures on this task."""
-    return "macro-F1" if task.kind == "classification" else "accuracy"
-
-
 def _totals(tasks: dict[str, dict]) -> dict[str, float | None]:
-    unseen = [task for task in tasks.values() if task["unseen"]]
-    return {
-        prefix + key: fmean(task[key] for task in chosen) if chosen else None
-        for prefix, chosen in (("", tasks.values()), ("unseen_", unseen))
-        for key in ("mean", "worst", "ece")
-    }
+    found: dict[str, float | None] = {}
+    unseen = [row for row in tasks.values() if row["unseen"]]
+    for prefix, rows in (("", list(tasks.values())), ("unseen_", unseen)):
+        for key in ("mean", "worst", "ece"):
+            found[prefix + key] = fmean(row[key] for row in rows) if rows else None
+    return found
+
+
+def _message(error: Exception) -> str:
+    """What an error says, at most `MESSAGE` characters; of a foreign one its kind."""
+    text = str(error) or "no message"
+    if not isinstance(error, ValueError):
+        text = f"{type(error).__name__}: {text}"
+    return text if len(text) <= MESSAGE else f"{text[:MESSAGE]}…"
+
+
+def _check_sizes(benchmark, seeds, max_records) -> tuple:
+    if not isinstance(benchmark, Benchmark):
+        raise ValueError(
+            f"benchmark: expected a Benchmark (load_benchmark), found "
+            f"{shown(benchmark)}"
+        )
+    if isinstance(seeds, (str, bytes)) or not isinstance(seeds, Iterable):
+        raise ValueError(
+            f"seeds: expected demonstration seeds, such as (100, 13), found "
+            f"{shown(seeds)}"
+        )
+    seeds = tuple(check_integer("seeds", seed) for seed in seeds)
+    if max_records is not None:
+        check_integer("max_records", max_records, 1)
+    if not seeds or not benchmark.test:
+        raise DataError(
+            f"expected at least one seed and target task, found seeds {seeds}, "
+            f"{len(benchmark.test)} tasks"
+        )
+    _check_once("seeds", seeds)
+    _check_once("benchmark.test", [task.name for task in benchmark.test])
+    return seeds
+
+
+def _check_once(argument: str, values: Sequence) -> None:
+    doubled = sorted({value for value in values if values.count(value) > 1})
+    if doubled:
+        raise DataError(
+            f"{argument}: expected each once, found {listed(doubled)} more than once"
+        )
+
+
+def _check_options(k, mode, instructions, pmi, adapt) -> None:
+    check_integer("k", k)
+    for name, value in (("instructions", instructions), ("pmi", pmi)):
+        if not isinstance(value, bool):
+            raise ValueError(f"{name}: expected True or False, found {shown(value)}")
+    if pmi and mode != "direct":
+        raise ValueError(
+            f"pmi: expected mode 'direct', the only one it is defined for, "
+            f"found {mode!r}"
+        )
+    if adapt is not None and not isinstance(adapt, Adaptation):
+        raise ValueError(f"adapt: expected an Adaptation or None, found {shown(adapt)}")
+
+
+def _check_demonstrations(benchmark, k, seeds, instructions, adapt) -> None:
+    """All tasks, before the first minute is spent on any."""
+    wanted = k if adapt is None else k or SHOTS
+    for task in benchmark.test:
+        if instructions and not task.instruction:
+            raise DataError(
+                f"instructions: task {task.name!r} has none; its settings.json may "
+                "give one, under 'tasks'"
+            )
+        for seed in seeds:
+            task.few_shot(seed, wanted)
+
+
+def _check_model(model) -> None:
+    if not hasattr(model, "training") or not hasattr(model, "config"):
+        raise ValueError(
+            f"model: expected a causal language model (load_model), found "
+            f"{shown(model)}"
+        )
+    if model.training:
+        raise ValueError(
+            "model: expected evaluation mode, found training mode, whose dropout is "
+            "random; model.eval()"
+        )

@@ -1,4 +1,4 @@
-"""Metrics of the protocol (section 4): predictions from scores, macro-F1 and accuracy; and calibration."""
+"""Metrics of the protocol (section 4), and calibration."""
 
 import math
 from collections.abc import Sequence
@@ -12,23 +12,29 @@ def predict(scores: Sequence[float]) -> int:
 def accuracy(predictions: Sequence, gold: Sequence) -> float:
     """Share of predictions equal to the gold answers, in [0, 1]."""
     _check(predictions, gold)
-    return sum(p == g for p, g in zip(predictions, gold)) / len(gold)
+    hits = sum(p == g for p, g in zip(predictions, gold, strict=True))
+    return hits / len(gold)
 
 
 def macro_f1(predictions: Sequence, gold: Sequence) -> float:
-    """Unweighted mean over the classes present in ``gold`` of F1 = 2·TP / (2·TP + FP + FN), in [0, 1].
+    """Unweighted mean over the classes in ``gold`` of F1, in [0, 1].
 
-    A class that is never predicted counts 0; a class that is only predicted does not enter.
+        F1 = 2 TP / (2 TP + FP + FN)
+
+    A class that is never predicted counts 0; a class that is only predicted does not
+    enter.
     """
     _check(predictions, gold)
-    return sum(_f1(predictions, gold, label) for label in set(gold)) / len(set(gold))
+    classes = set(gold)
+    return sum(_f1(predictions, gold, label) for label in classes) / len(classes)
 
 
 def probabilities(scores: Sequence[float]) -> list[float]:
-    """softmax(−scores): what the options' scores, in nats, say when read as a distribution over the options."""
+    """softmax(−scores): scores in nats, read as a distribution over the options."""
     best = min(scores)
     weights = [math.exp(best - score) for score in scores]
-    return [weight / sum(weights) for weight in weights]
+    total = sum(weights)
+    return [weight / total for weight in weights]
 
 
 def calibration_error(
@@ -36,26 +42,27 @@ def calibration_error(
 ) -> float:
     """Expected calibration error (Guo et al. 2017), in [0, 1].
 
-    ECE = Σ_b |b|/N · |share of hits in b − mean confidence in b|      over ``bins`` equal parts b of (0, 1]
+        ECE = Σ_b |b|/N · |share of hits in b − mean confidence in b|
+
+    over ``bins`` equal parts b of (0, 1].
     """
     _check(confidences, hits)
     parts: dict[int, list] = {}
-    for confidence, hit in zip(confidences, hits):
+    for confidence, hit in zip(confidences, hits, strict=True):
         parts.setdefault(math.ceil(confidence * bins), []).append(hit - confidence)
     return sum(abs(sum(part)) for part in parts.values()) / len(hits)
 
 
 def _f1(predictions: Sequence, gold: Sequence, label) -> float:
-    hits = sum(p == g == label for p, g in zip(predictions, gold))
-    return (
-        2
-        * hits
-        / (sum(p == label for p in predictions) + sum(g == label for g in gold))
-    )
+    hits = sum(p == g == label for p, g in zip(predictions, gold, strict=True))
+    predicted = sum(p == label for p in predictions)
+    present = sum(g == label for g in gold)
+    return 2 * hits / (predicted + present)
 
 
 def _check(predictions: Sequence, gold: Sequence) -> None:
     if len(predictions) != len(gold) or not gold:
         raise ValueError(
-            f"predictions: expected one for each gold answer, found {len(predictions)} for {len(gold)}"
+            f"predictions: expected one for each gold answer, found "
+            f"{len(predictions)} for {len(gold)}"
         )

@@ -1,15 +1,32 @@
-"""Presets: how much a chapter computes, from a minute on two cores to the published recipe; and its parameters."""
+"""Presets: how much a chapter computes, from a minute to the published recipe.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+The only place where a rate or a size of a preset is written. `resolve` joins a preset
+with what a reader gave; `check_parameters` refuses names that a chapter does not have.
+"""
+
+import ast
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from numbers import Number
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ..errors import check_choice
+from ..errors import check_choice, check_integer, check_number, shown
+from ..protocol import SEEDS, SHOTS
+
+if TYPE_CHECKING:
+    from ..training import TrainConfig
+
+INNER_SHARE = 5  # the outer rate is so many times the inner one, unless that is given
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """Sizes of a meta-training run and its evaluation. ``None`` means all, or as published."""
+    """Sizes of a meta-training run and its evaluation; ``None``: all, or as published.
+
+    Raises `ValueError` naming the field for a value that none can have.
+    """
 
     benchmark: str
     model: str  # shipped, or on the hub
@@ -18,16 +35,65 @@ class Preset:
     steps: int  # outer steps
     tasks_per_step: int  # n
     inner_steps: int  # k
-    lr: float
+    lr: float  # outer rate β
+    inner_lr: float | None = None  # inner rate α; None: β / 5
+    adaptation: int = 4  # gradient steps on a target's demonstrations
     runs: int  # training seeds
-    train_tasks: int | None
-    test_tasks: int | None
-    test_records: int | None
+    train_tasks: int | None = None
+    test_tasks: int | None = None
+    test_records: int | None = None
     eval_seeds: int  # of the five demonstration seeds
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = _checked(field.name, field.name, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+
+    @property
+    def inner_rate(self) -> float:
+        """α: as given, or β / 5."""
+        return self.lr / INNER_SHARE if self.inner_lr is None else self.inner_lr
+
+    @property
+    def demonstration_seeds(self) -> tuple[int, ...]:
+        """The first `eval_seeds` of the published five."""
+        return SEEDS[: self.eval_seeds]
+
+    @property
+    def training_seeds(self) -> tuple[int, ...]:
+        """1, 2, … `runs`."""
+        return tuple(range(1, self.runs + 1))
+
+    def train_config(self, **changes) -> "TrainConfig":
+        """The preset as a configuration of meta-training, with ``changes`` to it."""
+        from ..training import TrainConfig
+
+        own: dict[str, Any] = dict(
+            benchmark=self.benchmark,
+            model=self.model,
+            steps=self.steps,
+            tasks_per_step=self.tasks_per_step,
+            inner_steps=self.inner_steps,
+            demonstrations=self.demonstrations,
+            lr=self.lr,
+            inner_lr=self.inner_rate,
+            sampling="uniform",
+            max_length=self.tokens,
+        )
+        return TrainConfig(**own | changes)
+
+    def evaluation(self, **changes) -> dict[str, Any]:
+        """The preset as arguments of `evaluate`, with ``changes`` to them."""
+        own: dict[str, Any] = dict(
+            k=self.demonstrations,
+            seeds=self.demonstration_seeds,
+            max_length=self.tokens,
+            max_records=self.test_records,
+        )
+        return own | changes
 
 
 METAICL = "hf://datasets/allenai/metaicl-data/data"
-
 
 PRESETS: Mapping[str, Preset] = {
     "smoke": Preset(
@@ -40,7 +106,6 @@ PRESETS: Mapping[str, Preset] = {
         inner_steps=1,
         lr=2e-3,
         runs=3,
-        train_tasks=None,
         test_tasks=16,
         test_records=32,
         eval_seeds=1,
@@ -55,9 +120,6 @@ PRESETS: Mapping[str, Preset] = {
         inner_steps=4,
         lr=2e-3,
         runs=3,
-        train_tasks=None,
-        test_tasks=None,
-        test_records=None,
         eval_seeds=2,
     ),
     "colab": Preset(
@@ -70,8 +132,6 @@ PRESETS: Mapping[str, Preset] = {
         inner_steps=1,
         lr=1e-5,
         runs=1,
-        train_tasks=None,
-        test_tasks=None,
         test_records=64,
         eval_seeds=1,
     ),
@@ -85,15 +145,12 @@ PRESETS: Mapping[str, Preset] = {
         inner_steps=1,
         lr=1e-5,
         runs=3,
-        train_tasks=None,
-        test_tasks=None,
-        test_records=None,
         eval_seeds=5,
     ),
 }
 
-
-# `smoke` with a model or files of the reader's own: as little as shows the algorithm, with a rate for random weights
+# `smoke` with a model or files of the reader's own: as little as shows the algorithm,
+# with a rate for random weights
 SMOKE_OWN = replace(
     PRESETS["smoke"],
     tokens=256,
@@ -101,11 +158,15 @@ SMOKE_OWN = replace(
     steps=20,
     tasks_per_step=2,
     lr=3e-2,
+    adaptation=1,
     train_tasks=8,
     test_tasks=6,
     test_records=24,
     eval_seeds=2,
 )
+
+# what a chapter calls a field of `Preset`
+CALLED = {"seeds": "runs", "draws": "eval_seeds", "max_length": "tokens"}
 
 
 def get_preset(name: str) -> Preset:
@@ -114,18 +175,108 @@ def get_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def check_parameters(namespace: Mapping, *known: str) -> None:
-    """Refuse parameters that a chapter does not have: papermill takes a misspelt name without a word.
+def resolve(preset: str, **given) -> Preset:
+    """The preset with the values that a reader gave; ``None`` leaves the preset's.
 
-    Call it with ``globals()`` right after a chapter's parameters, when they are all the plain values there are.
+    Names are fields of `Preset`, or what chapters call them (`CALLED`): ``seeds``,
+    ``draws``, ``max_length``. `smoke` with a model or benchmark of the reader's own is
+    `SMOKE_OWN`. Raises `ValueError` of one line naming the parameter: 0 and −1 are
+    values like others, not the preset's, and refused where they make no sense.
     """
-    plain = (str, Number, list, tuple, dict, type(None))
-    own = (*known, "In", "Out")  # the last two are the notebook's own history
-    given = [
-        n
-        for n, value in namespace.items()
-        if not n.startswith("_") and isinstance(value, plain)
-    ]
+    size = get_preset(preset)
+    known = [field.name for field in fields(Preset)]
+    changes: dict[str, Any] = {}
+    for name, value in given.items():
+        field = CALLED.get(name, name)
+        check_choice("parameter", field, known)
+        if value is not None:
+            changes[field] = _checked(name, field, value)
+    if preset == "smoke" and changes.keys() & {"benchmark", "model"}:
+        size = SMOKE_OWN
+    return replace(size, **changes)
+
+
+def _text(name: str, value) -> str:
+    if not isinstance(value, (str, Path)) or not str(value).strip():
+        raise ValueError(f"{name}: expected a name or a path, found {shown(value)}")
+    return str(value)
+
+
+def _or_none(check: Callable) -> Callable:
+    return lambda name, value: None if value is None else check(name, value)
+
+
+_COUNT = partial(check_integer, least=1)
+_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    "benchmark": _text,
+    "model": _text,
+    "tokens": partial(check_integer, least=8),
+    "demonstrations": partial(check_integer, least=0, most=SHOTS),
+    "steps": _COUNT,
+    "tasks_per_step": _COUNT,
+    "inner_steps": _COUNT,
+    "lr": partial(check_number, least=0, above=True),
+    "inner_lr": _or_none(check_number),
+    "adaptation": check_integer,
+    "runs": _COUNT,
+    "train_tasks": _or_none(_COUNT),
+    "test_tasks": _or_none(_COUNT),
+    "test_records": _or_none(_COUNT),
+    "eval_seeds": partial(check_integer, least=1, most=len(SEEDS)),
+}
+
+
+def _checked(name: str, field: str, value):
+    """The value as its field takes it; an error calls it ``name``."""
+    return _CHECKS[field](name, value)
+
+
+_FIRST = "_maml_en_llm_parameters_checked"  # in a notebook whose cells have run before
+
+
+def check_parameters(namespace: MutableMapping, *known: str) -> None:
+    """Refuse parameters that a chapter does not have.
+
+    papermill takes a misspelt name without a word. Call it with ``globals()`` right
+    after a chapter's parameters, when they are all the plain values there are. Where
+    the chapter has run before, its own variables are there too: then only cells of the
+    notebook's history that set parameters, and nothing else, are looked at.
+    """
+    again = namespace.get(_FIRST, False)
+    namespace[_FIRST] = True
+    if again:
+        given = _set_by_hand(namespace.get("In", ()), known)
+    else:
+        given = [name for name, value in namespace.items() if _is_given(name, value)]
     for name in given:
-        if name not in own:
-            check_choice("parameter", name, known)
+        check_choice("parameter", name, known)
+
+
+def _is_given(name: str, value) -> bool:
+    plain = (str, Number, list, tuple, dict, type(None))
+    history = ("In", "Out")
+    own = name.startswith("_") or name in history
+    return not own and isinstance(value, plain)
+
+
+def _set_by_hand(cells, known) -> list[str]:
+    """The names of the last cell that sets a known parameter and holds only values."""
+    for cell in reversed(list(cells)):
+        names = _assigned(cell)
+        if names & set(known):
+            return sorted(names)
+    return []
+
+
+def _assigned(cell: str) -> set[str]:
+    """Names that get a written-out value, if the cell does nothing else."""
+    found = set()
+    try:
+        for line in ast.parse(cell).body:
+            if not isinstance(line, ast.Assign):
+                return set()
+            ast.literal_eval(line.value)
+            found |= {part.id for part in line.targets if isinstance(part, ast.Name)}
+    except (SyntaxError, ValueError):  # a cell of another language, or with a call
+        return set()
+    return found

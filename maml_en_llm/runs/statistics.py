@@ -7,7 +7,8 @@ of one another. The model behind the intervals is
 
     d[s, t] = μ + S[s] + F[f(t)] + T[t] + E[s, t]
 
-with independent effects of seed, family, target and the rest.
+with independent effects of seed, family and target; the rest E may be joined within a
+seed and family.
 """
 
 import math
@@ -72,7 +73,7 @@ def paired_difference(
 
         V_seeds   = Σ_s (Σ_f z_sf − d̄)² / (S (S − 1))
         V_targets = c Σ_f (z̄_f − w_f d̄)²                  c makes it right on average
-        V_both    = V_seeds + V_targets − V_rest           but at least either of the two
+        V_both    = V_seeds + V_targets − V_rest           at least either of the two
 
     where V_rest is the same of what is left in z_sf without both means: V_seeds and
     V_targets both hold it. The interval is d̄ ± t √V, t Student's 97.5% quantile at

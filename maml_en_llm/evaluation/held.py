@@ -1,0 +1,120 @@
+"""The held set: meta-training tasks asked as targets are, on examples held back.
+
+What rates, steps and sizes are tuned on, so that no target is looked at before the end.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from ..errors import check_integer
+from ..protocol import SHOTS
+from ..tasks import Task
+from .benchmark import score_predictions
+from .scoring import score_options
+
+HELD_EXAMPLES = 40  # of a meta-training task that is treated as a target
+
+
+@dataclass(frozen=True)
+class Held:
+    """One family: mean score in points, mean NLL of right answers, tasks behind them.
+
+    NLL in nats per target token.
+    """
+
+    score: float
+    nll: float
+    n_tasks: int
+
+
+def family_of(task: str) -> str:
+    """The family of a task of MiniCrossFit: its name up to the first hyphen."""
+    return task.partition("-")[0]
+
+
+def hold_back(
+    tasks: Sequence[Task], examples: int = SHOTS + HELD_EXAMPLES
+) -> tuple[tuple[Task, ...], tuple[Task, ...]]:
+    """The tasks without their last ``examples``, and those examples as targets.
+
+    Train on the first, tune on the second. Tasks that are free-form, or would keep no
+    example for training, stay whole and are not among the second.
+    """
+    check_integer("examples", examples, SHOTS + 1)
+    rest, held = [], []
+    for task in tasks:
+        if task.kind == "free-form" or len(task.train) <= examples:
+            rest.append(task)
+            continue
+        rest.append(replace(task, train=task.train[:-examples]))
+        held.append(replace(task, train=task.train[-examples:]))
+    return tuple(rest), as_targets(held)
+
+
+def as_targets(tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """Meta-training tasks as targets, under demonstration seed 0.
+
+    The first 16 of a task's examples are its demonstrations, the next `HELD_EXAMPLES`
+    its test examples.
+    """
+    last = SHOTS + HELD_EXAMPLES
+    return tuple(
+        replace(
+            task, demonstrations={0: task.train[:SHOTS]}, test=task.train[SHOTS:last]
+        )
+        for task in tasks
+    )
+
+
+def held_out(
+    model,
+    tokenizer,
+    held: Sequence[Task],
+    *,
+    demonstrations: int = SHOTS,
+    family: Callable[[str], str] = family_of,
+    max_records: int | None = None,
+    **format_options,
+) -> dict[str, Held]:
+    """Held score and held NLL by family, each a mean over the family's tasks.
+
+    Args:
+        held: tasks with demonstrations and test examples (`hold_back`, `as_targets`);
+            their first demonstration seed is used.
+        family: the family of a task's name.
+        max_records: only the first test examples of each task.
+        format_options: mode, separator, max_length, max_example_length.
+
+    Raises `ValueError` for no task, or one that cannot be scored.
+    """
+    check_integer("demonstrations", demonstrations)
+    if not held:
+        raise ValueError("held: expected at least one task, found none")
+    rows: dict[str, list[tuple[float, float]]] = {}
+    for task in held:
+        seed = next(iter(task.demonstrations))
+        shots = task.few_shot(seed, demonstrations)
+        queries = task.test[:max_records]
+        table = score_options(model, tokenizer, shots, queries, **format_options)
+        score = score_predictions(task.kind, queries, table)
+        rows.setdefault(family(task.name), []).append((score, _nll(queries, table)))
+    return {name: _mean(found) for name, found in sorted(rows.items())}
+
+
+def overall(held: Mapping[str, Held]) -> Held:
+    """The mean over families, each counting once."""
+    rows = [(row.score, row.nll) for row in held.values()]
+    return replace(_mean(rows), n_tasks=sum(row.n_tasks for row in held.values()))
+
+
+def _nll(queries, table) -> float:
+    pairs = zip(queries, table, strict=True)
+    found = [row[query.options.index(query.output)] for query, row in pairs]
+    return fmean(found) if found else math.nan
+
+
+def _mean(rows: Sequence[tuple[float, float]]) -> Held:
+    scores, losses = zip(*rows, strict=True)
+    return Held(fmean(scores), fmean(losses), len(rows))
