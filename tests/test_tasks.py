@@ -194,11 +194,11 @@ LINES = {  # third line of a file → what its error says
     "a list": ("[1, 2]", "expected a JSON object, found a list"),
     "input not text": (
         json.dumps(record() | {"input": 3}),
-        "expected a non-empty string in 'input', found 3",
+        "expected a text, or an empty string, in 'input', found 3",
     ),
-    "empty input": (
+    "blank input": (
         json.dumps(record(text=" ")),
-        "expected a non-empty string in 'input', found ' '",
+        "expected a text, or an empty string, in 'input', found ' '",
     ),
     "empty output": (
         json.dumps(record(answer="", options=[])),
@@ -266,7 +266,7 @@ FILES = {
     "empty": (
         ".jsonl",
         lambda path: path.write_text(""),
-        ": expected one JSON object a line, found an empty file",
+        ": expected one JSON object per line, found an empty file",
     ),
 }
 
@@ -321,7 +321,7 @@ def test_too_few_demonstrations():
     )
     assert len(task.few_shot(100, 3)) == 3
     with pytest.raises(
-        DataError, match="k: 4 demonstrations asked of task 't', seed 100, which has 3"
+        DataError, match="demonstrations: 4 asked of task 't', seed 100, which has 3"
     ):
         task.few_shot(100, 4)
     with pytest.raises(
@@ -344,7 +344,7 @@ def hr_to_lr(metaicl_data):
 def test_real_folder_is_refused_with_the_list_of_missing_tasks(metaicl_data):
     with pytest.raises(
         DataError,
-        match="14 tasks .*scitail.*financial_phrasebank.*tweet_eval-hate; pass allow_missing",
+        match="14 tasks .*scitail.*financial_phrasebank.*and 2 more; pass allow_missing",
     ):
         load_benchmark(metaicl_data, "hr_to_lr")
 

@@ -1,7 +1,14 @@
 """MiniCrossFit: the embedded benchmark, generated from a seed."""
 
-from .benchmark import cached, write_benchmark
+from .benchmark import NAME, cached, write_benchmark
 from .draw import Draw
 from .families import DIFFICULTIES, Difficulty
 
-__all__ = ["DIFFICULTIES", "Difficulty", "Draw", "cached", "write_benchmark"]
+__all__ = [
+    "DIFFICULTIES",
+    "NAME",
+    "Difficulty",
+    "Draw",
+    "cached",
+    "write_benchmark",
+]

@@ -2,7 +2,7 @@
 
 from .benchmark import Benchmark, Task, load_benchmark
 from .examples import Example, read_examples
-from .settings import load_settings
+from .source import load_settings
 from .subset import limit
 
 __all__ = [

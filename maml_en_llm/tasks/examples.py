@@ -1,74 +1,189 @@
-"""Records: one labelled text a line of a JSON-lines file (protocol section 1.1)."""
+"""Examples: one labelled text per line of a JSON-lines file (protocol 1.1)."""
 
 import gzip
-import json
 import zlib
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
-from ..errors import DataError
+from ..errors import DataError, listed, shown
+from .strict_json import parse
+
+LONGEST_LINE = 2**22  # bytes; the longest published line has about 10,000
+KEYS = ("task", "input", "output", "options")
+_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One record: a text, its answer, and the answers to choose from (none in a free-form task)."""
+    """A text, its answer, and the answers to choose from (none in a free-form task)."""
 
     input: str
     output: str
     options: tuple[str, ...] = ()
 
 
-def read_examples(path: Path) -> tuple[Example, ...]:
-    """Read one JSON-lines file (plain or ``.gz``); `DataError` names the file and line of the first bad record."""
+class _Line(NamedTuple):
+    where: str
+    task: str
+    example: Example
+
+
+def read_examples(
+    path: str | Path,
+    *,
+    task: str | None = None,
+    others: Collection[str] = (),
+    demonstrations: bool = False,
+) -> tuple[Example, ...]:
+    """Read one JSON-lines file, plain or ``.gz``.
+
+    Args:
+        path: the file.
+        task: the task that the file belongs to. Files may carry another name inside, as
+            renamed copies do, but not one of ``others``.
+        others: names of tasks of the same source.
+        demonstrations: whether the file holds demonstrations, which may lack answers:
+            published ablations show texts alone, with ``"output": ""`` and
+            ``"options": [""]``. A text may be empty in every file.
+
+    Raises:
+        DataError: names the file and the first bad line.
+    """
+    path = Path(path)
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as lines:
-            examples = tuple(
-                _parse(line, f"{path}:{n}") for n, line in enumerate(lines, 1)
-            )
+        with _opened(path) as file:
+            lines = _lines(file, path, demonstrations)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
             f"{path}: expected a complete gzip file, found {error}; fetch it again"
         ) from error
-    if not examples:
-        raise DataError(f"{path}: expected one JSON object a line, found an empty file")
-    return examples
-
-
-def _parse(line: bytes, where: str) -> Example:
-    try:
-        text = line.decode()
-        record = json.loads(text)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where}: expected UTF-8 text, found {error}") from error
-    except json.JSONDecodeError as error:
+    except OSError as error:
         raise DataError(
-            f"{where}: expected a JSON object, found {text.strip()[:60]!r} ({error})"
+            f"{path}: expected a file that can be read, found {error.strerror or error}"
         ) from error
+    if not lines:
+        raise DataError(
+            f"{path}: expected one JSON object per line, found an empty file"
+        )
+    _check_one_task(lines, task, others)
+    _check_labels(lines)
+    return tuple(line.example for line in lines)
+
+
+def _opened(path: Path) -> Any:
+    with path.open("rb") as raw:
+        start = raw.read(len(_POINTER))
+    if start == _POINTER:
+        raise DataError(
+            f"{path}: expected examples, found a git-lfs pointer to them; fetch the "
+            "file itself, for instance with `git lfs pull`"
+        )
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+
+
+def _lines(file: BinaryIO, path: Path, demonstrations: bool) -> list[_Line]:
+    found = []
+    while line := file.readline(LONGEST_LINE + 1):
+        where = f"{path}:{len(found) + 1}"
+        if len(line) > LONGEST_LINE:
+            raise DataError(
+                f"{where}: expected a line of at most {LONGEST_LINE:,} bytes, found a "
+                f"longer one that begins {shown(line[:60])}"
+            )
+        found.append(_example(line, where, demonstrations))
+    return found
+
+
+def _example(line: bytes, where: str, demonstrations: bool) -> _Line:
+    record = parse(line, where)
     if not isinstance(record, dict):
         raise DataError(
             f"{where}: expected a JSON object, found a {type(record).__name__}"
         )
-    lacking = [
-        key for key in ("task", "input", "output", "options") if key not in record
-    ]
+    lacking = [key for key in KEYS if key not in record]
     if lacking:
         raise DataError(
-            f"{where}: expected keys task, input, output, options; {', '.join(lacking)} missing"
+            f"{where}: expected keys {', '.join(KEYS)}; {', '.join(lacking)} missing"
         )
-    text, answer, options = record["input"], record["output"], record["options"]
-    for key in ("input", "output"):
-        if not isinstance(record[key], str) or not record[key].strip():
-            raise DataError(
-                f"{where}: expected a non-empty string in {key!r}, found {record[key]!r}"
-            )
+    task, text, answer, options = (record[key] for key in KEYS)
+    if not isinstance(task, str) or not task.strip():
+        raise DataError(
+            f"{where}: expected a non-empty string in 'task', found {shown(task)}"
+        )
+    check_example(text, answer, options, where, unanswered=demonstrations)
+    if answer == "":
+        options = []
+    return _Line(where, task, Example(text, answer, tuple(options)))
+
+
+def check_example(
+    text, answer, options, where: str, *, unanswered: bool = False
+) -> None:
+    """Raise `DataError` unless these are the parts of an `Example`.
+
+    The options are a list of different strings with the answer among them, or empty.
+    ``unanswered`` allows an empty answer, with no options or a single empty one.
+    """
+    if not isinstance(text, str) or (text and not text.strip()):
+        raise DataError(
+            f"{where}: expected a text, or an empty string, in 'input', "
+            f"found {shown(text)}"
+        )
     if not isinstance(options, list) or not all(
         isinstance(option, str) for option in options
     ):
         raise DataError(
-            f"{where}: expected a list of strings in 'options', found {options!r}"
+            f"{where}: expected a list of strings in 'options', found {shown(options)}"
         )
+    if unanswered and answer == "" and options in ([], [""]):
+        return
+    if not isinstance(answer, str) or not answer.strip():
+        raise DataError(
+            f"{where}: expected a non-empty string in 'output', found {shown(answer)}"
+        )
+    for option in options:
+        if not option.strip():
+            raise DataError(
+                f"{where}: expected non-empty strings in 'options', "
+                f"found {shown(option)} among them"
+            )
     if options and answer not in options:
         raise DataError(
-            f"{where}: expected 'output' to be one of {options}, found {answer!r}"
+            f"{where}: expected 'output' to be one of {shown(options)}, "
+            f"found {shown(answer)}"
         )
-    return Example(text, answer, tuple(options))
+
+
+def _check_one_task(
+    lines: list[_Line], task: str | None, others: Collection[str]
+) -> None:
+    named = lines[0].task
+    if task is not None and named != task and named in others:
+        named = task
+    for line in lines:
+        if line.task != named:
+            raise DataError(
+                f"{line.where}: expected an example of task {shown(named)}, found "
+                f"one of {shown(line.task)} in 'task'; keep one task per file"
+            )
+
+
+def _check_labels(lines: list[_Line]) -> None:
+    """Refuse doubled options where they are labels.
+
+    Questions that bring their own options have some that are doubled, published ones
+    too (1 in 1,000). A list of labels that most examples of a file share has none.
+    """
+    sets = [frozenset(line.example.options) for line in lines]
+    _, count = Counter(sets).most_common(1)[0]
+    shared = 2 * count >= len(lines)
+    for line, options in zip(lines, sets, strict=True):
+        doubled = len(options) < len(line.example.options)
+        if doubled and (shared or len(options) == 1):
+            raise DataError(
+                f"{line.where}: expected different strings in 'options', found "
+                f"{listed(repr(option) for option in line.example.options[:6])}"
+            )

@@ -1,91 +1,250 @@
-"""The settings of a source: which tasks are trained on, which are targets."""
+"""The settings of a source: which tasks are trained on, which are targets, and facts.
 
-import json
-from collections.abc import Iterable
+``settings.json`` of a benchmark's folder, or of the folder above it, holds
+
+    {"settings": {name: {"train": [...], "test": [...], "unseen_domain_test": [...]}},
+     "tasks": {task: {"kind": ..., "domain": ..., "instruction": ...}}}
+
+The last list and the facts are optional. Without such a file MetaICL's lists apply
+(protocol 1.5).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from ..errors import DataError, check_choice, nearest
+from ..errors import DataError, check_choice, listed, nearest, shown
 from ..protocol import LEAKS, SEEDS
+from .strict_json import parse
+
+KINDS = ("classification", "multi-choice", "free-form")
+ROLES = ("train", "test")
+UNSEEN = "unseen_domain_test"
+FILE = "settings.json"
+LARGEST_FILE = 2**26  # bytes
+_FACTS = ("kind", "domain", "instruction")
+_LONGEST_NAME = 200  # bytes, so that a file name made of it is one
 
 
-def load_settings(source: str | Path | None = None) -> dict[str, dict]:
-    """The settings of a source: name → ``{"train", "test", "unseen_domain_test"}``, lists of task names."""
-    return _settings_file(generated(source))["settings"]
+@dataclass(frozen=True)
+class Settings:
+    """Lists of task names by setting and role, and facts by task."""
 
+    lists: Mapping[str, Mapping[str, list[str]]]
+    facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
-def generated(source):
-    """The folder of a generated benchmark that is named, anything else as it is."""
-    if str(source).partition(":")[0] != "minicrossfit" or Path(source).is_dir():
-        return source
-    from ..minicrossfit import cached
-
-    return cached(str(source))
-
-
-def _settings_file(source: str | Path | None) -> dict:
-    # A generated or home-made benchmark brings its own lists, in its folder or beside it.
-    if source is not None and not str(source).startswith("hf://"):
-        for folder in (Path(source), Path(source).parent):
-            if (folder / "settings.json").is_file():
-                return _own_settings(folder / "settings.json")
-    return json.loads(
-        files(__package__).joinpath("metaicl.json").read_text(encoding="utf-8")
-    )
-
-
-def _own_settings(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        complete = all(
-            {"train", "test"} <= set(lists) for lists in content["settings"].values()
+    def names(self) -> frozenset[str]:
+        """All tasks of all settings."""
+        return frozenset(
+            name
+            for lists in self.lists.values()
+            for part in lists.values()
+            for name in part
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The tasks of a setting that are asked for, by role and in the lists' order."""
+
+    setting: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    unseen: frozenset[str]
+
+
+def published() -> Settings:
+    """MetaICL's own lists and kinds of task."""
+    path = files(__package__).joinpath("metaicl.json")
+    return checked(parse(path.read_bytes(), "metaicl.json"), "metaicl.json")
+
+
+def read_settings(path: Path) -> Settings:
+    """The content of a ``settings.json``; `DataError` names the file and the key."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except OSError as error:
         raise DataError(
-            f"{path}: expected {{'settings': {{name: {{'train': […], 'test': […]}}}}}}, found {error!r}"
+            f"{path}: expected a file that can be read, found {error.strerror or error}"
         ) from error
-    if not complete:
-        raise DataError(f"{path}: expected lists 'train' and 'test' in every setting")
-    return content
+    if len(content) > LARGEST_FILE:
+        raise DataError(
+            f"{path}: expected at most {LARGEST_FILE:,} bytes, found more of them"
+        )
+    return checked(parse(content, str(path)), str(path))
 
 
-def task_info(source: str | Path) -> dict[str, dict]:
-    return _settings_file(source).get("tasks", {})
-
-
-def setting_lists(source: str | Path, setting: str) -> dict:
-    known = load_settings(source)
-    check_choice("setting", setting, known, DataError)
-    return known[setting]
-
-
-def without_leaks(lists: dict) -> dict:
-    targets = {
-        *lists["test"],
-        *(LEAKS[name] for name in lists["test"] if name in LEAKS),
+def checked(content: Any, where: str) -> Settings:
+    """``content`` of a settings file, once every part of it has its type."""
+    content = _mapping(content, where)
+    if "settings" not in content:
+        raise DataError(
+            f"{where}: expected {{'settings': {{name: {{'train': […], 'test': […]}}}}}}"
+            f", found the keys {listed(content) or 'none'}"
+        )
+    _refuse_misspelt(content, ("settings", "tasks"), where)
+    settings = _mapping(content["settings"], f"{where}: settings")
+    if not settings:
+        raise DataError(f"{where}: settings: expected at least one, found none")
+    lists = {
+        name: _lists(part, f"{where}: settings: {shown(name)}")
+        for name, part in settings.items()
     }
-    return lists | {"train": [name for name in lists["train"] if name not in targets]}
+    tasks = _mapping(content.get("tasks", {}), f"{where}: tasks")
+    facts = {
+        name: _task_facts(about, f"{where}: tasks: {shown(name)}")
+        for name, about in tasks.items()
+    }
+    return Settings(lists, facts)
 
 
-def selection(
-    lists: dict, tasks: Iterable[str] | None, setting: str
-) -> dict[str, list[str]]:
-    if tasks is None:
-        return {role: list(lists[role]) for role in ("train", "test")}
-    tasks, known = list(tasks), [*lists["train"], *lists["test"]]
-    for name in tasks:
-        if name not in known:
-            raise DataError(
-                f"tasks: {name!r} is not in setting {setting!r}{nearest(name, known)}"
-            )
-    return {role: [t for t in lists[role] if t in tasks] for role in ("train", "test")}
+def select(
+    settings: Settings,
+    setting: str,
+    tasks: Iterable[str] | None = None,
+    *,
+    faithful: bool = False,
+) -> Selection:
+    """The tasks of ``setting``, or those of them that ``tasks`` names.
+
+    Unless ``faithful``, a meta-training task that leaks into a target is left out
+    (protocol 0.7).
+    """
+    if not isinstance(setting, str):
+        raise DataError(f"setting: expected a name, found {shown(setting)}")
+    check_choice("setting", setting, settings.lists, DataError)
+    lists = settings.lists[setting]
+    lists = lists if faithful else without_leaks(lists)
+    wanted = None if tasks is None else _wanted(tasks, lists, setting)
+    train, test = (
+        tuple(name for name in lists[role] if wanted is None or name in wanted)
+        for role in ROLES
+    )
+    return Selection(setting, train, test, frozenset(lists[UNSEEN]) & set(test))
+
+
+def without_leaks(lists: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """The lists without meta-training tasks that are, or hold, a target's data."""
+    targets = set(lists["test"])
+    targets |= {LEAKS[name] for name in lists["test"] if name in LEAKS}
+    kept = [name for name in lists["train"] if name not in targets]
+    return {**lists, "train": kept}
 
 
 def checked_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
-    seeds = tuple(seeds)
-    for seed in seeds:
-        if seed not in SEEDS:
+    """Demonstration seeds, each of them published and named once."""
+    if isinstance(seeds, (str, bytes)) or not isinstance(seeds, Iterable):
+        raise DataError(
+            f"seeds: expected a list of demonstration seeds, found {shown(seeds)}"
+        )
+    found = tuple(seeds)
+    for seed in found:
+        if isinstance(seed, (bool, float)) or seed not in SEEDS:
             raise DataError(
-                f"seeds: expected demonstration seeds among {SEEDS}, found {seed!r}"
+                f"seeds: expected demonstration seeds among {SEEDS}, "
+                f"found {shown(seed)}"
             )
-    return seeds
+    _refuse_doubled(found, "seeds")
+    return tuple(int(seed) for seed in found)
+
+
+def _wanted(tasks: Iterable[str], lists: Mapping, setting: str) -> frozenset[str]:
+    if isinstance(tasks, (str, bytes)) or not isinstance(tasks, Iterable):
+        raise DataError(f"tasks: expected a list of names, found {shown(tasks)}")
+    names = list(tasks)
+    known = [*lists["train"], *lists["test"]]
+    for name in names:
+        if not isinstance(name, str) or name not in known:
+            raise DataError(
+                f"tasks: {shown(name)} is not in setting {setting!r}"
+                f"{nearest(name, known)}"
+            )
+    _refuse_doubled(names, "tasks")
+    return frozenset(names)
+
+
+def _lists(value: Any, where: str) -> dict[str, list[str]]:
+    lists = _mapping(value, where)
+    lacking = [role for role in ROLES if role not in lists]
+    if lacking:
+        raise DataError(
+            f"{where}: expected lists 'train' and 'test' in every setting, found no "
+            f"{' and no '.join(map(repr, lacking))}"
+        )
+    _refuse_misspelt(lists, (*ROLES, UNSEEN), where)
+    found = {
+        role: _names(lists.get(role, []), f"{where}: {role}")
+        for role in (*ROLES, UNSEEN)
+    }
+    for name in found[UNSEEN]:
+        if name not in found["test"]:
+            raise DataError(
+                f"{where}: {UNSEEN}: expected targets of this setting, found "
+                f"{shown(name)}{nearest(name, found['test'])}"
+            )
+    return found
+
+
+def _names(value: Any, where: str) -> list[str]:
+    if not isinstance(value, list):
+        raise DataError(f"{where}: expected a list of task names, found {shown(value)}")
+    for name in value:
+        _check_name(name, where)
+    _refuse_doubled(value, where)
+    return value
+
+
+def _check_name(name: Any, where: str) -> None:
+    """A task's name is the name of a folder and must not lead out of the benchmark."""
+    if not isinstance(name, str) or not name.strip():
+        raise DataError(f"{where}: expected a task's name, found {shown(name)}")
+    leaves = name in (".", "..") or any(sign in name for sign in "/\\")
+    if leaves or not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
+        raise DataError(
+            f"{where}: expected a task's name, that of a folder inside the benchmark's "
+            f"(at most {_LONGEST_NAME} bytes, no slash), found {shown(name)}"
+        )
+
+
+def _task_facts(value: Any, where: str) -> dict[str, str]:
+    about = _mapping(value, where)
+    _refuse_misspelt(about, _FACTS, where)
+    found = {}
+    for key in _FACTS:
+        fact = about.get(key)
+        if fact is None:
+            continue
+        if not isinstance(fact, str):
+            raise DataError(f"{where}: {key}: expected a string, found {shown(fact)}")
+        if key == "kind":
+            check_choice(f"{where}: kind", fact, KINDS, DataError)
+        found[key] = fact
+    return found
+
+
+def _mapping(value: Any, where: str) -> dict:
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: expected a JSON object, found {shown(value)}")
+    return value
+
+
+def _refuse_misspelt(content: Mapping, known: tuple[str, ...], where: str) -> None:
+    """Other keys are the author's own, unless they are nearly one of ours."""
+    for key in content:
+        near = get_close_matches(key, known, n=1, cutoff=0.8)
+        if near and key not in known:
+            raise DataError(
+                f"{where}: expected a key {near[0]!r}, found {shown(key)}; rename it"
+            )
+
+
+def _refuse_doubled(names: Iterable, where: str) -> None:
+    seen = set()
+    for name in names:
+        if name in seen:
+            raise DataError(f"{where}: expected each once, found {shown(name)} twice")
+        seen.add(name)

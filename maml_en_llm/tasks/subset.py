@@ -1,11 +1,15 @@
-"""Limited data: a share of the meta-training tasks, or of the records of each."""
+"""Limited data: a share of the meta-training tasks, or of the examples of each."""
 
 import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
+from ..errors import check_integer, check_number
 from .benchmark import Task
+
+T = TypeVar("T")
 
 
 def limit(
@@ -15,18 +19,17 @@ def limit(
     record_share: float = 1.0,
     seed: int = 0,
 ) -> tuple[Task, ...]:
-    """⌈share · N⌉ of the tasks, each with ⌈share · N⌉ of its records, drawn by ``seed`` and kept in their order.
+    """⌈share · N⌉ of the tasks, each with ⌈share · N⌉ of its examples.
 
-    A smaller share of the same seed is a part of a larger one, so that what grows is the data and nothing else.
+    Both are drawn by ``seed`` and kept in their order. A smaller share of the same seed
+    is a part of a larger one, so that what grows is the data and nothing else.
 
     Raises:
-        ValueError: a share outside (0, 1].
+        ValueError: a share outside (0, 1], a seed that is no whole number.
     """
-    for name, share in (("task_share", task_share), ("record_share", record_share)):
-        if not 0 < share <= 1:
-            raise ValueError(
-                f"{name}: expected more than 0 and at most 1, found {share}"
-            )
+    check_number("task_share", task_share, 0, 1, above=True)
+    check_number("record_share", record_share, 0, 1, above=True)
+    check_integer("seed", seed)
     chosen = _part(tasks, task_share, f"tasks {seed}")
     return tuple(
         replace(task, train=_part(task.train, record_share, f"{task.name} {seed}"))
@@ -34,10 +37,9 @@ def limit(
     )
 
 
-def _part(items: Sequence, share: float, seed: str) -> tuple:
+def _part(items: Sequence[T], share: float, seed: str) -> tuple[T, ...]:
     order = list(range(len(items)))
     random.Random(seed).shuffle(order)
     # rounded first: 0.07 · 100 is a little more than 7 in binary
-    return tuple(
-        items[i] for i in sorted(order[: math.ceil(round(share * len(items), 9))])
-    )
+    count = math.ceil(round(share * len(items), 9))
+    return tuple(items[i] for i in sorted(order[:count]))

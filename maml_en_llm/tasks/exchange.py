@@ -1,0 +1,218 @@
+"""Tasks from and to data sets of the `datasets` library."""
+
+import random
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DataError, check_choice, check_integer, listed, nearest, shown
+from ..protocol import SEEDS, SHOTS
+from .examples import Example, check_example
+from .settings import KINDS, ROLES, checked_seeds
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+Column = str | Callable[[Mapping], Any]
+_TEST_SPLITS = ("test", "validation")
+
+
+def read(
+    dataset: Any,
+    input: Column,
+    output: Column,
+    options,
+    *,
+    name: str | None = None,
+    kind: str | None = None,
+    domain: str | None = None,
+    instruction: str | None = None,
+    role: str = "train",
+    shots: int = SHOTS,
+    seeds: Iterable[int] = SEEDS,
+) -> tuple[dict, dict]:
+    """(examples by part, facts) of a task; the arguments of `Task.from_dataset`."""
+    if kind is not None:
+        check_choice("kind", kind, KINDS, DataError)
+    check_choice("role", role, ROLES, DataError)
+    for argument, text in (
+        ("name", name),
+        ("domain", domain),
+        ("instruction", instruction),
+    ):
+        if text is not None and not isinstance(text, str):
+            raise DataError(f"{argument}: expected a string, found {shown(text)}")
+    shots = _whole("shots", shots)
+    name = name or _name_of(dataset)
+    reader = _Reader(input, output, options)
+    facts = dict(name=name, kind=kind, domain=domain, instruction=instruction)
+    if not isinstance(dataset, Mapping):
+        return {role: reader.examples(dataset, "dataset")}, facts
+    test = next((split for split in _TEST_SPLITS if split in dataset), None)
+    if test is None and "train" not in dataset:
+        raise DataError(
+            "dataset: expected a split 'train', 'test' or 'validation', found "
+            f"{listed(dataset)}; pass one of them"
+        )
+    parts: dict[str, Any] = {}
+    if "train" in dataset:
+        parts["train"] = reader.examples(dataset["train"], "dataset['train']")
+    if test is not None:
+        parts["test"] = reader.examples(dataset[test], f"dataset[{test!r}]")
+    if len(parts) == 2 and shots:
+        parts["demonstrations"] = {
+            seed: _drawn(parts["train"], shots, f"{name} {seed}")
+            for seed in checked_seeds(seeds)
+        }
+    return parts, facts
+
+
+def to_datasets(train: Iterable, test: Iterable) -> "DatasetDict":
+    """Splits "train", "demonstrations" and "test"; see `Benchmark.to_datasets`."""
+    from datasets import Dataset, DatasetDict, Features, List, Value
+
+    text = Value("string")
+    features = dict(task=text, input=text, output=text, options=List(text))
+    rows: dict[str, list[dict]] = {"train": [], "demonstrations": [], "test": []}
+    for task in train:
+        rows["train"] += [_row(task.name, example) for example in task.train]
+    for task in test:
+        rows["test"] += [_row(task.name, example) for example in task.test]
+        rows["demonstrations"] += [
+            {**_row(task.name, example), "seed": seed}
+            for seed, examples in task.demonstrations.items()
+            for example in examples
+        ]
+    splits = {}
+    for split, part in rows.items():
+        columns = dict(features)
+        if split == "demonstrations":
+            columns["seed"] = Value("int64")
+        content = {column: [row[column] for row in part] for column in columns}
+        splits[split] = Dataset.from_dict(content, Features(columns), split=split)
+    return DatasetDict(splits)
+
+
+def _row(task: str, example: Example) -> dict:
+    return {
+        "task": task,
+        "input": example.input,
+        "output": example.output,
+        "options": list(example.options),
+    }
+
+
+class _Reader:
+    """Turns rows into examples by the columns, or functions, of its arguments."""
+
+    def __init__(self, input: Column, output: Column, options):
+        self.columns = {"input": input, "output": output}
+        self.fixed: list | None = None
+        if isinstance(options, (list, tuple)):
+            self.fixed = list(options)
+        elif options is not None:
+            self.columns["options"] = options
+        for argument, column in self.columns.items():
+            if not isinstance(column, str) and not callable(column):
+                raise DataError(
+                    f"{argument}: expected the name of a column or a function of a "
+                    f"row, found {shown(column)}"
+                )
+
+    def examples(self, dataset: Any, where: str) -> tuple[Example, ...]:
+        if isinstance(dataset, (str, bytes)) or not isinstance(dataset, Iterable):
+            raise DataError(
+                f"{where}: expected a data set of rows, found {shown(dataset)}"
+            )
+        self._check_columns(getattr(dataset, "column_names", None), where)
+        names = self._class_names(dataset)
+        found = tuple(
+            self._example(row, f"{where}[{n}]", names) for n, row in enumerate(dataset)
+        )
+        if not found:
+            raise DataError(f"{where}: expected examples, found no row")
+        return found
+
+    def _check_columns(self, known: Iterable[str] | None, where: str) -> None:
+        if known is None:
+            return
+        for argument, column in self.columns.items():
+            if isinstance(column, str) and column not in known:
+                raise DataError(
+                    f"{argument}: expected one of {where}'s columns, {listed(known)}; "
+                    f"found {shown(column)}{nearest(column, known)}"
+                )
+
+    def _class_names(self, dataset: Any) -> list[str] | None:
+        features = getattr(dataset, "features", None)
+        output = self.columns["output"]
+        if not isinstance(features, Mapping) or not isinstance(output, str):
+            return None
+        names = getattr(features.get(output), "names", None)
+        return None if names is None else list(names)
+
+    def _example(self, row: Any, where: str, names: list[str] | None) -> Example:
+        if not isinstance(row, Mapping):
+            raise DataError(f"{where}: expected a row, found {shown(row)}")
+        self._check_columns(list(row), where)
+        found = {}
+        for argument, column in self.columns.items():
+            found[argument] = _value(row, column, f"{where}: {argument}")
+        options = self.fixed if self.fixed is not None else found.get("options")
+        answer = found["output"]
+        if isinstance(answer, Integral) and not isinstance(answer, bool):
+            answer = _chosen(int(answer), names or options, f"{where}: output")
+        options = names if options is None else options
+        options = list(options) if isinstance(options, (list, tuple)) else options
+        options = [] if options is None else options
+        check_example(found["input"], answer, options, where)
+        return Example(found["input"], answer, tuple(options))
+
+
+def _value(row: Mapping, column: Column, where: str) -> Any:
+    if isinstance(column, str):
+        return row[column]
+    try:
+        return column(row)
+    except Exception as error:
+        raise DataError(
+            f"{where}: expected a value from the given function, found "
+            f"{type(error).__name__} ({shown(str(error))})"
+        ) from error
+
+
+def _chosen(index: int, options: Any, where: str) -> Any:
+    if not isinstance(options, (list, tuple)):
+        raise DataError(
+            f"{where}: expected a string, found {index}; name the options that it is "
+            "an index of, or pass a function"
+        )
+    if not 0 <= index < len(options):
+        raise DataError(
+            f"{where}: expected an index of {len(options)} options, found {index}; "
+            "leave rows without an answer out"
+        )
+    return options[index]
+
+
+def _drawn(examples: tuple[Example, ...], shots: int, seed: str) -> tuple[Example, ...]:
+    if shots > len(examples):
+        raise DataError(
+            f"shots: expected at most {len(examples)}, the rows of split 'train', "
+            f"found {shots}"
+        )
+    return tuple(random.Random(seed).sample(examples, shots))
+
+
+def _whole(argument: str, value) -> int:
+    try:
+        return check_integer(argument, value)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+
+
+def _name_of(dataset: Any) -> str:
+    if isinstance(dataset, Mapping):
+        dataset = next(iter(dataset.values()), None)
+    info = getattr(dataset, "info", None)
+    return getattr(info, "dataset_name", None) or "dataset"

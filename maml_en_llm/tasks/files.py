@@ -1,0 +1,70 @@
+"""The files that a selection of tasks needs, and where each of them was found."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from ..protocol import DEMONSTRATION_FILE, ENDINGS, TEST_FILES, TRAIN_FILES
+from .settings import Selection
+
+
+class File(NamedTuple):
+    """One file of a task by the names that it may have, best first.
+
+    ``part`` is "train", "test" or the seed of demonstrations.
+    """
+
+    task: str
+    part: str | int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Files on this machine: where each one lies, or None where the source lacks it.
+
+    Of a hub source also its commit and the sha256 of each file, by its name.
+    """
+
+    paths: Mapping[File, Path | None]
+    revision: str = ""
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Tasks that lack a file, those that are trained on first."""
+        lacking = [file for file, path in self.paths.items() if path is None]
+        return tuple(dict.fromkeys(file.task for file in lacking))
+
+
+def needed(selection: Selection, seeds: Sequence[int]) -> list[File]:
+    """Every file of a selection, once."""
+    train = [File(task, "train", _names(task, TRAIN_FILES)) for task in selection.train]
+    test = []
+    for task in selection.test:
+        test.append(File(task, "test", _names(task, TEST_FILES)))
+        test += [File(task, seed, _shots(task, seed)) for seed in seeds]
+    return train + test
+
+
+def find(folder: Path, files: Iterable[File]) -> Fetched:
+    """Look for files in a folder."""
+    return Fetched({file: _first(folder, file.names) for file in files})
+
+
+def _first(folder: Path, names: Iterable[str]) -> Path | None:
+    for name in names:
+        if os.path.isfile(folder / name):  # False, too, for a name that cannot be
+            return folder / name
+    return None
+
+
+def _shots(task: str, seed: int) -> tuple[str, ...]:
+    return _names(task, [DEMONSTRATION_FILE.format(task=task, seed=seed)])
+
+
+def _names(task: str, patterns: Iterable[str]) -> tuple[str, ...]:
+    stems = [f"{task}/{pattern.format(task=task)}" for pattern in patterns]
+    return tuple(f"{stem}{ending}" for stem in stems for ending in ENDINGS)
