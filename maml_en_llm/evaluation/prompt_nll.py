@@ -5,7 +5,13 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from ..models import safe
-from ..models.loss import mean_nll, precise, target_logits, target_positions
+from ..models.loss import (
+    inputs_for,
+    mean_nll,
+    precise,
+    target_logits,
+    target_positions,
+)
 from ..prompts import Prompt, collate
 from .trie import Trie
 
@@ -122,14 +128,14 @@ def plain_scores(model, prompts: Sequence[Prompt], tokens_at_once: int) -> list[
         if not padded:
             chosen = [n for n in chosen if len(prompts[n].ids) == longest]
         order = order[: -len(chosen)]
-        values = _batch_nll(model, [prompts[n] for n in chosen])
+        values = batch_nll(model, [prompts[n] for n in chosen])
         scores.update(zip(chosen, values, strict=True))
     return [scores[n] for n in range(len(prompts))]
 
 
-def _batch_nll(model, prompts: Sequence[Prompt]) -> list[float]:
+def batch_nll(model, prompts: Sequence[Prompt]) -> list[float]:
     batch = collate(prompts).to(model.device)
     positions, valid = target_positions(batch.loss_mask)
-    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    inputs = inputs_for(model, batch.input_ids, batch.attention_mask)
     logits = target_logits(model, lambda **more: model(**inputs, **more), positions)
     return mean_nll(logits, batch.input_ids.gather(1, positions), valid).tolist()

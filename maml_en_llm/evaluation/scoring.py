@@ -184,7 +184,7 @@ def _scores(
         if not known:
             return plain_scores(model, prompts, tokens_at_once)
         with using_attention(model, "sdpa"):
-            if share_prefix and _sees_everything(text_config(model)):
+            if share_prefix and sees_everything(text_config(model)):
                 return shared_scores(model, prompts, prefix, tokens_at_once)
             return plain_scores(model, prompts, tokens_at_once)
     except (IndexError, TypeError) as error:
@@ -195,7 +195,7 @@ def _scores(
         ) from error
 
 
-def _sees_everything(config) -> bool:
+def sees_everything(config) -> bool:
     """Whether each token attends to all before it, wherever they stand in a row.
 
     That is what an explicit mask can express.

@@ -1,56 +1,134 @@
-"""What makes a derivative impossible or, worse, silently wrong: settings of a model that each mode of `meta_gradient` refuses."""
+"""What makes a derivative impossible or, worse, silently wrong.
+
+Settings of a model that a way to differentiate it refuses, each with its cure.
+"""
 
 import torch
 from transformers import PreTrainedModel
 
 from ..meta.finite_differences import CHANGE
 from .attention import TWICE
+from .safe import takes_twice
+from .sizes import architecture, attention_of
+
+SECOND_ORDER = ("reverse", "unrolled", "finite_difference")
+EXACT = ("reverse", "unrolled")
 
 
-def check(model: PreTrainedModel, mode: str) -> None:
-    """Raise `ValueError`, naming the cure, where a derivative of ``mode`` (one of `meta.MODES`) cannot be had from ``model``."""
-    if any(
-        getattr(module, "gradient_checkpointing", False) for module in model.modules()
-    ):
+def check(model: PreTrainedModel, derivative: str) -> None:
+    """Raise `ValueError`, naming the cure, where a derivative cannot be had.
+
+    ``derivative`` is one of `meta.DERIVATIVES`. First order goes in any precision, but
+    not with gradient checkpointing, nor with attention "twice" in a class that is not
+    known to be right with it.
+    """
+    _check_checkpointing(model)
+    _check_attention(model, derivative)
+    if derivative not in SECOND_ORDER:
+        return
+    _check_dropout(model, derivative)
+    _check_precision(model, derivative)
+    _check_compiled(model, derivative)
+
+
+def _check_checkpointing(model: PreTrainedModel) -> None:
+    modules = model.modules()
+    if any(getattr(module, "gradient_checkpointing", False) for module in modules):
         raise ValueError(
-            "gradient checkpointing: the module would be recomputed with its own weights instead of the adapted "
-            "ones, silently; model.activation_checkpointing_disable() (mode 'reverse' keeps memory flat instead)"
+            "gradient checkpointing: the module would be recomputed with its own "
+            "weights instead of the adapted ones, silently; "
+            "model.activation_checkpointing_disable() (mode 'reverse' keeps memory "
+            "flat instead)"
         )
-    if mode != "first_order" and (active := _active_dropout(model)):
+
+
+def _check_attention(model: PreTrainedModel, derivative: str) -> None:
+    attention = attention_of(model)
+    if attention == TWICE and not takes_twice(model):
         raise ValueError(
-            f"dropout: mode {mode!r} needs one and the same function at every call, found {active[0]} and "
-            f"{len(active) - 1} more in training; model.eval() or set them to 0"
+            f"attention: {TWICE!r} is not known to be right for {architecture(model)}; "
+            "load_model(..., attention='eager') or "
+            "model.set_attn_implementation('eager')"
         )
-    attention = model.config._attn_implementation
-    if mode in ("reverse", "unrolled") and attention not in ("eager", TWICE):
+    if derivative in EXACT and attention not in ("eager", TWICE):
         raise ValueError(
-            f"attention: mode {mode!r} needs 'eager' or {TWICE!r} attention, found {attention!r}, which has no "
-            f"second derivative; load_model(..., attention={TWICE!r}) or model.set_attn_implementation({TWICE!r})"
+            f"attention: mode {derivative!r} needs 'eager' or {TWICE!r} attention, "
+            f"found {attention!r}, which has no second derivative; "
+            f"load_model(..., attention={TWICE!r}) or "
+            f"model.set_attn_implementation({TWICE!r})"
         )
-    if mode == "finite_difference" and torch.finfo(model.dtype).eps > CHANGE / 10:
+
+
+def _check_dropout(model: PreTrainedModel, derivative: str) -> None:
+    active = _active_dropout(model)
+    if active:
         raise ValueError(
-            f"dtype: mode {mode!r} needs gradients finer than {CHANGE:g} of their size, found {model.dtype}; "
-            "load_model(..., dtype=torch.float32)"
+            f"dropout: mode {derivative!r} needs one and the same function at every "
+            f"call, found {active[0]} and {len(active) - 1} more in training; "
+            "model.eval() or set them to 0"
         )
+
+
+def _check_precision(model: PreTrainedModel, derivative: str) -> None:
+    """Second order in half precision points anywhere: cosine −0.42 in one report."""
+    coarse = sorted(
+        {
+            str(parameter.dtype)
+            for parameter in model.parameters()
+            if parameter.is_floating_point()
+            and torch.finfo(parameter.dtype).eps > CHANGE / 10
+        }
+    )
+    if coarse:
+        raise ValueError(
+            f"dtype: mode {derivative!r} needs gradients finer than {CHANGE:g} of "
+            f"their size, found {coarse[0]}; load_model(..., dtype=torch.float32) or "
+            "float64, or mode 'first_order'"
+        )
+    kind = model.device.type
+    if torch.is_autocast_enabled(kind):
+        raise ValueError(
+            f"autocast: mode {derivative!r} needs gradients finer than {CHANGE:g} of "
+            f"their size, found torch.autocast({kind!r}) to "
+            f"{torch.get_autocast_dtype(kind)}; leave the autocast block and compute "
+            "in float32 or float64, or use mode 'first_order'"
+        )
+
+
+def _check_compiled(model: PreTrainedModel, derivative: str) -> None:
+    if torch.compiler.is_compiling() or _is_compiled(model):
+        raise ValueError(
+            f"torch.compile: mode {derivative!r} needs a second derivative, which "
+            "compiled code does not have; use the model that was compiled (float32 or "
+            "float64), or mode 'first_order'"
+        )
+
+
+def _is_compiled(model: PreTrainedModel) -> bool:
+    for module in model.modules():
+        compiled = hasattr(module, "_orig_mod") or module._compiled_call_impl
+        if compiled or hasattr(module.forward, "_torchdynamo_orig_callable"):
+            return True
+    return False
 
 
 def _active_dropout(model: PreTrainedModel) -> list[str]:
-    """Names of all dropout rates that are in use: those of modules, and numbers that modules hand to functions."""
+    """All dropout rates in use: of modules, and numbers they hand to functions."""
     rates = []
     for name, module in model.named_modules():
-        dropout = isinstance(module, torch.nn.modules.dropout._DropoutNd)
-        held = (
-            {"p": module.p}
-            if dropout
-            else {
-                n: v
-                for n, v in vars(module).items()
-                if "drop" in n and isinstance(v, float)
-            }
-        )
-        rates += [
-            f"{name}.{n} = {v:g}".lstrip(".")
-            for n, v in held.items()
-            if v and module.training
-        ]
+        if not module.training:
+            continue
+        for held, rate in _rates_of(module).items():
+            if rate:
+                rates.append(f"{name}.{held} = {rate:g}".lstrip("."))
     return rates
+
+
+def _rates_of(module: torch.nn.Module) -> dict[str, float]:
+    if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+        return {"p": module.p}
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if "drop" in name and isinstance(value, float)
+    }

@@ -79,6 +79,8 @@ def load_model(
     else:
         model = _random(config, built, dtype, seed)
     _set_attention(model, attention)
+    if hasattr(model, "set_experts_implementation"):
+        model.set_experts_implementation("eager")  # others: no float64, no 2nd order
     words = load_tokenizer(tokenizer or tokenizer_for(name), revision=revision)
     check_tokenizer(words, model)
     source.remember(model, given, revision)

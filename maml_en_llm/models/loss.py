@@ -12,7 +12,15 @@ from transformers import PreTrainedModel
 from ..prompts import Batch
 from ..tensors import Tensors
 from . import guards, safe
-from .sizes import architecture, keeps_logits, rows_of, text_config, width_of
+from .sizes import (
+    architecture,
+    attention_of,
+    keeps_logits,
+    rows_of,
+    text_config,
+    width_of,
+    windows,
+)
 from .tied_embedding import built_once
 
 # Up to so many numbers in one layer's hidden states of a batch (tokens × width), and so
@@ -98,7 +106,7 @@ class PromptLoss:
     def _loss(
         self, params, input_ids, attention_mask, positions, labels, valid
     ) -> torch.Tensor:
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        inputs = inputs_for(self.model, input_ids, attention_mask)
 
         def call(**more):
             return functional_call(self.model, params, (), inputs | more)
@@ -142,6 +150,22 @@ class PromptLoss:
             )
             return False
         return True
+
+
+def inputs_for(
+    model: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor
+) -> Tensors:
+    """What to call ``model`` with, for right-padded ids (B, T) and their mask.
+
+    Explicit attention takes its softmax in float32, where float64's mask is −∞: a query
+    of padding, which sees no key of a sliding window, would be 0/0. There padding is
+    left unmasked: it comes last, and no real token sees it.
+    """
+    inputs = {"input_ids": input_ids}
+    explicit = windows(model) and attention_of(model) == "eager"
+    if not (explicit and model.dtype == torch.float64):
+        inputs["attention_mask"] = attention_mask
+    return inputs
 
 
 @contextmanager

@@ -77,3 +77,11 @@ def rows_of(model: PreTrainedModel) -> int:
     if isinstance(table, torch.nn.Embedding):
         return table.num_embeddings
     return text_config(model).vocab_size
+
+
+def windows(model: PreTrainedModel) -> bool:
+    """Whether a layer may attend to the nearest words only."""
+    config = text_config(model)
+    layers = {*(getattr(config, "layer_types", None) or ())}
+    window = getattr(config, "sliding_window", None)
+    return bool(window) or bool(layers - {"full_attention"})

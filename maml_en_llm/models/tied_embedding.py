@@ -1,10 +1,12 @@
 """A tied word embedding whose gradient is built once.
 
-Where the output head shares the embedding's weight W, the loss depends on W twice: through the head densely, through the
-words of the prompt in a few rows. Left to themselves the two gradients are two tensors of V rows, the second nearly all
-zeros, and their sum is a third. Here the rows are added to the dense one where they belong.
+Where the output head shares the embedding's weight W, the loss depends on W twice:
+through the head densely, through the words of the prompt in a few rows. Left to
+themselves the two gradients are two tensors of V rows, the second nearly all zeros, and
+their sum is a third. Here the rows are added to the dense one where they belong.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -28,32 +30,32 @@ class _Tie(torch.autograd.Function):
         ids, rows = ids.flatten(), rows.flatten(0, 1)
         if torch.is_grad_enabled():  # "create_graph"
             return head.index_add(0, ids, rows), None
-        return head.index_add_(
-            0, ids, rows
-        ), None  # `Linear` has just made it: nobody else holds it
+        # `Linear` has just made the dense part: nobody else holds it
+        return head.index_add_(0, ids, rows), None
 
 
 def tied_weight(model: PreTrainedModel) -> str | None:
-    """The name of the weight that ``model`` embeds its words with and predicts them with; None if there is no such one."""
+    """The name of the weight that ``model`` embeds and predicts its words with.
+
+    None if there is no such one, or if the embedding is more than rows of it.
+    """
     words, head = model.get_input_embeddings(), model.get_output_embeddings()
-    if (
-        type(words) is not Embedding
-        or type(head) is not Linear
-        or words.weight is not head.weight
-    ):
+    if type(words) is not Embedding or type(head) is not Linear:
         return None
-    if (
-        words.padding_idx is not None
-        or words.max_norm is not None
-        or words.scale_grad_by_freq
-    ):  # more than rows of W
+    more = words.padding_idx is not None or words.max_norm is not None
+    if words.weight is not head.weight or more or words.scale_grad_by_freq:
         return None
     return next(name for name, p in model.named_parameters() if p is words.weight)
 
 
 @contextmanager
-def built_once(model: PreTrainedModel, params: Tensors, ids: torch.Tensor):
-    """Within, ``model`` called with ``ids`` (B, T) and the parameters that this gives has ``params``' outputs and derivatives."""
+def built_once(
+    model: PreTrainedModel, params: Tensors, ids: torch.Tensor
+) -> Iterator[Tensors]:
+    """Parameters to call ``model`` with, within, for ids (B, T).
+
+    The outputs and derivatives are those of ``params``.
+    """
     name, words = tied_weight(model), model.get_input_embeddings()
     if name not in params:  # no such weight, or it is not among those that vary
         yield params

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from helpers import LLAMA, WORDS, small_model
-from test_meta import distance
+from helpers import LLAMA, WORDS, distance, small_model
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call
 from transformers import GPT2Config, MistralConfig
@@ -144,7 +143,12 @@ def test_a_spent_graph_holds_nothing():
 
 @pytest.mark.parametrize(
     "extra",
-    [dict(softcap=30.0), dict(position_bias=torch.zeros(1)), dict(is_causal=False)],
+    [
+        dict(softcap=30.0),
+        dict(position_bias=torch.zeros(1)),
+        dict(s_aux=torch.zeros(1)),
+        dict(is_causal=False),
+    ],
     ids=str,
 )
 def test_an_attention_of_another_kind_is_refused(extra):
@@ -153,18 +157,26 @@ def test_an_attention_of_another_kind_is_refused(extra):
         attention._forward(module, q, k, v, None, **extra)
 
 
+def test_a_learned_mask_is_refused_and_a_constant_one_is_not():
+    module, (q, k, v) = torch.nn.Module().eval(), inputs()
+    mask = torch.zeros(2, 3, LENGTH, LENGTH, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(ValueError, match="attention: .* a mask that is learned; load_"):
+        attention._forward(module, q, k, v, mask)
+    out, _ = attention._forward(module, q, k, v, mask.detach())
+    assert out.requires_grad
+
+
 @pytest.mark.parametrize("window", [None, 4])
 def test_padding_and_a_window_leave_a_finite_second_derivative(window):
     """Padding further than the window from the last word sees no key at all."""
     found = []
     for name in ("eager", "twice"):
         config = MistralConfig(vocab_size=WORDS, sliding_window=window, **LLAMA)
-        model = small_model(
-            config, attention=name, dtype=torch.float32
-        )  # in float64 transformers' own "eager" overflows here
+        model = small_model(config, attention=name)
         batch = collate([Prompt(tuple(range(20)), 2), Prompt(tuple(range(30, 38)), 2)])
         params = parameters(model)
         found.append(hessian_vector_product(PromptLoss(model), params, batch, params))
+    # the rotations and the softmax of eager attention are in 32 bits
     assert distance(*found) < 1e-4
 
 

@@ -145,6 +145,7 @@ OTHERS = {  # attention that an explicit mask cannot express, or that has no fus
 }
 
 
+@pytest.mark.filterwarnings("ignore:share_prefix. options are scored one by one")
 @pytest.mark.parametrize("config", OTHERS.values(), ids=OTHERS)
 @pytest.mark.parametrize("k", [0, 2])
 def test_models_with_another_attention_keep_it(config, k):
