@@ -1,145 +1,221 @@
-"""Runs: method × setting × mode × training seed → a record, computed once and kept.
+"""A run: any training, any evaluation → one record."""
 
-All methods get the same budget: the same number of outer steps of `GRADIENTS` gradients each, so that a method with inner steps
-sees fewer tasks a step. `reproduce` fills a log that an interrupted run goes on from, and returns all of it.
-"""
-
-import hashlib
-import json
+import inspect
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from statistics import fmean
+from typing import Any
 
-from ..errors import check_choice
-from ..evaluation.benchmark import evaluate, evaluate_by
-from ..evaluation.rules import by_rule, majority, random_guess
-from ..evaluation.rules import oracle_answer as oracle
-from ..methods.budget import passes
-from ..tasks.benchmark import Benchmark
-from ..training.config import TrainConfig
-from ..training.loop import meta_train
+import torch
 
-GRADIENTS = 16  # of one prompt each, an outer step
+from ..errors import check_choice, check_integer, listed, shown
+from ..evaluation import evaluate
+from ..models import parameters
+from ..protocol import SEEDS
+from ..provenance import configuration_hash, describe, plain
+from ..tasks import Benchmark
+from ..training import TrainConfig, meta_train
+from .rows import METHODS, RULES
 
+# Of one prompt each, per outer step: what all methods get under the budgets named so
+GRADIENTS_PER_STEP = 16
+PROMPTS_PER_STEP = 16
 
 KEPT = ("mean", "worst", "unseen_mean", "unseen_worst", "ece", "failed")
+# of a rule: 0 and 1 are no confidences, and draws no demonstration seeds
+RULE_KEPT = ("mean", "unseen_mean", "failed")
+LAST_LOSSES = 20  # outer steps whose mean loss is kept
+DIGITS_KEPT = 2  # of a point
+
+# what `Run.evaluate` may hold; the rest are fields of `Run` and of its configuration
+_OWN = {"model", "tokenizer", "benchmark", "seeds", "max_records", "progress"}
+OPTIONS = tuple(
+    name for name in inspect.signature(evaluate).parameters if name not in _OWN
+)
 
 
-RULE_KEPT = (
-    "mean",
-    "unseen_mean",
-    "failed",
-)  # 0 and 1 are no confidences, and draws no demonstration seeds
+def _by_gradients(config: TrainConfig) -> int:
+    """n at `GRADIENTS_PER_STEP`: a method with inner steps sees fewer tasks."""
+    method = config.make_method()
+    k = method.inner_steps
+    if config.inner_batch == "all":
+        k = min(k, 1)
+    cost = sum(gradients for _, _, gradients in method.passes(k))
+    return _share(GRADIENTS_PER_STEP, cost, "gradients", method.inner_steps)
 
 
-@dataclass(frozen=True)
-class Method:
-    """A row of a table: what differs in its training, or None for the base model as it is, and in its evaluation."""
-
-    train: Mapping | None = None
-    evaluate: Mapping = field(default_factory=dict)
-    modes: tuple[str, ...] = ("direct", "channel")
+def _by_prompts(config: TrainConfig) -> int:
+    """n at `PROMPTS_PER_STEP` drawn for support and query together."""
+    k = config.make_method().inner_steps
+    return _share(PROMPTS_PER_STEP, (k + 1) * config.prompts, "prompts", k)
 
 
-METHODS: Mapping[str, Method] = {
-    "zero-shot": Method(evaluate=dict(k=0)),
-    "PMI zero-shot": Method(evaluate=dict(k=0, pmi=True), modes=("direct",)),
-    "in-context": Method(),
-    "PMI in-context": Method(evaluate=dict(pmi=True), modes=("direct",)),
-    "multi-task zero-shot": Method(dict(method="multi-task"), dict(k=0)),
-    "MetaICL": Method(dict(method="metaicl")),
-    "MetaICT": Method(dict(method="metaict"), dict(instructions=True)),
-    "FOMAML": Method(dict(method="fomaml")),
-    "Reptile": Method(dict(method="reptile")),
-    "MAML-en-LLM": Method(dict(method="maml-en-llm")),
-}
+def _share(whole: int, cost: int, unit: str, k: int) -> int:
+    if whole % cost:
+        raise ValueError(
+            f"inner_steps: expected a cost that divides {whole} {unit}, found {cost} "
+            f"per task at {k} steps"
+        )
+    return whole // cost
 
 
-RULES: Mapping[str, Callable[[Benchmark, dict], dict]] = {
-    "random guess": lambda bench, how: random_guess(
-        bench, max_records=how["max_records"]
-    ),
-    "majority": lambda bench, how: majority(bench, **how),
-    "oracle": lambda bench, how: evaluate_by(by_rule(oracle), bench, **how),
+# budget: the configuration of a method → n, its tasks per outer step
+BUDGETS: Mapping[str, Callable[[TrainConfig], int]] = {
+    "gradients": _by_gradients,
+    "prompts": _by_prompts,
+    "steps": lambda config: config.tasks_per_step,
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One row: everything that decides it. ``config`` is the base of all methods' training."""
+    """Everything that decides a record.
+
+    Args:
+        name: a row of `METHODS` or `RULES`.
+        config: the training, before what the row changes in it.
+        seeds: demonstration seeds.
+        max_records: only the first test examples of each target; None: all.
+        train: further changes to the row's training.
+        evaluate: further options of its evaluation (`OPTIONS`).
+        budget: what is equal per outer step: "gradients", "prompts" or "steps" (the n
+            of ``config``).
+
+    Raises `ValueError` for anything that could not be computed later.
+    """
 
     name: str
     config: TrainConfig
-    seeds: tuple[int, ...]  # of the demonstrations
+    seeds: tuple[int, ...]
     max_records: int | None = None
+    train: Mapping[str, Any] = field(default_factory=dict)
+    evaluate: Mapping[str, Any] = field(default_factory=dict)
+    budget: str = "gradients"
 
     def __post_init__(self):
         check_choice("name", self.name, [*METHODS, *RULES])
+        if not isinstance(self.config, TrainConfig):
+            raise ValueError(
+                f"config: expected a TrainConfig, found {shown(self.config)}"
+            )
+        object.__setattr__(self, "seeds", _demonstration_seeds(self.seeds))
+        if self.max_records is not None:
+            check_integer("max_records", self.max_records, 1)
+        known = [each.name for each in fields(TrainConfig)]
+        _check_changes("train", self.train, known)
+        _check_changes("evaluate", self.evaluate, OPTIONS)
+        check_choice("budget", self.budget, BUDGETS)
+        _ = self.training  # a budget that cannot be kept is refused now
 
     @property
     def hash(self) -> str:
-        """Twelve hexadecimal digits that change with any field."""
-        return hashlib.sha256(
-            json.dumps(asdict(self), sort_keys=True).encode()
-        ).hexdigest()[:12]
+        """Twelve hexadecimal digits: of the run, and of what its name stands for.
+
+        The device is left out: it is said in the record, and decides no more than a
+        processor does.
+        """
+        anywhere = replace(self, config=replace(self.config, device="cpu"))
+        row = plain(METHODS.get(self.name))
+        return configuration_hash(
+            anywhere, row=row, per_step=[GRADIENTS_PER_STEP, PROMPTS_PER_STEP]
+        )
 
     @property
     def training(self) -> TrainConfig | None:
-        """The method's own configuration, with as many tasks a step as its budget allows."""
-        changes = METHODS[self.name].train if self.name in METHODS else None
-        if changes is None:
+        """The row's own configuration, with as many tasks per step as its budget."""
+        row = METHODS.get(self.name)
+        if row is None or row.train is None:
             return None
-        config = replace(self.config, **changes)
-        method = config.make_method()
-        k = (
-            min(method.inner_steps, 1)
-            if config.inner_batch == "all"
-            else method.inner_steps
-        )
-        cost = sum(gradients for _, _, gradients in passes(method, k))
-        if GRADIENTS % cost:
-            raise ValueError(
-                f"inner_steps: expected a cost that divides {GRADIENTS} gradients, found {cost} a task at {k} steps"
-            )
-        return replace(config, tasks_per_step=GRADIENTS // cost)
+        config = replace(self.config, **{**row.train, **self.train})
+        return replace(config, tasks_per_step=BUDGETS[self.budget](config))
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """The arguments of `evaluate`."""
+        row = METHODS.get(self.name)
+        own = {} if row is None else row.evaluate
+        return {
+            **vars(self.config.format),
+            "k": self.config.demonstrations,
+            "seeds": self.seeds,
+            "max_records": self.max_records,
+            **own,
+            **self.evaluate,
+        }
 
     def compute(self, bench: Benchmark, model, tokenizer) -> dict:
-        """The record. ``model`` is the base model; it is trained in place where the method trains."""
-        how = dict(seeds=self.seeds, max_records=self.max_records)
-        about = dict(
+        """The record. ``model`` is the base model, trained in place by a row that
+        trains."""
+        start = time.perf_counter()
+        record: dict[str, Any] = dict(
             method=self.name,
             setting=bench.setting,
             mode=self.config.mode,
             seed=self.config.seed,
             hash=self.hash,
+            run=plain(self),
         )
         if self.name in RULES:
-            return about | _kept(RULES[self.name](bench, how), RULE_KEPT)
-        spent = {}
-        if self.training is not None:
-            record = meta_train(model, tokenizer, bench.train, self.training)
-            spent = dict(
-                budget=record["budget"],
-                seconds=record["seconds"],
-                loss=fmean(record["losses"][-20:]),
-            )
-        options = (
-            vars(self.config.format)
-            | dict(k=self.config.demonstrations)
-            | how
-            | METHODS[self.name].evaluate
+            how = dict(seeds=self.seeds, max_records=self.max_records)
+            record |= _kept(RULES[self.name](bench, how), RULE_KEPT)
+        else:
+            spent = self._train(bench, model, tokenizer)
+            found = evaluate(model, tokenizer, bench, **self.evaluation)
+            record |= _kept(found, KEPT) | spent
+        device = "cpu" if self.name in RULES else model.device
+        record["provenance"] = describe(device, time.perf_counter() - start)
+        return record
+
+    def _train(self, bench: Benchmark, model, tokenizer) -> dict:
+        config = self.training
+        if config is None:
+            return {}
+        start = {name: p.clone() for name, p in parameters(model).items()}
+        found = meta_train(model, tokenizer, bench.train, config)
+        return dict(
+            budget=found["budget"],
+            seconds=found["seconds"],
+            loss=fmean(found["losses"][-LAST_LOSSES:]),
+            moved=_distance(start, parameters(model)),
         )
-        return about | _kept(evaluate(model, tokenizer, bench, **options)) | spent
 
 
-def _kept(record: dict, kept: tuple[str, ...] = KEPT) -> dict:
-    tasks = {name: round(row["mean"], 2) for name, row in record["tasks"].items()}
-    totals = {
-        key: round(value, 2) if isinstance(value, float) else value
-        for key, value in record.items()
-        if key in kept
-    }
-    return totals | dict(
-        tasks=tasks,
-        unseen=[name for name, row in record["tasks"].items() if row["unseen"]],
-    )
+def _kept(record: dict, keys: tuple[str, ...]) -> dict:
+    found = {}
+    for key in keys:
+        value = record[key]
+        found[key] = round(value, DIGITS_KEPT) if isinstance(value, float) else value
+    tasks = record["tasks"]
+    found["tasks"] = {n: round(row["mean"], DIGITS_KEPT) for n, row in tasks.items()}
+    found["unseen"] = [name for name, row in tasks.items() if row["unseen"]]
+    return found
+
+
+def _distance(start: Mapping, end: Mapping) -> float:
+    """‖θ − θ₀‖ over all parameters that train."""
+    parts = [torch.linalg.vector_norm((end[n] - start[n]).double()) for n in start]
+    return float(torch.linalg.vector_norm(torch.stack(parts)))
+
+
+def _demonstration_seeds(seeds) -> tuple[int, ...]:
+    if isinstance(seeds, (str, bytes)) or not hasattr(seeds, "__iter__"):
+        raise ValueError(f"seeds: expected demonstration seeds, found {shown(seeds)}")
+    found = tuple(check_integer("seeds", seed) for seed in seeds)
+    for seed in found:
+        check_choice("seeds", seed, SEEDS)
+    if not found or len(set(found)) < len(found):
+        raise ValueError(
+            f"seeds: expected one or more, each once, found {shown(found)}"
+        )
+    return found
+
+
+def _check_changes(argument: str, changes, known) -> None:
+    if not isinstance(changes, Mapping):
+        raise ValueError(
+            f"{argument}: expected options by name, such as {listed(known[:3])}, "
+            f"found {shown(changes)}"
+        )
+    for name in changes:
+        check_choice(argument, name, known)

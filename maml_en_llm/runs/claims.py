@@ -1,0 +1,61 @@
+"""Claims: two processes on one log do not compute the same run.
+
+A claim is a lock on one byte of a file beside the log, at a place that the run's key
+decides. The system gives it up when its process ends, however it ends, so that a killed
+process leaves no claim behind. Threads of one process share their claims.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..provenance import digest
+
+PLACES = 7  # hexadecimal digits of a place
+
+
+class Claims:
+    """Claims on the runs of one log."""
+
+    def __init__(self, log: Path):
+        path = log.with_name(f".{log.name}.claims")
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+
+    def take(self, key: tuple, wait: bool = False) -> bool:
+        """Claim a run; False where another process has it.
+
+        With ``wait`` until that process gives it up. Where the disk has no locks every
+        claim succeeds.
+        """
+        how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
+        try:
+            fcntl.lockf(self._file, how, 1, _place(key))
+        except (BlockingIOError, PermissionError):
+            return False
+        except OSError:
+            return True
+        return True
+
+    def give_up(self, key: tuple) -> None:
+        """Let others have the run."""
+        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _place(key))
+
+    def close(self) -> None:
+        """Give up all claims."""
+        os.close(self._file)
+
+
+@contextmanager
+def claims_on(log: Path) -> Iterator[Claims]:
+    """Claims on a log, given up at the end."""
+    claims = Claims(log)
+    try:
+        yield claims
+    finally:
+        claims.close()
+
+
+def _place(key: tuple) -> int:
+    return int(digest(*map(str, key))[:PLACES], 16)

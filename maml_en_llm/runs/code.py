@@ -1,0 +1,61 @@
+"""The code that decides a record, as twelve hexadecimal digits.
+
+Comments, docstrings and blank lines decide nothing and are left out, and so are the
+rooms above a record: figures, the command line, and of this room all but the run.
+"""
+
+import io
+import tokenize
+from functools import cache
+from pathlib import Path
+
+from ..provenance import digest, versions
+
+ABOVE = ("plots", "__main__.py", "runs")
+DECISIVE = ("runs/run.py", "runs/rows.py")
+_BREAKS = (tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT)
+
+
+@cache
+def code_below() -> str:
+    """A hash of the code that a record is computed by."""
+    root = Path(__file__).parents[1]
+    parts: list[str | bytes] = []
+    for path in sorted(root.rglob("*.py")):
+        name = path.relative_to(root).as_posix()
+        if name in DECISIVE or name.split("/")[0] not in ABOVE:
+            parts += [name, bare(path.read_text(encoding="utf-8"))]
+    return digest(*parts)
+
+
+def torch_version() -> str:
+    """The version of torch without the name of its build (``+cpu``)."""
+    return versions()["torch"].partition("+")[0]
+
+
+def bare(source: str) -> str:
+    """Python source without comments, docstrings, blank lines and trailing spaces."""
+    lines = source.splitlines()
+    before = tokenize.NEWLINE
+    depth = 0  # of brackets: inside them a string is no docstring
+    cut = []
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.OP:
+            depth += (token.string in "([{") - (token.string in ")]}")
+        alone = token.type == tokenize.STRING and before in _BREAKS and depth == 0
+        if token.type == tokenize.COMMENT or (alone and _ends(lines, token)):
+            cut.append(token)
+        if token.type != tokenize.COMMENT:
+            before = token.type
+    for token in reversed(cut):
+        (first, left), (last, right) = token.start, token.end
+        kept = lines[first - 1][:left] + lines[last - 1][right:]
+        lines[first - 1 : last] = [kept]
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _ends(lines: list[str], token: tokenize.TokenInfo) -> bool:
+    """Whether nothing but a comment follows a string on its last line: a docstring."""
+    rest = lines[token.end[0] - 1][token.end[1] :].strip()
+    starts = not lines[token.start[0] - 1][: token.start[1]].strip()
+    return starts and (not rest or rest.startswith("#"))
