@@ -20,7 +20,7 @@ from report import distance, machine, verdict
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from maml_en_llm import Adam, Episode, MAMLenLLM, PromptLoss, parameters
-from maml_en_llm.methods.maml import TOGETHER
+from maml_en_llm.models.loss import TOGETHER
 from maml_en_llm.prompts import Prompt, collate
 
 ROOT = Path(__file__).resolve().parents[1]

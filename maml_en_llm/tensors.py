@@ -77,6 +77,14 @@ def check_floating(tensors: Tensors, argument: str = "params") -> set[torch.dtyp
     return {tensor.dtype for tensor in tensors.values()}
 
 
+def own_memory(tensors: Tensors) -> Tensors:
+    """Contiguous copies, which can be written over block by block."""
+    return {
+        name: tensor.clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+
+
 def add_to(total: Tensors, more: Tensors) -> None:
     """total += more, in place."""
     for name, part in more.items():

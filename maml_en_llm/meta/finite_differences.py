@@ -1,4 +1,7 @@
-"""Hessian-vector products by finite differences: no second derivative, hence for any kernel."""
+"""Hessian-vector products by finite differences.
+
+No second derivative is taken, hence they serve for any kernel.
+"""
 
 import math
 
@@ -7,64 +10,82 @@ import torch
 from ..tensors import Tensors, joint_norm, map_blocks
 from .calculus import Loss, loss_and_grad
 
-CHANGE = (
-    1e-3  # of the gradient over a quotient: less drowns in float32 rounding, more bends
-)
-
-
-GUESS = 2e-4  # first way to go, in ‖θ‖. About right for Adam, whose adjoint points where little happens
-
-
-SHORTEST, LONGEST = (
-    1e-7,
-    1e-2,
-)  # ways in ‖θ‖, for straight and flat losses, which say nothing about them
+# Of the gradient, over a quotient: less drowns in float32 rounding, more bends.
+CHANGE = 1e-3
+# First way to go, in ‖θ‖: about right for Adam, whose adjoint points where little
+# happens.
+GUESS = 2e-4
+# Ways in ‖θ‖, for straight and flat losses, which say nothing about them.
+SHORTEST, LONGEST = 1e-7, 1e-2
+BEYOND = 100.0  # `CHANGE`s, said of a gradient that cannot be computed: go less far
 
 
 class DifferenceQuotient:
-    """(∇L(θ + h·vector) − ∇L(θ)) / h, one more gradient where ∇L(θ) is known; error of order h.
+    """(∇L(θ + h·vector) − ∇L(θ)) / h, one more gradient where ∇L(θ) is known.
 
-    h is chosen so that the gradient moves by `CHANGE` of its size, whatever the optimiser has made of the vector. How far
-    to go for that, ‖h·vector‖, is known from the product before; the first one tries a guess, and if that was off by
-    more than a factor of two, a second time.
+    The error is of order h. h is chosen so that the gradient moves by `CHANGE` of its
+    size, whatever the optimiser has made of the vector. How far to go for that,
+    ‖h·vector‖, is known from the product before; the first one tries a guess, and if
+    that was off by more than a factor of two, a second time.
     """
 
     def __init__(self, loss: Loss):
-        self.loss, self.way = loss, None
+        self.loss = loss
+        self.way: float | None = None  # ‖h·vector‖ of the next product
+        self.size = 1.0  # ‖θ‖
 
     def __call__(
         self, params: Tensors, batch, grads: Tensors, vector: Tensors, total: Tensors
     ) -> None:
-        """Add ∇²L(θ) · vector to ``total``, where ``grads`` = ∇L(θ); ``vector`` may name some parameters only and is
-        written over."""
+        """Add ∇²L(θ) · vector to ``total``, where ``grads`` = ∇L(θ).
+
+        ``vector`` may name some parameters only and is written over.
+        """
         length = joint_norm(vector).item()
         if not length:
             return
-        guess = self.way is None
-        if guess:
-            self.size = joint_norm(params).item() or 1.0
-            self.way = GUESS * self.size
-        h, room = (
-            self.way / length,
-            {} if guess else vector,
-        )  # the vector may be wanted once more
-        ahead = {
-            name: torch.add(params[name], v, alpha=h, out=room.get(name))
-            for name, v in vector.items()
-        }
-        _, found = loss_and_grad(self.loss, {**params, **ahead}, batch)
-        moved = _add_difference(None if guess else total, found, grads, 1 / h)
-        self.way = min(max(self.way / moved, SHORTEST * self.size), LONGEST * self.size)
-        if guess and 0.5 <= moved <= 2:
-            _add_difference(total, found, grads, 1 / h)
-        elif guess:
+        if self.way is None:
+            self._first(params, batch, grads, vector, total, length)
+            return
+        h = self.way / length
+        found = self._ahead(params, batch, vector, h, out=vector)
+        self._learn(self.way, add_difference(total, found, grads, 1 / h))
+
+    def _first(self, params, batch, grads, vector, total, length: float) -> None:
+        """By the guess if it moves the gradient as it should, else by what it shows."""
+        self.size = joint_norm(params).item() or 1.0
+        way = GUESS * self.size
+        h = way / length
+        found = self._ahead(params, batch, vector, h, out={})
+        moved = add_difference(None, found, grads, 1 / h)
+        self._learn(way, moved)
+        if 0.5 <= moved <= 2:
+            add_difference(total, found, grads, 1 / h)
+        else:
+            del found  # not held beside the next one
             self(params, batch, grads, vector, total)
 
+    def _ahead(self, params, batch, vector: Tensors, h: float, out: Tensors) -> Tensors:
+        """∇L(θ + h·vector), the parameters written over those of ``out``."""
+        ahead = {
+            name: torch.add(params[name], v, alpha=h, out=out.get(name))
+            for name, v in vector.items()
+        }
+        return loss_and_grad(self.loss, {**params, **ahead}, batch)[1]
 
-def _add_difference(
+    def _learn(self, way: float, moved: float) -> None:
+        """A way that moves the gradient ``moved`` times too far is to be shorter."""
+        shortest, longest = SHORTEST * self.size, LONGEST * self.size
+        self.way = min(max(way / moved, shortest), longest)
+
+
+def add_difference(
     total: Tensors | None, new: Tensors, old: Tensors, share: float
 ) -> float:
-    """total += share · (new − old), in one pass over memory; returns ‖new − old‖ as a multiple of `CHANGE` · ‖old‖."""
+    """total += share · (new − old), in one pass over memory.
+
+    Returns ‖new − old‖ as a multiple of `CHANGE` · ‖old‖.
+    """
     squares = []
 
     def add(blocks, out):
@@ -76,6 +97,4 @@ def _add_difference(
         map_blocks(add, [new[name], g], [] if total is None else [total[name]])
     change, size = torch.stack(squares).sum(0).sqrt().tolist()
     moved = change / max(CHANGE * size, 1e-30)
-    return (
-        max(moved, 1e-30) if math.isfinite(moved) else 100.0
-    )  # beyond what can be computed: nearer, then
+    return max(moved, 1e-30) if math.isfinite(moved) else BEYOND

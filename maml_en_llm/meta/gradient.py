@@ -1,24 +1,56 @@
-"""The meta-gradient: the gradient of a query loss through k optimiser steps on support batches.
+"""The meta-gradient: the gradient of a query loss through k optimiser steps.
 
     θ₀ = θ,   (θₜ₊₁, sₜ₊₁) = U(∇Lₜ(θₜ), sₜ, θₜ)  for t = 0 … k−1,   F(θ) = L_Q(θ_k)
 
-`meta_gradient` returns ∇F(θ), exactly in the modes "reverse" and "unrolled". Source: MAML (Finn et al. 2017) for the
-objective; the reverse sweep is back-propagation through time with every inner gradient recomputed.
+`meta_gradient` returns ∇F(θ), exactly in the modes "reverse" and "unrolled". Source of
+the objective: MAML (Finn et al. 2017).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ..errors import check_choice
-from ..tensors import Tensors
-from .calculus import Loss, as_loss
-from .sweep import MetaGradient, finite_difference, first_order, reverse, unrolled
+from ..errors import check_choice, nearest, shown
+from ..tensors import Tensors, check_floating
+from .calculus import as_loss
+from .steps import steps_for
+from .sweep import reverse_sweep
+from .textbook import first_order, unrolled
 
 DERIVATIVES = ("reverse", "unrolled", "first_order", "finite_difference")
+"""Ways to a meta-gradient, and what they cost where one gradient costs 1.
+
+- "reverse": exact, about 4k. Holds the activations of one step at a time (the last
+  step's also while the query's gradient is computed).
+- "unrolled": exact, the textbook way, 3k + 1. Holds the activations of all k steps.
+- "first_order": k + 1. Takes the adapted parameters for a constant shift of θ.
+- "finite_difference": 2k + 1 (2k + 2 where the first guess of a way fails). The sweep
+  with a difference of two gradients for every Hessian-vector product: for any kernel.
+"""
+
+
+@dataclass(frozen=True)
+class MetaGradient:
+    """What `meta_gradient` returns.
+
+    Args:
+        query_loss: L_Q(θ_k) in the loss's unit, nats per target token; for n stacked
+            tasks a list of n.
+        grads: ∇F(θ), like the parameters.
+        inner_losses: Lₜ(θₜ) before each of the k inner steps, as ``query_loss``.
+        adapted: θ_k; those that did not move are the tensors that were given.
+        state: the optimiser's state s_k after the inner phase, detached.
+    """
+
+    query_loss: Any
+    grads: Tensors
+    inner_losses: tuple
+    adapted: Tensors
+    state: Any
 
 
 def meta_gradient(
-    loss: Loss,
+    loss: Callable,
     params: Tensors,
     support: Sequence,
     query: Any,
@@ -28,44 +60,52 @@ def meta_gradient(
     state: Any = None,
     adapt: Collection[str] | None = None,
 ) -> MetaGradient:
-    """Differentiate the query loss after one ``inner`` step on each support batch, with respect to ``params``.
+    """Differentiate the query loss after one ``inner`` step per support batch.
 
     Args:
-        loss: ``loss(params, batch) -> scalar``. Two methods are used where it has them: ``check(mode)`` is asked before
-            anything is computed, and ``split(batch) -> [(weight, part), …]`` names parts of which the loss is the
-            weighted sum, so that one part's activations are held at a time.
-        params: parameters by name; they are not changed.
-        support: k batches, one inner step each. With none, the result is the plain gradient (MetaICL's).
+        loss: ``loss(params, batch) -> scalar``, or a `Loss`.
+        params: θ, floating-point tensors by name; they are not changed.
+        support: k batches, one inner step each. With none, the result is the plain
+            gradient (MetaICL's).
         query: one batch.
-        inner: an optimiser of `maml_en_llm.optimizers`; not used, and may be None, where ``support`` is empty.
-        mode: "reverse" is exact and keeps the activations of one step at a time (the last step's are still held while
-            the query's gradient is computed); "unrolled" is exact, the textbook way, and keeps those of all k steps;
-            "finite_difference" is the sweep with every Hessian-vector product replaced by a difference of two
-            gradients, for any kernel; "first_order" takes the adapted parameters for a constant shift of θ.
-            Cost in gradients: about 4k, 3k+1, 2k+1 (2k+2 where the first guess of a step fails), k+1.
-        state: the optimiser's state to begin with, taken as a constant; default: ``inner.init``.
-        adapt: names of the parameters that the inner steps move (default: all). The gradient is still with respect to
-            every parameter of ``params``.
+        inner: an optimiser; not used, and may be None, where ``support`` is empty.
+        mode: how to differentiate, one of `DERIVATIVES`, explained there.
+        state: the optimiser's state to begin with, taken as a constant; default:
+            ``inner.init``.
+        adapt: names of the parameters that the inner steps move (default: all). The
+            gradient is still with respect to every parameter of ``params``.
 
     Raises:
-        ValueError: an unknown mode or parameter name, no name at all, or a loss that the mode cannot differentiate.
+        ValueError: an unknown mode or parameter name, no name at all, no optimiser,
+            types that cannot be differentiated, or a loss that the mode cannot
+            differentiate.
     """
     check_choice("mode", mode, DERIVATIVES)
-    names = list(params if adapt is None else adapt)
-    unknown = set(names) - set(params)
-    if unknown or not names:
-        raise ValueError(
-            f"adapt: expected names of parameters, found {sorted(unknown)[0] if unknown else None!r}"
-        )
+    check_floating(params)
+    names = _to_adapt(adapt, params)
     loss = as_loss(loss)
     loss.check(mode if support else "first_order")
     params = {name: p.detach() for name, p in params.items()}
+    if support and inner is None:
+        raise ValueError("inner: expected an optimiser for the support, found None")
     if support and state is None:
         state = inner.init({name: params[name] for name in names})
-    sweep = {
-        "reverse": reverse,
-        "unrolled": unrolled,
-        "first_order": first_order,
-        "finite_difference": finite_difference,
-    }[mode]
-    return sweep(loss, params, support, query, inner, state, names)
+    if mode in ("unrolled", "first_order"):
+        way = unrolled if mode == "unrolled" else first_order
+        return MetaGradient(*way(loss, params, support, query, inner, state, names))
+    steps = steps_for(mode, loss, support, inner, names)
+    return MetaGradient(
+        *reverse_sweep(loss, params, support, query, inner, state, steps)
+    )
+
+
+def _to_adapt(adapt: Collection[str] | None, params: Tensors) -> list[str]:
+    names = list(params if adapt is None else adapt)
+    unknown = sorted(str(name) for name in set(names) - set(params))
+    if unknown or not names:
+        found = unknown[0] if unknown else None
+        raise ValueError(
+            f"adapt: expected names of parameters, found {shown(found)}"
+            f"{nearest(found, params)}"
+        )
+    return names

@@ -397,7 +397,7 @@ def test_small_models_run_their_tasks_together_whatever_their_attention(monkeypa
     )
     found = {
         limit: (
-            monkeypatch.setattr("maml_en_llm.methods.maml.TOGETHER", limit),
+            monkeypatch.setattr("maml_en_llm.models.loss.TOGETHER", limit),
             MAMLenLLM(inner=SGD(0.1)).gradient(
                 loss, params, episodes, SGD(0.1).init(params)
             ),
@@ -412,7 +412,7 @@ def test_small_models_run_their_tasks_together_whatever_their_attention(monkeypa
         Episode("uneven", (batch_for(model, 9, prompts=1),), batch_for(model, 8)),
     ]
     MAMLenLLM(inner=SGD(0.1)).gradient(loss, params, uneven, SGD(0.1).init(params))
-    monkeypatch.setattr("maml_en_llm.methods.maml.PARAMETERS", 1000)
+    monkeypatch.setattr("maml_en_llm.models.loss.PARAMETERS", 1000)
     MAMLenLLM(inner=SGD(0.1)).gradient(loss, params, episodes, SGD(0.1).init(params))
     assert len(stacked) == 1
 
@@ -469,10 +469,10 @@ def test_states_are_given_back_to_the_bit(optimizer, steps):
     gradients = [
         {n: torch.randn(3, generator=source) for n in "ab"} for _ in range(steps)
     ]
-    trajectory, states = Trajectory(optimizer, ["a"], keep_grads=False), []
-    for t, grads in enumerate(gradients):
+    trajectory, states = Trajectory(optimizer, ["a"], steps, keep_grads=False), []
+    for grads in gradients:
         states.append(copy.deepcopy((params, state)))
-        params, state = trajectory.step(params, state, grads, last=t == steps - 1)
+        params, state = trajectory.step(params, state, grads)
     end = copy.deepcopy((params, state))
     held = {t for t, grads in enumerate(trajectory.grads) if grads is not None}
     kept = (
