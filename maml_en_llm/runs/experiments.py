@@ -69,9 +69,16 @@ def grid(
         if not trains and not first:
             continue
         config = replace(base, mode=mode, seed=seed)
-        shared = dict(config=config, seeds=demonstration_seeds, max_records=max_records)
         found += [
-            Run(name=name, budget=budget, train=change, evaluate=options, **shared)
+            Run(
+                name=name,
+                config=config,
+                seeds=demonstration_seeds,
+                max_records=max_records,
+                budget=budget,
+                train=change,
+                evaluate=options,
+            )
             for budget in (budgets if trains else budgets[:1])
             for change in (train if trains else ({},))
             for options in (({},) if name in RULES else evaluate)

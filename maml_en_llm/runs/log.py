@@ -187,6 +187,6 @@ def _weights(model: str, tokenizer: str | None, dtype: str, seed: int) -> str:
 
 
 def _is_random(model: str) -> bool:
-    """Whether the seed may decide the weights: no weights, or a folder of the user's."""
+    """Whether the seed may decide the weights: a folder may hold none."""
     path = Path(model)
     return path.suffix == ".json" or path.is_dir()

@@ -21,6 +21,41 @@ if TYPE_CHECKING:
 INNER_SHARE = 5  # the outer rate is so many times the inner one, unless that is given
 
 
+def _text(name: str, value) -> str:
+    if not isinstance(value, (str, Path)) or not str(value).strip():
+        raise ValueError(f"{name}: expected a name or a path, found {shown(value)}")
+    return str(value)
+
+
+def _or_none(check: Callable) -> Callable:
+    return lambda name, value: None if value is None else check(name, value)
+
+
+_COUNT = partial(check_integer, least=1)
+_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    "benchmark": _text,
+    "model": _text,
+    "tokens": partial(check_integer, least=8),
+    "demonstrations": partial(check_integer, least=0, most=SHOTS),
+    "steps": _COUNT,
+    "tasks_per_step": _COUNT,
+    "inner_steps": _COUNT,
+    "lr": partial(check_number, least=0, above=True),
+    "inner_lr": _or_none(check_number),
+    "adaptation": check_integer,
+    "runs": _COUNT,
+    "train_tasks": _or_none(_COUNT),
+    "test_tasks": _or_none(_COUNT),
+    "test_records": _or_none(_COUNT),
+    "eval_seeds": partial(check_integer, least=1, most=len(SEEDS)),
+}
+
+
+def _checked(name: str, field: str, value):
+    """The value as its field takes it; an error calls it ``name``."""
+    return _CHECKS[field](name, value)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preset:
     """Sizes of a meta-training run and its evaluation; ``None``: all, or as published.
@@ -194,41 +229,6 @@ def resolve(preset: str, **given) -> Preset:
     if preset == "smoke" and changes.keys() & {"benchmark", "model"}:
         size = SMOKE_OWN
     return replace(size, **changes)
-
-
-def _text(name: str, value) -> str:
-    if not isinstance(value, (str, Path)) or not str(value).strip():
-        raise ValueError(f"{name}: expected a name or a path, found {shown(value)}")
-    return str(value)
-
-
-def _or_none(check: Callable) -> Callable:
-    return lambda name, value: None if value is None else check(name, value)
-
-
-_COUNT = partial(check_integer, least=1)
-_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
-    "benchmark": _text,
-    "model": _text,
-    "tokens": partial(check_integer, least=8),
-    "demonstrations": partial(check_integer, least=0, most=SHOTS),
-    "steps": _COUNT,
-    "tasks_per_step": _COUNT,
-    "inner_steps": _COUNT,
-    "lr": partial(check_number, least=0, above=True),
-    "inner_lr": _or_none(check_number),
-    "adaptation": check_integer,
-    "runs": _COUNT,
-    "train_tasks": _or_none(_COUNT),
-    "test_tasks": _or_none(_COUNT),
-    "test_records": _or_none(_COUNT),
-    "eval_seeds": partial(check_integer, least=1, most=len(SEEDS)),
-}
-
-
-def _checked(name: str, field: str, value):
-    """The value as its field takes it; an error calls it ``name``."""
-    return _CHECKS[field](name, value)
 
 
 _FIRST = "_maml_en_llm_parameters_checked"  # in a notebook whose cells have run before

@@ -202,11 +202,11 @@ def _demonstration_seeds(seeds) -> tuple[int, ...]:
     if isinstance(seeds, (str, bytes)) or not hasattr(seeds, "__iter__"):
         raise ValueError(f"seeds: expected demonstration seeds, found {shown(seeds)}")
     found = tuple(check_integer("seeds", seed) for seed in seeds)
-    for seed in found:
-        check_choice("seeds", seed, SEEDS)
-    if not found or len(set(found)) < len(found):
+    known = set(found) <= set(SEEDS)
+    if not found or len(set(found)) < len(found) or not known:
         raise ValueError(
-            f"seeds: expected one or more, each once, found {shown(found)}"
+            f"seeds: expected one or more of {listed(SEEDS)}, each once, found "
+            f"{shown(found)}"
         )
     return found
 
