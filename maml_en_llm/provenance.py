@@ -199,19 +199,18 @@ def read_rows(log: str | Path) -> list[dict]:
     log = Path(log)
     if not log.is_file():
         return []
-    lines = log.read_bytes().split(b"\n")
+    *lines, last = log.read_bytes().split(b"\n")
     rows = []
-    for number, line in enumerate(lines[:-1], 1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict):
-            raise ValueError(
-                f"{log}:{number}: expected a log of one JSON object per line, found "
-                f"{shown(line)}; name another file"
-            )
+    for number, line in enumerate(lines, 1):
+        row = _row(line)
+        if row is None:
+            raise _no_log(log, number, line)
         rows.append(row)
+    row = _row(last)
+    if row is not None:  # stopped just before the end of the line
+        rows.append(row)
+    elif last and not last.startswith(b"{"):
+        raise _no_log(log, len(lines) + 1, last)
     return rows
 
 
@@ -230,11 +229,30 @@ def append_rows(log: str | Path, rows: Sequence[Mapping], key=None) -> None:
         new = [row for row in rows if key is None or key(row) not in known]
         text = "".join(json.dumps(row) + "\n" for row in new).encode()
         whole = log.read_bytes()
-        if not whole.endswith(b"\n"):
-            file.truncate(whole.rfind(b"\n") + 1)
+        end = whole.rfind(b"\n") + 1
+        if _row(whole[end:]) is not None:
+            text = b"\n" + text
+        elif whole[end:]:
+            file.truncate(end)
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _row(line: bytes) -> dict | None:
+    """The object that a line of a log holds, or None."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _no_log(log: Path, number: int, line: bytes) -> ValueError:
+    return ValueError(
+        f"{log}:{number}: expected a log of one JSON object per line, found "
+        f"{shown(line)}; name another file"
+    )
 
 
 def sync_folder(folder: Path) -> None:
