@@ -134,7 +134,7 @@ def cold_and_warm(
     for moments, color in colors.items():
         for part, line in styles.items():
             sizes = [row[part] for row in parts[moments]]
-            label = f"{moments}, {part} coordinates"
+            label = f"{moments}, {part}"
             right.loglog(roots, sizes, line, marker="o", color=color, label=label)
     right.set(xlabel="eps_root", ylabel="second-order term / query gradient")
     right.set_ylim(1e-5, 4)
@@ -146,7 +146,7 @@ def _gains(axes: Axes, magnitudes: np.ndarray) -> None:
     g = np.geomspace(1e-7, 1, 300)
     for r, shade in ((1e-12, 0.45), (1e-8, 1.0)):
         gain = r / (g**2 + r) ** 1.5
-        label = f"cold, eps_root {r:g}"
+        label = f"eps_root {r:g}"
         axes.loglog(g, gain, color=PALETTE[0], alpha=shade, label=label)
     axes.set(xlabel="|g| of a coordinate", ylabel="gain / rate", ylim=(1e-6, 1e7))
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize="small", ncols=2)

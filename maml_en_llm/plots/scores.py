@@ -1,7 +1,7 @@
 """Figures of scores. Unit of every score: points, 0 to 100."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import seaborn as sns
@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 
 from .style import COLORS, PALETTE
 
-Interval = tuple[float, float, float]  # centre, low, high
+if TYPE_CHECKING:
+    from ..runs import Interval
 
 _MARKS = {  # method: mark, colour
     "zero-shot": ("o", "0.6"),
@@ -107,20 +108,21 @@ def agreement(axes: Axes, cosines: Mapping[str, Mapping[str, float]]) -> Axes:
 
 def baselines(
     panels: Sequence[Axes],
-    scores: Mapping[str, Mapping[str, Mapping[str, Interval]]],
-    bands: Mapping[str, tuple[float, float]],
+    scores: Mapping[str, Mapping[str, Mapping[str, "Interval"]]],
+    bands: Mapping[str, Sequence[float]],
 ) -> Sequence[Axes]:
     """Scores of all methods by setting.
 
     Args:
         panels: one axes per mode, one below the other
-        scores: {mode: {setting: {method: (centre, low, high)}}}
+        scores: {mode: {setting: {method: interval}}}
         bands: {setting: (low, high)}, grey: from random guessing to the oracle
     """
     for axes, (mode, by_setting) in zip(panels, scores.items(), strict=True):
         for x, (setting, found) in enumerate(by_setting.items()):
             edges = [x - 0.42, x + 0.42]
-            axes.fill_between(edges, *bands[setting], color="0.93", lw=0)
+            low, high = bands[setting]
+            axes.fill_between(edges, low, high, color="0.93", lw=0)
             for method, interval in found.items():
                 _point(axes, x, method, interval, label=x == 0)
         names = [_spoken(setting) for setting in by_setting]
@@ -130,21 +132,17 @@ def baselines(
     return panels
 
 
-def forest(
-    axes: Axes, differences: Mapping[str, Interval], *, settled: bool = True
-) -> Axes:
+def forest(axes: Axes, differences: Mapping[str, "Interval"]) -> Axes:
     """Differences with their intervals, one below the other, the first on top.
 
     Args:
         axes: where to draw
-        differences: {what: (centre, low, high)}
-        settled: whether intervals that leave zero out are drawn in a darker colour
+        differences: {what: interval}; those that exclude 0 are blue, the others grey
     """
-    for y, (centre, low, high) in enumerate(differences.values()):
-        away = settled and not low <= 0 <= high
-        color = PALETTE[0] if away else COLORS["neutral"]
-        axes.plot([low, high], [y, y], "-", color=color, lw=2)
-        axes.plot([centre], [y], "o", color=color, ms=6)
+    for y, gap in enumerate(differences.values()):
+        color = PALETTE[0] if gap.decided else COLORS["neutral"]
+        axes.plot([gap.low, gap.high], [y, y], "-", color=color, lw=2)
+        axes.plot([gap.mean], [y], "o", color=color, ms=6)
     axes.axvline(0, color="black", lw=0.8)
     axes.set_yticks(range(len(differences)), list(differences))
     axes.set_ylim(len(differences) - 0.5, -0.5)
@@ -152,15 +150,16 @@ def forest(
     return axes
 
 
-def _point(axes: Axes, x: int, method: str, interval: Interval, *, label: bool):
-    centre, low, high = interval
+def _point(axes: Axes, x: int, method: str, interval: "Interval", *, label: bool):
+    centre = interval.mean
+    error = [[centre - interval.low], [interval.high - centre]]
     order = list(_MARKS).index(method)
     at = x + (order - (len(_MARKS) - 1) / 2) * 0.8 / len(_MARKS)
     mark, color = _MARKS[method]
     axes.errorbar(
         at,
         centre,
-        yerr=[[centre - low], [high - centre]],
+        yerr=error,
         fmt=mark,
         color=color,
         ms=5,

@@ -87,13 +87,13 @@ def test_cold_and_warm_draws_gains_a_histogram_and_four_terms(two):
     plots.cold_and_warm(two, magnitudes, (1e-12, 1e-8), parts)
     left, right = two
     gains = named(left)
-    assert list(gains) == ["cold, eps_root 1e-12", "cold, eps_root 1e-08"]
-    g, gain = gains["cold, eps_root 1e-08"].get_data()
+    assert list(gains) == ["eps_root 1e-12", "eps_root 1e-08"]
+    g, gain = gains["eps_root 1e-08"].get_data()
     assert np.allclose(gain, 1e-8 / (g**2 + 1e-8) ** 1.5)
     histogram = next(x for x in left.figure.axes if x not in (left, right))
     assert sum(bar.get_height() for bar in histogram.patches) == 50
     assert len(named(right)) == 4
-    silent = named(right)["warm, silent coordinates"]
+    silent = named(right)["warm, silent"]
     assert silent.get_ydata().tolist() == [0.1, 0.2]
 
 

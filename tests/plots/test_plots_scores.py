@@ -5,6 +5,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from maml_en_llm import plots
+from maml_en_llm.runs import Interval
 
 
 @pytest.fixture
@@ -74,11 +75,15 @@ def test_agreement_writes_every_cosine_into_its_square(axes):
     assert [t.get_text() for t in axes.get_yticklabels()] == ["a", "b"]
 
 
+def interval(mean, low, high):
+    return Interval(mean, low, high, 3, 31)
+
+
 def test_baselines_have_a_point_with_its_interval_per_method(two):
-    found = {"MetaICL": (60.0, 55.0, 66.0), "zero-shot": (40.0, 38.0, 42.0)}
+    found = {"MetaICL": interval(60, 55, 66), "zero-shot": interval(40, 38, 42)}
     scores = {
         "direct": {"hr_to_lr": found, "non_qa_to_qa": {}},
-        "channel": {"hr_to_lr": {"MetaICL": (50.0, 49.0, 51.0)}},
+        "channel": {"hr_to_lr": {"MetaICL": interval(50, 49, 51)}},
     }
     bands = {"hr_to_lr": (43.0, 81.0), "non_qa_to_qa": (36.0, 98.0)}
     assert plots.baselines(two, scores, bands) is two
@@ -99,7 +104,7 @@ def test_baselines_have_a_point_with_its_interval_per_method(two):
 
 
 def test_forest_draws_intervals_from_top_to_bottom(axes):
-    found = {"a − b": (2.0, 1.0, 3.0), "c − d": (-1.0, -4.0, 2.0)}
+    found = {"a − b": interval(2, 1, 3), "c − d": interval(-1, -4, 2)}
     assert plots.forest(axes, found) is axes
     bars = [x for x in axes.lines if x.get_marker() == "None"]
     assert bars[0].get_xdata().tolist() == [1, 3]
