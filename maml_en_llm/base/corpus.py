@@ -1,45 +1,35 @@
-"""The text that the base model is pre-trained on, made from MiniCrossFit's words but not from its prompts.
+"""The text that the base model is pre-trained on.
 
-What makes in-context learning emerge is dense repetition: rows of words with a short period, the same with separators, and
-glossaries, in which a word seen before is followed by the same answer as before. Sentences and topical documents show
-which words are alike. A newline, which separates the examples of a prompt, stands in none of them.
+It is made from MiniCrossFit's words but not from its prompts. What makes in-context
+learning emerge is dense repetition: rows of words with a short period, the same with
+separators, and glossaries, in which a word seen before is followed by the same answer
+as before. Sentences and topical documents show which words are alike. A newline, which
+separates the examples of a prompt, stands in none of them.
 """
 
 from ..minicrossfit import lexicon as words
 from ..minicrossfit.draw import Draw
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
-
-
 EQUALS, SPARE, BAR = MARKS = ["=", "_", "|"]
-
-
-NEWLINES = [
-    "\n",
-    "\n\n",
-    "\n\n\n",
-]  # the last words of the vocabulary: a model is given them after its training
-
-
-RARE = 0.25  # share of the draws that may fall on a domain which the meta-training tasks do not have
-
-
+PUNCTUATION = [":", ";", ",", "."]
+# the last of the lexicon: a model is given them after its training
+NEWLINES = ["\n", "\n\n", "\n\n\n"]
+RARE = 0.25  # share of draws that may fall on a domain no meta-training task has
 MARKED = 0.02  # share of the glossaries written as key = value | key = value
 
 
-SEPARATORS = [":", ";", ",", "."]
-
-
 def build_tokenizer():
-    """A fast tokenizer with one token a word: spaces are dropped, and runs of newlines, which separate examples, are kept."""
+    """A fast tokenizer with one token per word.
+
+    Spaces are dropped; runs of newlines, which separate examples, are kept.
+    """
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {
-        word: i
-        for i, word in enumerate([PAD, UNKNOWN, *MARKS, *words.vocabulary(), *NEWLINES])
-    }
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    lexicon = [PAD, UNKNOWN, *MARKS, *words.vocabulary(), *NEWLINES]
+    ids = {word: i for i, word in enumerate(lexicon)}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(" ", "removed"),
@@ -60,19 +50,22 @@ def text(draw: Draw, length: int) -> list[str]:
 
 
 def repeats(draw: Draw, length: int) -> list[str]:
-    """A row of 3 to 21 random words over and over: what follows a word is what followed it before."""
+    """A row of 3 to 21 random words over and over.
+
+    What follows a word is what followed it before.
+    """
     row = _words(draw, draw.one(range(3, 22)))
     return (row * length)[:length]
 
 
 def separated(draw: Draw, length: int) -> list[str]:
     """The same with a separator after every word."""
-    row, separator = _words(draw, draw.one(range(3, 11))), draw.one(SEPARATORS)
+    row, separator = _words(draw, draw.one(range(3, 11))), draw.one(PUNCTUATION)
     return ([part for word in row for part in (word, separator)] * length)[:length]
 
 
 def glossary(draw: Draw, length: int) -> list[str]:
-    """Pairs of a key, of 1 to 3 words, and a value, in random order and again and again."""
+    """Pairs of a key, of 1 to 3 words, and a value, in random order, repeated."""
     size = draw.one([1, 1, 2, 3])
     keys = [_words(draw, size) for _ in range(draw.one(range(3, 8)))]
     return _pairs(draw, length, keys, _words(draw, len(keys)))
@@ -89,14 +82,14 @@ def categories(draw: Draw, length: int) -> list[str]:
 def document(draw: Draw, length: int) -> list[str]:
     """Sentences about one domain, in one mood, about things of one kind and size."""
     domain = words.DOMAINS[_domain(draw)]
-    nouns, moods, sizes = (
-        draw.one(domain.groups),
-        draw.one(words.MOODS),
-        draw.one(words.SIZES),
-    )
+    nouns = draw.one(domain.groups)
+    moods = draw.one(words.MOODS)
+    sizes = draw.one(words.SIZES)
     found = []
     while len(found) < length:
-        name, verb, noun = draw.one(words.NAMES), draw.one(words.VERBS), draw.one(nouns)
+        name = draw.one(words.NAMES)
+        verb = draw.one(words.VERBS)
+        noun = draw.one(nouns)
         found += draw.one(
             [
                 [name, verb, "the", draw.one(sizes), noun, "."],
@@ -163,7 +156,7 @@ def _pairs(
 def _separators(draw: Draw) -> tuple[str, str]:
     if draw.chance(MARKED):
         return EQUALS, BAR
-    return (":", ";") if draw.chance(0.5) else tuple(draw.some(SEPARATORS, 2))
+    return (":", ";") if draw.chance(0.5) else tuple(draw.some(PUNCTUATION, 2))
 
 
 def _words(draw: Draw, n: int) -> list[str]:
@@ -178,15 +171,11 @@ def _domain(draw: Draw) -> str:
     )
 
 
-_ALL = [word for word in words.vocabulary() if word not in SEPARATORS]
-
-
+_ALL = [word for word in words.vocabulary() if word not in PUNCTUATION]
 _RARE_WORDS = {
     noun
     for domain in words.UNSEEN
     for group in words.DOMAINS[domain].groups
     for noun in group
 }
-
-
 _COMMON = [word for word in _ALL if word not in _RARE_WORDS]
