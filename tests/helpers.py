@@ -1,5 +1,6 @@
 """Small models, a small tokenizer and small task folders: nothing here needs a network or real data."""
 
+import copy
 import gzip
 import json
 import re
@@ -18,6 +19,7 @@ from transformers import (
     Qwen2Config,
 )
 
+from maml_en_llm.meta import loss_and_grad
 from maml_en_llm.optimizers import SGD, Adam, AdamW, Lion, Momentum, NAdam, RMSprop
 from maml_en_llm.prompts import Prompt, collate
 from maml_en_llm.protocol import SEEDS
@@ -232,3 +234,36 @@ def batch_for(model, seed: int = 0, prompts: int = 2):
         torch.randint(0, words, (12 - n,), generator=source) for n in range(prompts)
     ]
     return collate([Prompt(tuple(row.tolist()), 2) for row in rows])
+
+
+def name(optimizer) -> str:
+    """For the ids of parametrized tests."""
+    return type(optimizer).__name__
+
+
+SUBSETS = {"all": None, "head": {"transformer.wte.weight"}, "attention": "attn"}
+
+
+def subset(params, which):
+    """The names of `SUBSETS` among ``params``; None for all."""
+    chosen = SUBSETS[which]
+    return {n for n in params if chosen in n} if isinstance(chosen, str) else chosen
+
+
+def warm_state(optimizer, loss, params, names, batch):
+    """The optimiser's state after one step on ``batch``."""
+    params = {n: params[n] for n in names or params}
+    grads = loss_and_grad(loss, params, batch)[1]
+    return optimizer.update(grads, optimizer.init(params), params)[1]
+
+
+def rounding(compute, model) -> float:
+    """How far a plain float32 computation is from float64.
+
+    The `distance` of ``compute(model in float32)`` from ``compute(model in float64)``.
+    """
+    coarse, fine = (
+        compute(copy.deepcopy(model).to(dtype))
+        for dtype in (torch.float32, torch.float64)
+    )
+    return distance({n: t.double() for n, t in coarse.items()}, fine)

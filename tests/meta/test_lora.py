@@ -1,4 +1,7 @@
-"""Low-rank adapters (LoRA, Hu et al. 2022) as the only parameters that the inner loop, or all of training, moves."""
+"""Low-rank adapters (LoRA, Hu et al. 2022).
+
+They are the only parameters that the inner loop, or all of training, moves.
+"""
 
 import pytest
 import torch
@@ -15,12 +18,14 @@ from maml_en_llm import (
     parameters,
 )
 
+pytestmark = pytest.mark.numeric
+
 TARGETS = {"gpt2": ["c_attn"], "llama": ["q_proj", "v_proj"]}
 
 
 @pytest.fixture(params=TARGETS)
 def lora(request):
-    """A model with rank-2 adapters away from their start, its parameters, and the adapters' names."""
+    """A model with rank-2 adapters away from their start; its parameters; their names."""
     config = LoraConfig(
         r=2,
         target_modules=TARGETS[request.param],

@@ -1,6 +1,7 @@
-"""Adam with moments in 8 bits: what the coding loses, what stays exact, and training with it."""
+"""Adam with moments in 8 bits: what coding loses, what stays exact, and training."""
 
 import sys
+
 import pytest
 import torch
 from helpers import batch_for, small_model
@@ -53,7 +54,9 @@ def test_a_first_step_is_adam_and_what_is_small_stays_adam():
     coded, plain = EightBit(Adam(1e-3)), Adam(1e-3)
     assert all(
         torch.equal(a, b)
-        for a, b in zip(after(coded, 1)[0].values(), after(plain, 1)[0].values())
+        for a, b in zip(
+            after(coded, 1)[0].values(), after(plain, 1)[0].values(), strict=True
+        )
     )
     assert torch.equal(after(coded)[0]["small"], after(plain)[0]["small"])
 
@@ -63,7 +66,7 @@ def test_the_coding_loses_a_hundredth_of_the_largest_of_a_block():
         decoded(after(optimizer, 1)[1])
         for optimizer in (EightBit(Adam(1e-3)), Adam(1e-3))
     ]
-    for ours, exact in zip(*(state.moments for state in states)):
+    for ours, exact in zip(*(state.moments for state in states), strict=True):
         gap, size = (
             (ours["large"] - exact["large"]).abs(),
             exact["large"].abs().amax(1, keepdim=True),

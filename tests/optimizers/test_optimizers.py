@@ -1,4 +1,7 @@
-"""Optimisers: against torch.optim step by step, and as differentiable functions with adjoints written by hand."""
+"""Optimisers: against torch.optim step by step, and as differentiable functions.
+
+Their adjoints are written by hand.
+"""
 
 import pytest
 import torch
@@ -8,6 +11,8 @@ from torch.autograd import gradcheck
 from maml_en_llm import SGD, Adam, AdamW, Lion, Momentum, RMSprop
 from maml_en_llm import tensors as blocks
 from maml_en_llm.optimizers import Frozen, NAdam, State
+
+pytestmark = pytest.mark.numeric
 
 SHAPES = {"weight": (3, 4), "bias": (4,)}
 
@@ -165,7 +170,7 @@ def test_blocks_give_the_same_numbers_as_whole_tensors(optimizer, monkeypatch):
     assert all(torch.equal(found[n], expected[n]) for n in SHAPES)
     assert all(
         torch.equal(a[n], b[n])
-        for a, b in zip(state.moments, expected_state.moments)
+        for a, b in zip(state.moments, expected_state.moments, strict=True)
         for n in SHAPES
     )
 
@@ -195,7 +200,9 @@ def test_update_changes_nothing_in_place(optimizer):
     kept = [{n: t.clone() for n, t in part.items()} for part in parts]
     optimizer.update(grads, state, params)
     assert all(
-        torch.equal(part[n], copy[n]) for part, copy in zip(parts, kept) for n in part
+        torch.equal(part[n], copy[n])
+        for part, copy in zip(parts, kept, strict=True)
+        for n in part
     )
 
 
