@@ -18,3 +18,8 @@ ENDINGS = (".jsonl", ".jsonl.gz")
 
 # A target: the meta-training task made of the same data (protocol 0.7).
 LEAKS = {"wino_grande": "unifiedqa:winogrande_xl"}
+
+# How an example is written (protocol 2.1): p(answer | text) or p(text | answer), and
+# what stands before an example and between its two pieces.
+MODES = ("direct", "channel")
+SEPARATORS = {"newline": ("\n\n\n", "\n"), "space": (" ", " ")}

@@ -295,11 +295,11 @@ FORMATS = {
     ),
     "max_length": (
         dict(max_length=2),
-        "max_length, max_example_length: expected more than 2 tokens",
+        "max_length: expected a whole number of at least 3, found 2",
     ),
     "max_example_length": (
         dict(max_example_length=0),
-        "max_length, max_example_length: expected more than 2 tokens",
+        "max_example_length: expected a whole number of at least 3, found 0",
     ),
 }
 

@@ -68,7 +68,7 @@ def read_examples(
         raise DataError(
             f"{path}: expected one JSON object per line, found an empty file"
         )
-    _check_one_task(lines, task, others)
+    _check_task(lines, task, others)
     _check_labels(lines)
     return tuple(line.example for line in lines)
 
@@ -157,17 +157,16 @@ def check_example(
         )
 
 
-def _check_one_task(
-    lines: list[_Line], task: str | None, others: Collection[str]
-) -> None:
-    named = lines[0].task
-    if task is not None and named != task and named in others:
-        named = task
+def _check_task(lines: list[_Line], task: str | None, others: Collection[str]) -> None:
+    """Refuse examples of another task; a renamed copy keeps its old name throughout."""
+    if task is None:
+        return
+    own = any(line.task == task for line in lines)
     for line in lines:
-        if line.task != named:
+        if line.task != task and (own or line.task in others):
             raise DataError(
-                f"{line.where}: expected an example of task {shown(named)}, found "
-                f"one of {shown(line.task)} in 'task'; keep one task per file"
+                f"{line.where}: expected an example of task {shown(task)}, found one "
+                f"of {shown(line.task)} in 'task'; keep one task per file"
             )
 
 

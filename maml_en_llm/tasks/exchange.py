@@ -89,7 +89,7 @@ def to_datasets(train: Iterable, test: Iterable) -> "DatasetDict":
         if split == "demonstrations":
             columns["seed"] = Value("int64")
         content = {column: [row[column] for row in part] for column in columns}
-        splits[split] = Dataset.from_dict(content, Features(columns), split=split)
+        splits[split] = Dataset.from_dict(content, Features(columns))
     return DatasetDict(splits)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from tqdm import tqdm
 
@@ -81,8 +82,9 @@ class _Repository:
     def fetch(self, entries: list) -> list[str]:
         """The sha256 of each file, once it is here and whole."""
         # One bar for all files: one per file is noise where there are hundreds.
+        download: Any = self.api.hf_hub_download  # its overloads confuse `partial`
         get = partial(
-            self.api.hf_hub_download,
+            download,
             self.name,
             repo_type="dataset",
             revision=self.commit,
@@ -167,15 +169,17 @@ def _insist(address: str, what: str, call: Callable):
     """
     from huggingface_hub.errors import HfHubHTTPError
 
+    # The bases: OSError and the errors of the client's HTTP library. Its other transport
+    # raises RuntimeError, and an answer that is not the hub's (a login page, a proxy's)
+    # ends in ValueError.
+    bases: Any = HfHubHTTPError.__bases__
+    passing: tuple[type[Exception], ...] = (*bases, RuntimeError, ValueError)
     n = 0
     while True:
         n += 1
         try:
             return call()
-        # The bases: OSError and the errors of the client's HTTP library. Its other
-        # transport raises RuntimeError, and an answer that is not the hub's (a login
-        # page, a proxy's) ends in ValueError.
-        except (*HfHubHTTPError.__bases__, RuntimeError, ValueError) as error:
+        except passing as error:
             if n == TRIES or _lasting(error):
                 # the cause names status and URL
                 reason = textwrap.shorten(str(error.__cause__ or error), 200)

@@ -58,7 +58,7 @@ class Selection:
 
 def published() -> Settings:
     """MetaICL's own lists and kinds of task."""
-    path = files(__package__).joinpath("metaicl.json")
+    path = files("maml_en_llm.tasks").joinpath("metaicl.json")
     return checked(parse(path.read_bytes(), "metaicl.json"), "metaicl.json")
 
 

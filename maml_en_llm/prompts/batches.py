@@ -1,0 +1,116 @@
+"""Batches: padded prompts, stacked by task or merged by length."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids of one prompt: context, then a target of ``n_target`` tokens."""
+
+    ids: tuple[int, ...]
+    n_target: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Right-padded prompts.
+
+    ``input_ids``, ``attention_mask`` and ``loss_mask`` are each (B, T): int64, int64,
+    bool. A stack of one batch per task, from `stack`, has (n, B, T).
+
+    ``loss_mask`` is true on target tokens only. Padding goes to the longest prompt of
+    the batch, not further: under causal attention what stands to the right of a target
+    cannot change its loss.
+    """
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    loss_mask: torch.Tensor
+
+    @property
+    def n_tokens(self) -> int:
+        """Real (unpadded) tokens."""
+        return int(self.attention_mask.sum())
+
+    def rows(self, start: int, stop: int) -> "Batch":
+        """Some of the prompts, without the padding that only the others needed."""
+        width = int(self.attention_mask[start:stop].sum(1).max())
+        return Batch(
+            self.input_ids[start:stop, :width],
+            self.attention_mask[start:stop, :width],
+            self.loss_mask[start:stop, :width],
+        )
+
+    def to(self, device) -> "Batch":
+        """The same batch on another device."""
+        return Batch(
+            self.input_ids.to(device),
+            self.attention_mask.to(device),
+            self.loss_mask.to(device),
+        )
+
+
+def collate(prompts: Sequence[Prompt]) -> Batch:
+    """Right-pad prompts to the longest of them with id 0 and mark their targets."""
+    if not prompts:
+        raise ValueError("prompts: expected at least one, found none")
+    width = max(len(prompt.ids) for prompt in prompts)
+    ids = torch.zeros(len(prompts), width, dtype=torch.long)
+    real = torch.zeros(len(prompts), width, dtype=torch.long)
+    target = torch.zeros(len(prompts), width, dtype=torch.bool)
+    for row, prompt in enumerate(prompts):
+        n = len(prompt.ids)
+        ids[row, :n] = torch.tensor(prompt.ids)
+        real[row, :n] = 1
+        target[row, n - prompt.n_target : n] = True
+    return Batch(ids, real, target)
+
+
+def bucket(batches: Sequence[Batch], tokens: int) -> list[tuple[float, Batch]]:
+    """The prompts of several batches in fewer ones, of neighbours in length.
+
+    Each comes with its share of all prompts. A new batch holds at most ``tokens``
+    tokens with its padding, or a single old batch.
+    """
+    groups: list[list[Batch]] = []
+    by_length = sorted(batches, key=lambda batch: batch.input_ids.shape[-1])
+    for batch in by_length:  # the last of a group is its widest
+        rows = len(batch.input_ids)
+        if groups:
+            rows += sum(len(other.input_ids) for other in groups[-1])
+        if groups and rows * batch.input_ids.shape[-1] <= tokens:
+            groups[-1].append(batch)
+        else:
+            groups.append([batch])
+    total = sum(len(batch.input_ids) for batch in batches)
+    merged = [_flat(stack(group)) for group in groups]
+    return [(len(batch.input_ids) / total, batch) for batch in merged]
+
+
+def _flat(batch: Batch) -> Batch:
+    """(n, B, T) as (n · B, T)."""
+    return Batch(
+        batch.input_ids.flatten(0, 1),
+        batch.attention_mask.flatten(0, 1),
+        batch.loss_mask.flatten(0, 1),
+    )
+
+
+def stack(batches: Sequence[Batch]) -> Batch:
+    """One batch per task, each with the same number of prompts, as one (n, B, T).
+
+    All are padded to the longest.
+    """
+    width = max(batch.input_ids.shape[-1] for batch in batches)
+
+    def padded(part: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.pad(part, (0, width - part.shape[-1]))
+
+    return Batch(
+        torch.stack([padded(batch.input_ids) for batch in batches]),
+        torch.stack([padded(batch.attention_mask) for batch in batches]),
+        torch.stack([padded(batch.loss_mask) for batch in batches]),
+    )
