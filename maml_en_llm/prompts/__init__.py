@@ -1,0 +1,19 @@
+"""Prompts: from examples to token ids, to batches."""
+
+from ..protocol import MODES, SEPARATORS
+from .batches import Batch, Prompt, bucket, collate, stack
+from .encoder import PromptEncoder
+from .form import Format, pieces
+
+__all__ = [
+    "MODES",
+    "SEPARATORS",
+    "Batch",
+    "Format",
+    "Prompt",
+    "PromptEncoder",
+    "bucket",
+    "collate",
+    "pieces",
+    "stack",
+]

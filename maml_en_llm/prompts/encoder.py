@@ -1,0 +1,232 @@
+"""Prompts: from examples to token ids, exactly as MetaICL builds them (protocol 2).
+
+An example is two *pieces*, each tokenised apart with its separator glued to its front,
+then concatenated:
+
+    direct   [Δ + x] [sep + y]      p(y | x): the target is the answer
+    channel  [Δ + y] [sep + x]      p(x | y): the target is the text
+
+MetaICT puts the task's instruction, a piece of its own, before all of them; with an
+empty one nothing is added. Δ stands before every example but the first of a sequence.
+Joining the strings first and tokenising once would give other ids. There is no EOS, and
+a BOS only where the format asks for one.
+"""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import shown
+from ..tasks.examples import Example
+from .batches import Prompt
+from .encoding import TextEncoder, first_token
+from .form import LONGEST_SEPARATOR, RESERVED, Format, pieces
+
+Ids = tuple[int, ...]
+
+
+@dataclass
+class PromptEncoder:
+    """Builds prompts with one tokenizer and one format.
+
+    Every piece of text is tokenised once and remembered. ``bos`` puts the tokenizer's
+    beginning-of-text token before every prompt, within ``fmt.max_length``; MetaICL's
+    protocol has none, but models that have seen one before every text need it.
+
+    Raises:
+        ValueError: a BOS asked of a tokenizer that has none; in every method, a text
+            that the tokenizer cannot stand for (`encoding`).
+    """
+
+    tokenizer: Any
+    fmt: Format = field(default_factory=Format)
+    bos: bool = False
+    _known: dict[tuple[str, bool], Ids] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self):
+        self._encoder = TextEncoder(self.tokenizer)
+        self._start: Ids = ()
+        if self.bos:
+            bos = getattr(self.tokenizer, "bos_token_id", None)
+            if bos is None:
+                raise ValueError(
+                    "bos: expected a tokenizer with a beginning-of-text token, found "
+                    f"none in {shown(type(self.tokenizer).__name__)}; set bos=False"
+                )
+            self._start = (bos,)
+        elif first_token(self.tokenizer) is not None:
+            warnings.warn(
+                "the tokenizer puts a beginning-of-text token before every text, and "
+                "prompts of MetaICL's protocol have none; a model that needs it takes "
+                "prompts of PromptEncoder(..., bos=True)",
+                stacklevel=3,
+            )
+
+    def tokens(self, text: str, *, first: bool = False) -> Ids:
+        """Ids of one piece, without special tokens.
+
+        ``first`` says that the piece begins a prompt.
+        """
+        key = text, first
+        if key not in self._known:
+            self._known[key] = self._encoder.encode(text, first=first)
+        return self._known[key]
+
+    def example(self, example: Example, *, first: bool) -> tuple[Ids, Ids]:
+        """Ids (context, target) of a demonstration or training example.
+
+        x is cut to fit M, y never (protocol 2.2).
+        """
+        ((context, target),) = self._options(example.input, [example.output], first)
+        return context, target
+
+    def demonstrations(self, examples: Sequence[Example], instruction: str = "") -> Ids:
+        """Ids of the instruction, if any, and of all demonstrations in order."""
+        return self._told(instruction) + tuple(
+            i
+            for n, example in enumerate(examples)
+            for piece in self.example(example, first=not instruction and n == 0)
+            for i in piece
+        )
+
+    def training_prompt(
+        self, demonstrations: Sequence[Example], query: Example, instruction: str = ""
+    ) -> Prompt:
+        """One training instance (protocol 3.1).
+
+        Demonstrations, then the query with its own answer as target.
+        """
+        first = not (demonstrations or instruction)
+        context, target = self.example(query, first=first)
+        return cut_left(
+            self.demonstrations(demonstrations, instruction) + context,
+            target,
+            self._training_limit(bool(demonstrations), instruction),
+            keep=len(self._told(instruction)),
+        )
+
+    def query_prompts(
+        self, demonstrations: Sequence[Example], query: Example, instruction: str = ""
+    ) -> list[Prompt]:
+        """One prompt per option of ``query`` (protocol 2.2, 2.3).
+
+        The cut of x is the same for all of them.
+        """
+        if not query.options:
+            raise ValueError(
+                "query: expected options to choose from, found none for the text "
+                f"{shown(query.input)}; free-form examples can be trained on only"
+            )
+        limit = self._limit(len(demonstrations), instruction)
+        prefix = self.demonstrations(demonstrations, instruction)
+        first = not (demonstrations or instruction)
+        pairs = self._options(query.input, query.options, first)
+        keep = len(self._told(instruction))
+        return [
+            cut_left(prefix + context, target, limit, keep=keep)
+            for context, target in pairs
+        ]
+
+    def check_target(
+        self, example: Example, *, instruction: str = "", first: bool = False
+    ) -> None:
+        """Raise `ValueError` where ``example`` cannot be a training prompt's query.
+
+        Its target, the answer in direct mode and the text in channel mode, has to fit
+        the format. Most examples pass without being tokenised: a token has at least one
+        byte. ``first`` says that no demonstration stands before the example.
+        """
+        if not (first or instruction) and self._surely_fits(example):
+            return
+        context, target = self.example(example, first=first and not instruction)
+        told = self._told(instruction)
+        limit = self._training_limit(not first, instruction)
+        cut_left(told + context, target, limit, keep=len(told))
+
+    def misfits(
+        self, examples: Iterable[Example], *, instruction: str = "", first: bool = False
+    ) -> dict[int, str]:
+        """Which of a task's examples `check_target` refuses: their places, and why."""
+        found = {}
+        for n, example in enumerate(examples):
+            try:
+                self.check_target(example, instruction=instruction, first=first)
+            except ValueError as error:
+                found[n] = str(error)
+        return found
+
+    def _training_limit(self, demonstrations: bool, instruction: str) -> int:
+        """Tokens of a training prompt (protocol 2.3).
+
+        The whole length as soon as there are demonstrations, however few.
+        """
+        if demonstrations:
+            return self.fmt.max_length
+        return self._limit(0, instruction)
+
+    def _limit(self, demonstrations: int, instruction: str) -> int:
+        limit = self.fmt.sequence_limit(demonstrations, instruction)
+        return min(limit + len(self._start), self.fmt.max_length)
+
+    def _surely_fits(self, example: Example) -> bool:
+        """Whether the characters alone say that the example can be encoded and fits.
+
+        What is not ASCII may grow when it is normalised.
+        """
+        text, answer = example.input, example.output
+        if not (isinstance(text, str) and isinstance(answer, str)):
+            return False
+        if not answer.isascii() or self._encoder.marked(text + answer):
+            return False
+        of_example = self.fmt.max_example_length - RESERVED
+        of_target = self.fmt.max_length - len(self._start) - 1
+        longest = len(answer) + LONGEST_SEPARATOR
+        if self.fmt.mode == "direct":
+            return longest <= min(of_example, of_target)
+        return bool(text) and longest < of_example <= of_target
+
+    def _told(self, instruction: str) -> Ids:
+        if not instruction:
+            return self._start
+        ids = self.tokens(instruction, first=True)
+        return self._start + ids[: self.fmt.max_example_length]
+
+    def _options(
+        self, text: str, answers: Sequence[str], first: bool
+    ) -> list[tuple[Ids, Ids]]:
+        both = []
+        for answer in answers:
+            context, target = pieces(text, answer, self.fmt, first=first)
+            both.append((self.tokens(context, first=first), self.tokens(target)))
+        direct = self.fmt.mode == "direct"
+        longest = max(len(target if direct else context) for context, target in both)
+        room = self.fmt.max_example_length - RESERVED - longest
+        if room < 0:
+            raise ValueError(
+                f"max_example_length: an answer of {longest} tokens does not fit "
+                f"{self.fmt.max_example_length} (at most "
+                f"{self.fmt.max_example_length - RESERVED}): "
+                f"{shown(max(answers, key=len))}; raise the limit"
+            )
+        if direct:
+            return [(context[:room], target) for context, target in both]
+        return [(context, target[:room]) for context, target in both]
+
+
+def cut_left(context: Ids, target: Ids, limit: int, *, keep: int = 0) -> Prompt:
+    """Drop tokens from the left of the context until the prompt has ``limit`` tokens.
+
+    The target stays whole, and so do the first ``keep`` tokens, an instruction. The cut
+    may fall inside a demonstration (protocol 2.3). Raises `ValueError` where not one
+    context token would be left, since the first target token could then not be
+    predicted.
+    """
+    room = limit - len(target) - keep
+    if room < 1 or not context or not target:
+        raise ValueError(
+            f"prompt: expected a target of 1 to {limit - keep - 1} tokens after at "
+            f"least one token of context, found {len(target)} after {len(context)}; "
+            "raise max_length or shorten the target"
+        )
+    return Prompt(context[:keep] + context[keep:][-room:] + target, len(target))

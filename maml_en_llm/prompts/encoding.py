@@ -1,0 +1,174 @@
+"""From a piece of text to token ids that stand for that text behind another one.
+
+Pieces are tokenised apart and then concatenated. That is right only if the ids, read
+together, stand for the texts, read together. GPT-2's byte-level tokenizer and its kin
+keep this by themselves. Others put a space before every text (Llama 1 and 2), turn
+newlines or runs of spaces into one space (T5, XLNet), or add special tokens. Here a
+piece is first tokenised alone, then behind a short text, and the first ids that read
+right are taken; if none do, the piece is refused.
+"""
+
+import unicodedata
+from typing import Any, NamedTuple
+
+from ..errors import shown
+
+_ANCHORS = ("a", "0", ".", "\n")  # texts to stand before a piece
+_SPACES = " \u2581\u0120"  # as tokens spell them: plain, sentencepiece's, GPT-2's
+
+
+class _Anchor(NamedTuple):
+    text: str
+    ids: tuple[int, ...]
+    read: str  # what the ids stand for
+
+
+class TextEncoder:
+    """Token ids of texts by one tokenizer, none of them a special token.
+
+    A tokenizer without ``decode`` is taken at its word.
+    """
+
+    def __init__(self, tokenizer: Any):
+        self.tokenizer = tokenizer
+        marks = _special(tokenizer)
+        self._marks = frozenset(marks)
+        self._mark_ids = frozenset(marks.values())
+        self._unknown = getattr(tokenizer, "unk_token_id", None)
+        self._reads = hasattr(tokenizer, "decode")
+        self._no_spaces = self._reads and self._drops_spaces()
+        self._anchors: list[_Anchor] = []
+        if self._reads:
+            for text in _ANCHORS:
+                ids = self._ids(text)
+                self._anchors.append(_Anchor(text, ids, self._decode(ids)))
+
+    def marked(self, text: str) -> bool:
+        """Whether a special token is spelt out in ``text``."""
+        return any(mark in text for mark in self._marks)
+
+    def encode(self, text: str, *, first: bool = False) -> tuple[int, ...]:
+        """Ids of ``text`` behind another text or, if ``first``, at the beginning.
+
+        Special tokens that are spelt out in the text are tokenised as any other text.
+
+        Raises:
+            ValueError: no text, or one that this tokenizer cannot stand for.
+        """
+        if not isinstance(text, str):
+            raise ValueError(f"text: expected a string, found {shown(text)}")
+        ids = self._ids(text)
+        if not self._mark_ids.isdisjoint(ids):
+            mark = next(i for i in ids if i in self._mark_ids)
+            raise ValueError(
+                f"text: expected no special token of the tokenizer, found "
+                f"{shown(self._decode((mark,)))} in {shown(text)}; remove it there"
+            )
+        if not text or not self._reads:
+            return ids
+        return self._at_start(text, ids) if first else self._behind(text, ids)
+
+    def _at_start(self, text: str, ids: tuple[int, ...]) -> tuple[int, ...]:
+        read = self._decode(ids)
+        # Some put a space before a text, and some that do leave it out when they read.
+        if not self._stands_for(read.removeprefix(" "), text.removeprefix(" "), ids):
+            self._refuse(text, read)
+        return ids
+
+    def _behind(self, text: str, alone: tuple[int, ...]) -> tuple[int, ...]:
+        first = self._anchors[0]
+        if self._decode(first.ids + alone) == first.read + text:
+            return alone
+        lossy = None
+        for anchor in self._anchors:
+            joined = self._ids(anchor.text + text)
+            n = len(anchor.ids)
+            if joined[:n] != anchor.ids:
+                continue  # the two texts have grown together
+            ids = joined[n:]
+            read = self._decode(joined)
+            if read == anchor.read + text:
+                return ids
+            if lossy is None and self._stands_for(read, anchor.read + text, ids):
+                lossy = ids
+        if lossy is not None:
+            return lossy
+        read = self._decode(first.ids + alone)
+        if not self._stands_for(read, first.read + text, alone):
+            self._refuse(text, self._decode(alone))
+        return alone
+
+    def _stands_for(self, read: str, meant: str, ids: tuple[int, ...]) -> bool:
+        """Whether two texts differ only by what the tokenizer leaves out by design.
+
+        That is canonical equivalence, unknown words and, for a tokenizer of words that
+        knows no space, white space.
+        """
+        if self._no_spaces:
+            read, meant = "".join(read.split()), "".join(meant.split())
+        if unicodedata.normalize("NFC", read) == unicodedata.normalize("NFC", meant):
+            return True
+        return self._unknown is not None and self._unknown in ids
+
+    def _refuse(self, text: str, read: str) -> None:
+        raise ValueError(
+            f"text: expected a tokenizer that keeps {shown(text)}, found one that "
+            f"turns it into {shown(read)}; change the text as it does, use "
+            "Format(separator='space') where it loses newlines, or another tokenizer"
+        )
+
+    def _ids(self, text: str) -> tuple[int, ...]:
+        ordinary = {}
+        if self.marked(text):
+            ordinary = {"split_special_tokens": True}
+        try:
+            ids = self.tokenizer.encode(
+                text, add_special_tokens=False, verbose=False, **ordinary
+            )
+        except (TypeError, UnicodeError) as error:
+            if text.isascii():
+                raise
+            raise ValueError(
+                f"text: expected text that can be written in UTF-8, found {shown(text)}"
+            ) from error
+        return tuple(ids)
+
+    def _decode(self, ids: tuple[int, ...]) -> str:
+        return self.tokenizer.decode(
+            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+
+    def _drops_spaces(self) -> bool:
+        """Whether the tokenizer knows words only, and no space between them."""
+        spell = getattr(self.tokenizer, "convert_ids_to_tokens", None)
+        if spell is None:
+            return False
+        tokens = spell(list(self._ids(" a b a")))
+        return not any(space in token for token in tokens for space in _SPACES)
+
+
+def first_token(tokenizer: Any) -> int | None:
+    """The id of the token that ``tokenizer`` itself puts before every text, if any."""
+    bos = getattr(tokenizer, "bos_token_id", None)
+    if bos is None:
+        return None
+    ids = tokenizer.encode("a")
+    return bos if len(ids) > 0 and ids[0] == bos else None
+
+
+def _special(tokenizer: Any) -> dict[str, int]:
+    """Special tokens by how they are written, without the unknown word.
+
+    A word of the language that serves as padding too, such as "!", stays a word.
+    """
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    found = {token.content: id for id, token in added.items() if token.special}
+    texts = getattr(tokenizer, "all_special_tokens", [])
+    ids = getattr(tokenizer, "all_special_ids", [])
+    found.update(zip(texts, ids, strict=False))
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    return {
+        text: id
+        for text, id in found.items()
+        if id != unknown and len(text) > 2 and text[0] in "<[" and text[-1] in ">]"
+    }

@@ -1,0 +1,62 @@
+"""The format of a prompt: its mode, its separators, its limits, its pieces."""
+
+from dataclasses import dataclass
+
+from ..errors import check_choice, check_integer
+from ..protocol import MODES, SEPARATORS
+
+# Room that the reference leaves for BOS and EOS in M, though it adds neither.
+RESERVED = 2
+LONGEST_SEPARATOR = 4  # tokens: three newlines, and a space of the tokenizer's own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """How examples become a prompt.
+
+    Meta-trained models use the newline separator, raw GPT-2 the space (protocol 2.1).
+    Lengths are in tokens: ``max_example_length`` is M = 256, ``max_length`` the limit
+    of a whole sequence, 1,024.
+
+    Raises:
+        ValueError: names the field, what was expected and what was found.
+    """
+
+    mode: str = "direct"
+    separator: str = "newline"
+    max_length: int = 1024
+    max_example_length: int = 256
+
+    def __post_init__(self):
+        check_choice("mode", self.mode, MODES)
+        check_choice("separator", self.separator, SEPARATORS)
+        for name in ("max_length", "max_example_length"):
+            length = check_integer(name, getattr(self, name), RESERVED + 1)
+            object.__setattr__(self, name, length)
+
+    def sequence_limit(self, demonstrations: int, instruction: str = "") -> int:
+        """L = min(M · demonstrations, max_length) tokens, and M without any.
+
+        An instruction has M of its own (protocol 2.3).
+        """
+        parts = max(demonstrations, 1) + bool(instruction)
+        return min(self.max_example_length * parts, self.max_length)
+
+
+def pieces(text: str, answer: str, fmt: Format, *, first: bool) -> tuple[str, str]:
+    """The two pieces of an example as strings: (context piece, target piece).
+
+    Two empty-text quirks of the newline format are kept: Δ is two newlines before an
+    empty x in direct mode, and an empty x gets no newline in channel mode.
+    """
+    delta, sep = SEPARATORS[fmt.separator]
+    empty = fmt.separator == "newline" and not text
+    if fmt.mode == "direct":
+        if empty:
+            delta = "\n\n"
+        if first:
+            delta = ""
+        return delta + text, sep + answer
+    if first:
+        delta = ""
+    return delta + answer, ("" if empty else sep) + text
