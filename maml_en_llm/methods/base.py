@@ -1,19 +1,27 @@
-"""What a method gives: one gradient of the initial parameters for a meta-batch."""
+"""What a method is, and what it gives: one gradient for a meta-batch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from ..meta.gradient import meta_gradient
-from ..meta.sweep import MetaGradient
+from ..meta import Loss, MetaGradient
 from ..tensors import Tensors, tree_map
+from .episodes import Episode
+
+Passes = tuple[int, int, int]
+"""Forward passes, backward passes, and the gradients that take as long as they do."""
 
 
 @dataclass(frozen=True)
 class OuterGradient:
-    """Mean query loss in nats, the gradient for θ, each task's inner losses, and the state the outer step starts from."""
+    """What the outer step is made from.
+
+    ``loss`` is the mean query loss in nats per target token, ``grads`` the gradient for
+    θ by name, ``inner_losses`` has a row per task, ``state`` is the optimiser state
+    that the outer step starts from.
+    """
 
     loss: float
     grads: Tensors
@@ -21,26 +29,64 @@ class OuterGradient:
     state: Any
 
 
-def one_by_one(loss, params, episodes, k, inner, **how) -> Iterable[MetaGradient]:
-    for e in episodes:
-        yield meta_gradient(loss, params, e.support[:k], e.query, inner, **how)
+class Method(Protocol):
+    """What training asks of a method."""
+
+    @property
+    def inner_steps(self) -> int:
+        """k, the support batches of an episode that are used; 0 for none."""
+        ...
+
+    @property
+    def instructions(self) -> bool:
+        """Whether prompts begin with their task's instruction."""
+        ...
+
+    @property
+    def demonstrations(self) -> bool:
+        """Whether prompts show solved examples."""
+        ...
+
+    @property
+    def derivative(self) -> str:
+        """How losses are differentiated, one of `meta.DERIVATIVES`."""
+        ...
+
+    def gradient(
+        self, loss: Loss, params: Tensors, episodes: Sequence[Episode], state: Any
+    ) -> OuterGradient:
+        """The gradient of one meta-batch at ``params``.
+
+        ``state`` is the outer optimiser's.
+        """
+        ...
+
+    def passes(self, k: int) -> list[Passes]:
+        """What each of ``k`` support batches costs, and, last, the query batch."""
+        ...
 
 
 def average(
     results: Iterable[MetaGradient], state: Any, advanced: bool = False
 ) -> OuterGradient:
-    """Means over tasks, added up as they come so that one task's tensors are held at a time."""
-    losses, inner_losses, total = [], [], None
+    """Means over tasks.
+
+    They are added up as they come, so that one task's tensors are held at a time. With
+    ``advanced`` the state is the mean of the tasks' own, else ``state`` as it is.
+    """
+    losses = []
+    inner_losses = []
+    total: Any = None
     for result in results:
         losses.append(result.query_loss)
         inner_losses.append(result.inner_losses)
         part = (result.grads, result.state if advanced else ())
-        total = (
-            tree_map(torch.clone, part)
-            if total is None
-            else tree_map(torch.Tensor.add_, total, part)
-        )
-    grads, advanced_state = tree_map(lambda tensor: tensor.div_(len(losses)), total)
+        if total is None:
+            total = tree_map(torch.clone, part)
+        else:
+            total = tree_map(torch.Tensor.add_, total, part)
+    mean: Any = tree_map(lambda tensor: tensor.div_(len(losses)), total)
+    grads, advanced_state = mean
     return OuterGradient(
         sum(losses) / len(losses),
         grads,

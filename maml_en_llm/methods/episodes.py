@@ -1,47 +1,75 @@
-"""Episodes: what one task contributes to one outer step, k support batches and a query batch."""
+"""Episodes: what one task contributes to one outer step."""
 
 import random
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import NamedTuple
 
-from ..errors import DataError, check_choice
-from ..prompts import Batch, PromptEncoder, collate
-from ..tasks.benchmark import Task
+from ..errors import DataError, check_choice, check_integer, listed
+from ..prompts import Batch, Prompt, PromptEncoder, collate
+from ..tasks import Task
+from .draws import Drawn, draw_prompts
+from .fitting import check_instructions, check_positions, check_records, fitting
 
 SAMPLING = ("size", "uniform")
-
-
 QUERY_TASKS = ("same", "fresh")
-
-
 INNER_BATCH = ("one", "all")
 
 
 @dataclass(frozen=True)
 class Episode:
-    """One task's share of a meta-batch: ``support`` adapts the parameters, ``query`` scores the adapted ones."""
+    """One task's share of a meta-batch.
+
+    ``support`` adapts the parameters, ``query`` scores the adapted ones.
+    """
 
     task: str
     support: tuple[Batch, ...]
     query: Batch
 
 
+class Draw(NamedTuple):
+    """An episode before its texts are read: tasks and records by their places."""
+
+    task: int
+    query_task: int
+    support: list[list[Drawn]]  # a row per inner step, a prompt per column
+    query: list[Drawn]
+
+
 @dataclass
 class EpisodeSampler:
     """Draws meta-batches of ``n_tasks`` episodes.
 
-    Tasks are drawn with replacement, in proportion to their number of records as the reference does (``"size"``,
-    protocol 3.2) or uniformly. A batch has ``prompts`` prompts; a prompt is ``demonstrations`` examples and a query
-    record. Within an episode all query records differ, and none serves as a demonstration.
+    An episode is a function of (``seed``, step, index in the meta-batch) alone. Methods
+    of one seed see the same meta-batches as far as they use them: the first n episodes
+    of a larger meta-batch are those of a smaller one, MetaICL's query batch is
+    MAML-en-LLM's, and more inner steps, prompts or demonstrations only add (see
+    `draw_prompts`).
 
-    Two points that the source leaves open: the query batch holds other examples of the same task (``query_tasks`` =
-    "same") or is drawn from another task ("fresh"); an inner step sees one support batch (``inner_batch`` = "one", k
-    steps), or all k of them at once ("all", a single step).
+    Tasks are drawn with replacement, in proportion to their number of records as the
+    reference does ("size", protocol 3.2) or "uniform"ly. A batch has ``prompts``
+    prompts; a prompt is ``demonstrations`` examples and a query record. Within an
+    episode all query records differ, and none serves as a demonstration.
+
+    Two points that the source leaves open: the query batch holds other examples of the
+    same task (``query_tasks`` = "same") or is drawn from another task ("fresh"); an
+    inner step sees one support batch (``inner_batch`` = "one", k steps), or all k of
+    them at once ("all", a single step).
+
+    Examples whose target cannot fit the encoder's format are left out, with a warning;
+    ``left_out`` counts them by task.
+
+    Raises:
+        DataError: no task, one with too few records or, with ``instructions``, none.
+        ValueError: a bad argument, by name.
     """
 
     tasks: Sequence[Task]
     encoder: PromptEncoder
-    rng: random.Random
+    seed: int
     n_tasks: int = 1
     inner_steps: int = 0
     prompts: int = 1
@@ -50,83 +78,95 @@ class EpisodeSampler:
     query_tasks: str = "same"
     inner_batch: str = "one"
     instructions: bool = False  # every prompt begins with its task's
+    left_out: dict[str, int] = field(default_factory=dict, init=False)
 
     def __post_init__(self):
-        for name, known in (
-            ("sampling", SAMPLING),
-            ("query_tasks", QUERY_TASKS),
-            ("inner_batch", INNER_BATCH),
-        ):
-            check_choice(name, getattr(self, name), known)
+        check_choice("sampling", self.sampling, SAMPLING)
+        check_choice("query_tasks", self.query_tasks, QUERY_TASKS)
+        check_choice("inner_batch", self.inner_batch, INNER_BATCH)
+        least = {"seed": 0, "n_tasks": 1, "inner_steps": 0, "prompts": 1}
+        for name, lowest in (least | {"demonstrations": 0}).items():
+            setattr(self, name, check_integer(name, getattr(self, name), lowest))
         if not self.tasks:
             raise DataError(
                 "tasks: expected at least one meta-training task, found none"
             )
-        silent = [
-            task.name
-            for task in self.tasks
-            if self.instructions and not task.instruction
-        ]
-        if silent:
-            raise DataError(
-                f"tasks: expected an instruction for each, found none for {', '.join(silent)}; settings.json may "
-                'give one, under "tasks", or choose a method without instructions'
+        if self.instructions:
+            check_instructions(self.tasks)
+        self.tasks, self.left_out, why = fitting(
+            self.tasks,
+            self.encoder,
+            demonstrations=self.demonstrations > 0,
+            instructions=self.instructions,
+        )
+        what = (
+            f"{self.inner_steps} inner steps and a query batch of {self.prompts} "
+            f"prompts each, {self.demonstrations} demonstrations"
+        )
+        need = (self.inner_steps + 1) * self.prompts + self.demonstrations
+        check_records(self.tasks, need, what, self.left_out, why)
+        if self.left_out:
+            counts = listed(f"{name} ({n})" for name, n in self.left_out.items())
+            warnings.warn(
+                f"examples that do not fit are left out of {counts}; the first: {why}",
+                stacklevel=3,
             )
-        need = self._queries + self.demonstrations
-        short = [
-            f"{task.name} ({len(task.train)})"
-            for task in self.tasks
-            if len(task.train) < need
-        ]
-        if short:
-            raise DataError(
-                f"tasks: an episode takes {need} different records ({self.inner_steps} inner steps and a query batch of "
-                f"{self.prompts} prompts each, {self.demonstrations} demonstrations); too few in {', '.join(short)}; "
-                "lower inner_steps, prompts or demonstrations, or leave those tasks out"
-            )
+        sizes = [len(task.train) for task in self.tasks]
+        weights = sizes if self.sampling == "size" else [1] * len(sizes)
+        self._cumulated = list(accumulate(weights))
 
-    @property
-    def _queries(self) -> int:
-        return (self.inner_steps + 1) * self.prompts
-
-    def sample(self) -> list[Episode]:
-        """One meta-batch."""
-        tasks = self._draw_tasks()
-        queries = self._draw_tasks() if self.query_tasks == "fresh" else tasks
-        return [self._episode(task, other) for task, other in zip(tasks, queries)]
-
-    def _draw_tasks(self) -> list[Task]:
-        weights = (
-            [len(task.train) for task in self.tasks]
-            if self.sampling == "size"
-            else None
+    def check_positions(self, positions: int | None) -> None:
+        """Raise `ValueError` where a prompt may not fit a model's ``positions``."""
+        check_positions(
+            self.tasks,
+            self.encoder,
+            positions,
+            demonstrations=self.demonstrations,
+            instructions=self.instructions,
         )
-        return self.rng.choices(self.tasks, weights, k=self.n_tasks)
 
-    def _episode(self, task: Task, query_task: Task) -> Episode:
-        prompts, n = (
-            self._prompts(task),
-            self._queries - self.prompts,
-        )  # n of them are for the inner steps
-        query = prompts[n:] if query_task is task else self._prompts(query_task)[n:]
-        size = max(n, 1) if self.inner_batch == "all" else self.prompts
-        support = [collate(prompts[i : min(i + size, n)]) for i in range(0, n, size)]
-        return Episode(task.name, tuple(support), collate(query))
+    def sample(self, step: int) -> list[Episode]:
+        """The meta-batch of outer step ``step``."""
+        return [self.episode(step, index) for index in range(self.n_tasks)]
 
-    def _prompts(self, task: Task) -> list:
-        queries = self.rng.sample(range(len(task.train)), self._queries)
-        return [
-            self._prompt(task, query, self._shown(task, queries)) for query in queries
-        ]
+    def episode(self, step: int, index: int) -> Episode:
+        """One episode of outer step ``step``."""
+        return self.encode(self.draw(step, index))
 
-    def _shown(self, task: Task, queries: list[int]) -> list[int]:
-        drawn = self.rng.sample(
-            range(len(task.train)), self.demonstrations + len(queries)
+    def draw(self, step: int, index: int) -> Draw:
+        """Tasks and records of one episode."""
+        key = f"{self.seed} {check_integer('step', step)} {index}"
+        rng = random.Random(key)
+        places = range(len(self.tasks))
+        task, other = rng.choices(places, cum_weights=self._cumulated, k=2)
+        query_task = other if self.query_tasks == "fresh" else task
+        query, *support = self._prompts_of(task, key)
+        if query_task != task:
+            query, *_ = self._prompts_of(query_task, key)
+        return Draw(task, query_task, support, query)
+
+    def encode(self, draw: Draw) -> Episode:
+        """The episode that a draw stands for."""
+        task = self.tasks[draw.task]
+        query_task = self.tasks[draw.query_task]
+        support = draw.support
+        if self.inner_batch == "all" and support:
+            support = [[drawn for row in support for drawn in row]]
+        return Episode(
+            task.name,
+            tuple(self._batch(task, row) for row in support),
+            self._batch(query_task, draw.query),
         )
-        return [i for i in drawn if i not in queries][: self.demonstrations]
 
-    def _prompt(self, task: Task, query: int, shown: list[int]):
-        instruction = task.instruction if self.instructions else ""
-        return self.encoder.training_prompt(
-            [task.train[i] for i in shown], task.train[query], instruction
-        )
+    def _prompts_of(self, task: int, key: str) -> list[list[Drawn]]:
+        size = len(self.tasks[task].train)
+        steps, prompts = self.inner_steps, self.prompts
+        return draw_prompts(size, key, steps, prompts, self.demonstrations)
+
+    def _batch(self, task: Task, drawn: Sequence[Drawn]) -> Batch:
+        return collate([self._prompt(task, one) for one in drawn])
+
+    def _prompt(self, task: Task, drawn: Drawn) -> Prompt:
+        instruction = (task.instruction or "") if self.instructions else ""
+        shown = [task.train[i] for i in drawn.shown]
+        return self.encoder.training_prompt(shown, task.train[drawn.query], instruction)

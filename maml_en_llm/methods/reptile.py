@@ -1,39 +1,42 @@
-"""Reptile: the way of plain steps as a gradient."""
+"""Reptile: where plain steps lead."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import check_choice
-from ..meta.calculus import Loss, loss_and_grad
-from ..meta.sweep import MetaGradient
-from ..optimizers.base import Frozen
-from ..optimizers.eight_bit import decoded
+from ..meta import Loss, MetaGradient, loss_and_grad
+from ..optimizers import Frozen, decoded
 from ..tensors import Tensors
-from .base import OuterGradient, average
+from .base import OuterGradient, Passes, average
 from .episodes import Episode
 from .maml import MOMENTS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reptile:
-    """Reptile (Nichol et al. 2018): the way from θ to where k + 1 plain steps lead, as if it were a gradient.
+    """Reptile (Nichol et al. 2018): the way that k + 1 plain steps lead from θ.
 
         ∇F(θ) = 1/n Σᵢ (θ − U(θ; Sᵢ, Qᵢ)) / α
 
-    with a step on each of the k support batches and, at last, on the query batch; α is the ``inner`` rate. With k = 0 and
-    SGD this is MetaICL's gradient. ``moments`` as in `MAMLenLLM`.
+    with a step on each of the k support batches and, at last, on the query batch, as if
+    it were a gradient; α is the ``inner`` rate. With k = 0 and SGD this is MetaICL's
+    gradient. ``moments`` as in `MAMLenLLM`.
     """
 
     inner: Any
     inner_steps: int = 1
     moments: str = "shared"
+    instructions: bool = False
+    demonstrations: bool = True
+    derivative: ClassVar[str] = "first_order"
 
     def __post_init__(self):
         check_choice("moments", self.moments, MOMENTS)
         if not self.inner.lr > 0:
             raise ValueError(
-                f"inner: expected a rate above 0, by which Reptile divides, found {self.inner.lr}"
+                "inner: expected a rate above 0, by which Reptile divides, found "
+                f"{self.inner.lr}"
             )
 
     def gradient(
@@ -45,8 +48,13 @@ class Reptile:
         results = (self._way(loss, params, e, inner, start) for e in episodes)
         return average(results, state, advanced=self.moments == "shared")
 
+    def passes(self, k: int) -> list[Passes]:
+        """One gradient per batch."""
+        return [(1, 1, 1)] * (k + 1)
+
     def _way(self, loss, params, episode, inner, state) -> MetaGradient:
-        theta, losses = params, []
+        theta = params
+        losses = []
         for batch in (*episode.support[: self.inner_steps], episode.query):
             value, grads = loss_and_grad(loss, theta, batch)
             theta, state = inner.update(grads, state, theta)

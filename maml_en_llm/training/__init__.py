@@ -1,6 +1,18 @@
-"""Meta-training: the loop that draws meta-batches and steps."""
+"""Meta-training: a configuration, the loop, and runs that can be put down."""
 
 from .config import TrainConfig
-from .loop import meta_train, train
+from .interrupts import Interrupted
+from .loop import meta_train
+from .ranks import RankLost
+from .run import CHECKPOINT_EVERY, train
+from .state import TrainState
 
-__all__ = ["TrainConfig", "meta_train", "train"]
+__all__ = [
+    "CHECKPOINT_EVERY",
+    "Interrupted",
+    "RankLost",
+    "TrainConfig",
+    "TrainState",
+    "meta_train",
+    "train",
+]

@@ -1,112 +1,98 @@
 """Everything that decides a meta-training run."""
 
-import hashlib
-import json
-import random
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
 
-from ..errors import check_choice
-from ..meta.gradient import DERIVATIVES as GRADIENTS
-from ..methods.episodes import INNER_BATCH, QUERY_TASKS, SAMPLING, EpisodeSampler
-from ..methods.maml import MOMENTS, MAMLenLLM
-from ..methods.metaicl import MetaICL
-from ..methods.reptile import Reptile
-from ..optimizers.eight_bit import EightBit
-from ..optimizers.rules import SGD, Adam
+from ..errors import check_choice, check_integer, check_number, shown
+from ..meta import DERIVATIVES
+from ..methods import METHODS, EpisodeSampler, Method
+from ..methods.episodes import INNER_BATCH, QUERY_TASKS, SAMPLING
+from ..methods.maml import MOMENTS
+from ..optimizers import OPTIMIZERS, fields_of, make_optimizer
 from ..prompts import MODES, SEPARATORS, Format, PromptEncoder
-from ..tasks.benchmark import Task
-from ..tasks.subset import limit
+from ..provenance import configuration_hash
+from ..tasks import Task, limit
 
-METHOD_NAMES = ("metaicl", "metaict", "multi-task", "maml-en-llm", "fomaml", "reptile")
-
-
-# Tokens, with padding, of a batch without inner steps: of 2^10 to 2^13 the fastest for tiny-base on two cores, 16 prompts a step
-# taking half as long as one by one
+# Tokens, with padding, of a batch without inner steps: of 2^10 to 2^13 the fastest for
+# tiny-base on two cores, 16 prompts a step taking half as long as one by one
 TOKENS_AT_ONCE = 2**11
 
-
-OPTIMIZERS = ("adam", "adam-8bit", "sgd")
-
-
-_CHOICES = dict(
-    method=METHOD_NAMES,
-    optimizer=OPTIMIZERS,
-    moments=MOMENTS,
-    gradient=GRADIENTS,
-    sampling=SAMPLING,
-    query_tasks=QUERY_TASKS,
-    inner_batch=INNER_BATCH,
-    mode=MODES,
-    separator=tuple(SEPARATORS),
-)
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+LARGEST = 2**63 - 1  # of a seed
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Everything that decides a meta-training run. Lengths in tokens; the published recipe's value in brackets."""
+    """Everything that decides a meta-training run.
+
+    Lengths in tokens; the published recipe's value in brackets. All fields are checked
+    at once: whole numbers and numbers of other libraries, paths and lists are taken and
+    kept as plain Python values, so that ``TrainConfig(**record["config"])`` gives the
+    same configuration back.
+
+    Raises:
+        ValueError: a value of a wrong type or range, by its field.
+    """
 
     benchmark: str = "hf://datasets/allenai/metaicl-data/data"
     setting: str = "hr_to_lr"
     allow_missing: bool = False
     faithful: bool = False  # True: with the two leaks of the published task lists
     task_share: float = 1.0  # of the meta-training tasks that are used
-    record_share: float = 1.0  # of the records of each of them
+    record_share: float = 1.0  # of the examples of each of them
     model: str = "gpt2-medium"
     tokenizer: str | None = None
     method: str = "maml-en-llm"
     seed: int = 1
     steps: int = 30_000  # outer steps [30,000]
-    tasks_per_step: int = 4  # n, exploration tasks a meta-batch
+    tasks_per_step: int = 4  # n, exploration tasks per meta-batch
     inner_steps: int = 1  # k; MetaICL, MetaICT and multi-task training have none
-    prompts: int = 1  # prompts a support or query batch
-    demonstrations: int = (
-        16  # examples shown before the query; multi-task training has none [16]
-    )
-    optimizer: str = "adam"  # both phases; "adam-8bit" keeps its moments in 8 bits between outer steps [8-bit Adam]
+    prompts: int = 1  # prompts per support or query batch
+    demonstrations: int = 16  # shown before the query; none in multi-task [16]
+    optimizer: str = "adam"  # "adam-8bit": moments in 8 bits between steps [8-bit Adam]
+    inner_optimizer: str | None = None  # of the inner phase; None: as the outer
     lr: float = 1e-5  # outer rate, falling linearly to 0 [1e-5]
     inner_lr: float = 1e-5  # constant
     betas: tuple[float, float] = (0.9, 0.995)  # Adam's decay rates [0.9, 0.995]
-    eps_root: float = (
-        1e-8  # added under Adam's root; with 0 the second order is not a number
-    )
+    eps_root: float = 1e-8  # under Adam's root; with 0 no second order
     moments: str = "shared"  # what the inner phase sees of Adam's moments
     gradient: str = "reverse"  # mode of `meta_gradient`; FOMAML's is "first_order"
     clip: float = 1.0  # largest norm of an outer gradient [1.0]
-    sampling: str = "size"  # tasks in proportion to their records [size]
+    sampling: str = "size"  # tasks in proportion to their examples [size]
     query_tasks: str = "same"  # or "fresh": the query batch comes from another task
     inner_batch: str = "one"  # or "all": the k support batches in a single step
     mode: str = "direct"
     separator: str = "newline"
     max_length: int = 1024  # [1,024]
     max_example_length: int = 256  # [256]
+    prompts_at_once: int | None = None  # of a batch that are differentiated together
+    device: str = "cpu"  # or "cuda", "mps", "auto" for the first there
+    dtype: str = "float32"  # of weights; the second order needs float32 or float64
+    skip_steps: int = 0  # steps in all that may be skipped as not finite
 
     def __post_init__(self):
-        for name, known in _CHOICES.items():
-            check_choice(name, getattr(self, name), known)
-        for name, least in dict(
-            steps=1, tasks_per_step=1, inner_steps=0, prompts=1, demonstrations=0
-        ).items():
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"{name}: expected at least {least}, found {getattr(self, name)}"
-                )
+        for each in fields(self):
+            value = CHECKS[each.name](each.name, getattr(self, each.name))
+            object.__setattr__(self, each.name, value)
+        self._check_moments()
+        if self.second_order and self.dtype in ("bfloat16", "float16"):
+            raise ValueError(
+                "dtype: expected float32 or float64 for a gradient of second order "
+                f"({self.gradient!r}), found {self.dtype!r}; or choose "
+                "gradient='first_order'"
+            )
 
     @property
     def hash(self) -> str:
-        """Twelve hexadecimal digits that change with any field."""
-        return hashlib.sha256(
-            json.dumps(asdict(self), sort_keys=True).encode()
-        ).hexdigest()[:12]
+        """Twelve hexadecimal digits that change with what differs from the defaults."""
+        return configuration_hash(self)
 
     @property
     def second_order(self) -> bool:
         """Whether the run differentiates twice, which fused attention cannot."""
-        return (
-            self.method == "maml-en-llm"
-            and self.inner_steps > 0
-            and self.gradient in ("reverse", "unrolled")
-        )
+        return self.make_method().derivative in ("reverse", "unrolled")
 
     @property
     def format(self) -> Format:
@@ -118,35 +104,33 @@ class TrainConfig:
             max_example_length=self.max_example_length,
         )
 
-    def make_optimizer(self, lr: float):
-        """The run's inner optimiser, at another rate."""
-        return (
-            SGD(lr)
-            if self.optimizer == "sgd"
-            else Adam(lr, betas=self.betas, eps_root=self.eps_root)
-        )
+    def make_optimizer(self, lr: float, name: str | None = None):
+        """The run's optimiser at another rate, its moments as ordinary tensors.
 
-    def make_outer_optimizer(self, lr: float):
-        """The run's outer optimiser, whose moments the inner one may share."""
-        return (
-            EightBit(self.make_optimizer(lr))
-            if self.optimizer == "adam-8bit"
-            else self.make_optimizer(lr)
-        )
+        ``name``: another optimiser with the run's fields.
+        """
+        return _optimizer(_plain(name or self.optimizer), lr, self)
 
-    def make_method(self):
+    def make_inner_optimizer(self):
+        """The run's inner optimiser."""
+        return self.make_optimizer(self.inner_lr, self.inner_optimizer)
+
+    def make_outer_optimizer(self, lr: float | None = None):
+        """The run's outer optimiser, whose moments the inner one may share.
+
+        Raises:
+            ImportError: "adam-8bit" without `bitsandbytes`.
+        """
+        return _optimizer(self.optimizer, self.lr if lr is None else lr, self)
+
+    def make_method(self) -> Method:
         """The run's method."""
-        if self.method in ("metaicl", "metaict", "multi-task"):
-            return MetaICL(tokens_at_once=TOKENS_AT_ONCE)
-        inner = dict(
-            inner=self.make_optimizer(self.inner_lr),
+        return METHODS[self.method](
+            inner=self.make_inner_optimizer(),
             inner_steps=self.inner_steps,
             moments=self.moments,
-        )
-        if self.method == "reptile":
-            return Reptile(**inner)
-        return MAMLenLLM(
-            **inner, mode="first_order" if self.method == "fomaml" else self.gradient
+            mode=self.gradient,
+            tokens_at_once=TOKENS_AT_ONCE,
         )
 
     def make_sampler(self, tasks: Sequence[Task], tokenizer) -> EpisodeSampler:
@@ -157,16 +141,126 @@ class TrainConfig:
             record_share=self.record_share,
             seed=self.seed,
         )
+        method = self.make_method()
         return EpisodeSampler(
             tasks,
             PromptEncoder(tokenizer, self.format),
-            random.Random(self.seed),
-            self.tasks_per_step,
-            self.make_method().inner_steps,
-            self.prompts,
-            0 if self.method == "multi-task" else self.demonstrations,
-            self.sampling,
-            self.query_tasks,
-            self.inner_batch,
-            self.method == "metaict",
+            self.seed,
+            n_tasks=self.tasks_per_step,
+            inner_steps=method.inner_steps,
+            prompts=self.prompts,
+            demonstrations=self.demonstrations if method.demonstrations else 0,
+            sampling=self.sampling,
+            query_tasks=self.query_tasks,
+            inner_batch=self.inner_batch,
+            instructions=method.instructions,
         )
+
+    def _check_moments(self) -> None:
+        """An inner phase can only share moments that its optimiser has too."""
+        uses = "moments" in METHODS[self.method].takes
+        inner = _plain(self.inner_optimizer or self.optimizer)
+        same = OPTIMIZERS[inner].slots == OPTIMIZERS[_plain(self.optimizer)].slots
+        if uses and self.moments != "fresh" and not same:
+            raise ValueError(
+                f"moments: expected 'fresh' where inner_optimizer, {inner!r}, has "
+                f"other moments than optimizer, {self.optimizer!r}, found "
+                f"{self.moments!r}"
+            )
+
+
+def _optimizer(name: str, lr: float, config: TrainConfig):
+    known = fields_of(name)
+    own = {n: getattr(config, n) for n in ("betas", "eps_root") if n in known}
+    return make_optimizer(name, lr, **own)
+
+
+def _plain(optimizer: str) -> str:
+    """The optimiser that is the same with moments as ordinary tensors."""
+    return optimizer.removesuffix("-8bit")
+
+
+def _text(name: str, value) -> str:
+    if not isinstance(value, (str, Path)) or not str(value).strip():
+        raise ValueError(f"{name}: expected a text or a path, found {shown(value)}")
+    return str(value)
+
+
+def _truth(name: str, value) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}: expected True or False, found {shown(value)}")
+    return value
+
+
+def _choice(name: str, value, known: Sequence[str]) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: expected a text, found {shown(value)}")
+    check_choice(name, value, known)
+    return value
+
+
+def _betas(name: str, value) -> tuple[float, ...]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise ValueError(f"{name}: expected two numbers, found {shown(value)}")
+    return tuple(check_number(name, beta, most=1, below=True) for beta in value)
+
+
+def _device(name: str, value) -> str:
+    kind, _, number = value.partition(":") if isinstance(value, str) else ("", "", "")
+    numbered = not number or kind == "cuda" and number.isdecimal()
+    if kind not in ("auto", "cpu", "cuda", "mps") or not numbered:
+        raise ValueError(
+            f"{name}: expected auto, cpu, mps, cuda or cuda:1, found {shown(value)}"
+        )
+    return value
+
+
+def _or_none(check: Callable) -> Callable:
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def _of(known: Iterable[str]) -> Callable:
+    return partial(_choice, known=tuple(known))
+
+
+_share = partial(check_number, least=0, most=1, above=True)
+_positive = partial(check_number, above=True)
+
+CHECKS: dict[str, Callable] = {
+    "benchmark": _text,
+    "setting": _text,
+    "allow_missing": _truth,
+    "faithful": _truth,
+    "task_share": _share,
+    "record_share": _share,
+    "model": _text,
+    "tokenizer": _or_none(_text),
+    "method": _of(METHODS),
+    "seed": partial(check_integer, least=0, most=LARGEST),
+    "steps": partial(check_integer, least=1),
+    "tasks_per_step": partial(check_integer, least=1),
+    "inner_steps": check_integer,
+    "prompts": partial(check_integer, least=1),
+    "demonstrations": check_integer,
+    "optimizer": _of(OPTIMIZERS),
+    "inner_optimizer": _or_none(_of(OPTIMIZERS)),
+    "lr": _positive,
+    "inner_lr": check_number,
+    "betas": _betas,
+    "eps_root": check_number,
+    "moments": _of(MOMENTS),
+    "gradient": _of(DERIVATIVES),
+    "clip": _positive,
+    "sampling": _of(SAMPLING),
+    "query_tasks": _of(QUERY_TASKS),
+    "inner_batch": _of(INNER_BATCH),
+    "mode": _of(MODES),
+    "separator": _of(tuple(SEPARATORS)),
+    "max_length": partial(check_integer, least=3),
+    "max_example_length": partial(check_integer, least=3),
+    "prompts_at_once": _or_none(partial(check_integer, least=1)),
+    "device": _device,
+    "dtype": _of(DTYPES),
+    "skip_steps": check_integer,
+}
+"""What each field is checked by: (name, value) → the value as it is kept."""

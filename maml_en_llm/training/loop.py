@@ -1,56 +1,21 @@
-"""Meta-training: the loop that draws meta-batches, asks a method for the gradient, and steps."""
+"""Meta-training: draw a meta-batch, ask a method for its gradient, step."""
 
-import json
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-import torch
-
-from ..methods.budget import Budget
-from ..models.attention import TWICE
-from ..models.loading import load_model
-from ..models.loss import PromptLoss, parameters, write_back
-from ..tasks.benchmark import Task, load_benchmark
+from ..methods import Budget, Episode, EpisodeSampler, Method, OuterGradient
+from ..models import PromptLoss, parameters, positions_of, write_back
+from ..provenance import weights_hash
+from ..tasks import Task
 from ..tensors import clip_by_norm
 from .config import TrainConfig
-
-
-def train(
-    config: TrainConfig,
-    *,
-    output: str | Path | None = None,
-    progress: Callable | None = None,
-) -> dict:
-    """Load benchmark and model as ``config`` says, meta-train, and return the run's record.
-
-    With ``output``, the model, its tokenizer and ``record.json`` are saved there; the folder must not exist, and
-    appears only when it is complete.
-    """
-    if output is not None and Path(output).exists():
-        raise FileExistsError(f"output: {output} is there already; name a new folder")
-    benchmark = load_benchmark(
-        config.benchmark,
-        config.setting,
-        allow_missing=config.allow_missing,
-        faithful=config.faithful,
-    )
-    attention = TWICE if config.second_order else "sdpa"
-    model, tokenizer = load_model(
-        config.model, tokenizer=config.tokenizer, attention=attention, seed=config.seed
-    )
-    record = meta_train(model, tokenizer, benchmark.train, config, progress=progress)
-    record["missing_tasks"] = list(benchmark.missing)
-    record["revision"], record["checksums"] = (
-        benchmark.revision,
-        dict(benchmark.checksums),
-    )  # of a hub source
-    if output is not None:
-        _save(Path(output), model, tokenizer, record)
-    return record
+from .failures import check_end, check_start, explained, reason
+from .ranks import Ranks
+from .record import make_record
+from .state import TrainState
 
 
 def meta_train(
@@ -63,78 +28,139 @@ def meta_train(
 ) -> dict:
     """Meta-train ``model`` in place on ``tasks`` and return the record.
 
-    ``progress(step, row)`` is called after every outer step with that step's row of the record: the outer rate, the
-    mean query loss (nats a target token, at the adapted parameters), the inner losses of every task, the gradient's
-    norm before clipping. The same configuration and seed give the same losses, to the bit, on the same CPU; on a GPU only
-    with ``torch.use_deterministic_algorithms(True)``.
+    ``progress(step, row)`` is called after every outer step with that step's row of the
+    record: the outer rate, the mean query loss (nats per target token, at the adapted
+    parameters), the inner losses of every task, the gradient's norm before clipping.
+    The same configuration and seed give the same losses, to the bit, on the same CPU;
+    on a GPU only with ``torch.use_deterministic_algorithms(True)``. The model stays on
+    its device and in its type, whatever the configuration says of them.
+
+    Whatever stops it, the model then holds the last weights whose loss and gradient
+    were finite.
 
     Raises:
-        FloatingPointError: a loss or gradient that is not finite, with its step and tasks.
+        ValueError: examples, prompts or an attention that do not fit, before any step.
+        FloatingPointError: a loss or gradient that is not finite, with its step, tasks
+            and first prompt.
     """
-    loss, method = PromptLoss(model), config.make_method()
-    loss.check("first_order")
-    sampler, budget = config.make_sampler(tasks, tokenizer), Budget()
-    params, rows, start = parameters(model), [], time.perf_counter()
-    state = config.make_outer_optimizer(config.lr).init(params)
-    for step in range(config.steps):
-        episodes = sampler.sample()
-        budget.add(method, episodes)
-        episodes = [_to(episode, model.device) for episode in episodes]
-        outer = method.gradient(loss, params, episodes, state)
-        grads, norm = clip_by_norm(outer.grads, config.clip)
-        _check_finite(outer.loss, norm, step, [episode.task for episode in episodes])
-        rate = config.lr * (1 - step / config.steps)
-        params, state = config.make_outer_optimizer(rate).update(
-            grads, outer.state, params
-        )
-        rows.append(
-            dict(lr=rate, loss=outer.loss, inner_losses=outer.inner_losses, norm=norm)
-        )
+    loop = Loop.of(model, tokenizer, tasks, config)
+    before, began = weights_hash(model), time.perf_counter()
+    start = state = loop.start()
+    for state in loop.steps(start):
         if progress is not None:
-            progress(step, rows[-1])
-    write_back(model, params)
-    return _record(config, rows, budget, time.perf_counter() - start, model)
+            progress(state.step - 1, state.rows[-1])
+    loop.finish(state)
+    return make_record(loop, state, before, time.perf_counter() - began)
 
 
-def _to(episode, device):
-    return replace(
-        episode,
-        support=tuple(b.to(device) for b in episode.support),
-        query=episode.query.to(device),
-    )
+@dataclass(frozen=True)
+class Loop:
+    """What does not change from step to step."""
 
+    config: TrainConfig
+    model: Any
+    loss: PromptLoss
+    method: Method
+    sampler: EpisodeSampler
+    optimizer: Any
+    ranks: Ranks
 
-def _check_finite(loss: float, norm: float, step: int, tasks: list[str]) -> None:
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise FloatingPointError(
-            f"step {step}: expected a finite loss and gradient, found loss {loss} and gradient norm {norm} "
-            f"on tasks {', '.join(tasks)}; lower lr or inner_lr"
+    @classmethod
+    def of(
+        cls, model, tokenizer, tasks, config: TrainConfig, ranks: Ranks | None = None
+    ) -> "Loop":
+        """The loop of a configuration; all that can be refused is refused here."""
+        method = config.make_method()
+        loss = PromptLoss(model, config.prompts_at_once)
+        loss.check(method.derivative)
+        sampler = config.make_sampler(tasks, tokenizer)
+        sampler.check_positions(positions_of(model))
+        outer = config.make_outer_optimizer()
+        return cls(config, model, loss, method, sampler, outer, ranks or Ranks())
+
+    def start(self) -> TrainState:
+        """The state before the first step."""
+        params = parameters(self.model)
+        if not params:
+            raise ValueError(
+                "model: expected parameters that require grad, found none to train"
+            )
+        check_start(params)
+        return TrainState(0, params, self.optimizer.init(params), Budget())
+
+    def steps(self, state: TrainState) -> Iterator[TrainState]:
+        """The states after ``state``, to the last step of the configuration."""
+        while state.step < self.config.steps:
+            state = self.step(state)
+            yield state
+
+    def step(self, state: TrainState) -> TrainState:
+        """One outer step; ``state`` is left as it is.
+
+        Once its loss and gradient are known to be finite, the model is given its
+        parameters.
+        """
+        places = self.ranks.share(self.config.tasks_per_step)
+        own = [self._episode(state.step, place) for place in places]
+        outer, budget = self._gradient(state, own)
+        grads, norm = clip_by_norm(outer.grads, self.config.clip)
+        rate = self.config.lr * (1 - state.step / self.config.steps)
+        row = {"lr": rate, "loss": None, "inner_losses": [], "norm": None}
+        params, optimizer, skipped = state.params, state.optimizer, state.skipped
+        if math.isfinite(outer.loss) and math.isfinite(norm):
+            write_back(self.model, params)
+            params, optimizer = self.optimizer.update(
+                grads, outer.state, params, lr=rate
+            )
+            inner_losses = [list(losses) for losses in outer.inner_losses]
+            row |= {"loss": outer.loss, "inner_losses": inner_losses, "norm": norm}
+        else:
+            skipped = (*skipped, state.step)
+            if len(skipped) > self.config.skip_steps:
+                raise self._error(state, own, outer.loss, norm)
+        rows = (*state.rows, row)
+        return TrainState(state.step + 1, params, optimizer, budget, rows, skipped)
+
+    def finish(self, state: TrainState) -> None:
+        """Give the model the parameters after the last step."""
+        check_end(state.params, state.step)
+        write_back(self.model, state.params)
+
+    def _episode(self, step: int, place: int) -> Episode:
+        episode = self.sampler.episode(step, place)
+        device = self.model.device
+        support = tuple(batch.to(device) for batch in episode.support)
+        return replace(episode, support=support, query=episode.query.to(device))
+
+    def _gradient(
+        self, state: TrainState, own: list[Episode]
+    ) -> tuple[OuterGradient, Budget]:
+        """That of the whole meta-batch, and what was spent up to and with it."""
+        spent = Budget()
+        spent.add(self.method, own)
+        local = None
+        if own:
+            local = self.method.gradient(self.loss, state.params, own, state.optimizer)
+        outer, (gradients, forward, backward) = self.ranks.joined(
+            local,
+            (spent.gradients, spent.tokens_forward, spent.tokens_backward),
+            n=self.config.tasks_per_step,
+            params=state.params,
+            state=state.optimizer,
         )
-
-
-def _record(
-    config: TrainConfig, rows: list[dict], budget: Budget, seconds: float, model
-) -> dict:
-    return {
-        "config": asdict(config),
-        "hash": config.hash,
-        "losses": [row["loss"] for row in rows],
-        "inner_losses": [row["inner_losses"] for row in rows],
-        "norms": [row["norm"] for row in rows],
-        "budget": asdict(budget),
-        "seconds": seconds,
-        "device": str(model.device),
-        "torch": torch.__version__,
-    }
-
-
-def _save(output: Path, model, tokenizer, record: dict) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=output.parent) as folder:
-        partial = Path(folder) / output.name
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        (partial / "record.json").write_text(
-            json.dumps(record, indent=1), encoding="utf-8"
+        total = Budget(
+            state.budget.outer_steps + 1,
+            state.budget.gradients + gradients,
+            state.budget.tokens_forward + forward,
+            state.budget.tokens_backward + backward,
         )
-        partial.rename(output)
+        return outer, total
+
+    def _error(self, state: TrainState, own, loss: float, norm: float):
+        draws = [
+            self.sampler.draw(state.step, place)
+            for place in range(self.config.tasks_per_step)
+        ]
+        names = [self.sampler.tasks[draw.task].name for draw in draws]
+        where, advice = reason(state.step, self.loss, state.params, self.method, own)
+        return explained(state.step, loss, norm, names, where=where, advice=advice)
