@@ -1,7 +1,10 @@
-"""Adaptation: gradient steps on the demonstrations, each predicted from all the others, on a copy of the model."""
+"""Adaptation: gradient steps on demonstrations, each predicted from the others."""
+
+from copy import deepcopy
 
 import pytest
 import torch
+from helpers import CharTokenizer, small_model
 
 from maml_en_llm import (
     SGD,
@@ -47,7 +50,7 @@ def test_every_demonstration_is_predicted_from_the_others(tiny):
     batch = leave_one_out(PromptEncoder(words, FORMAT), shots)
     text = [
         words.decode(row[mask.bool()])
-        for row, mask in zip(batch.input_ids, batch.attention_mask)
+        for row, mask in zip(batch.input_ids, batch.attention_mask, strict=True)
     ]
     one, two = (
         a.replace("|", "\n").replace("/", "\n\n\n")
@@ -58,7 +61,8 @@ def test_every_demonstration_is_predicted_from_the_others(tiny):
     )
     assert text[:2] == [one, two]
     targets = [
-        words.decode(row[mask]) for row, mask in zip(batch.input_ids, batch.loss_mask)
+        words.decode(row[mask])
+        for row, mask in zip(batch.input_ids, batch.loss_mask, strict=True)
     ]
     assert targets == ["\n alpha", "\n beta", "\n gamma"]
     alone = leave_one_out(PromptEncoder(words, FORMAT), shots, alone=True)
@@ -125,12 +129,48 @@ def test_no_step_changes_no_score(tiny, bench):
     )  # it learned from what is not in the prompt
 
 
-def test_bad_input(tiny):
+def test_frozen_parameters_stay(tiny, bench):
     model, words = tiny
-    with pytest.raises(ValueError, match="steps: expected at least 0, found -1"):
-        Adaptation(steps=-1, optimizer=SGD(0.1))
-    with pytest.raises(
-        ValueError,
-        match="demonstrations: expected at least one to adapt to, found none",
-    ):
+    frozen, *moving = [name for name, _ in model.named_parameters()]
+    part = deepcopy(model)
+    part.get_parameter(frozen).requires_grad_(False)
+    shots = bench.test[0].few_shot(13, 4)
+    adapted = Adaptation(steps=1, optimizer=SGD(0.1))(part, words, shots, FORMAT)
+    assert torch.equal(adapted.get_parameter(frozen), model.get_parameter(frozen))
+    assert any(
+        not torch.equal(adapted.get_parameter(n), model.get_parameter(n))
+        for n in moving
+    )
+
+
+def test_a_prompt_beyond_the_models_positions_is_refused():
+    model, words = small_model("gpt2"), CharTokenizer()
+    shots = [Example("x" * 200, "yes"), Example("y" * 200, "no")] * 4
+    fmt = Format(max_length=2000)
+    message = "max_length: expected prompts of at most 1024 tokens, .* lower max_length"
+    with pytest.raises(ValueError, match=message):
+        Adaptation(steps=1, optimizer=SGD(0.1))(model, words, shots, fmt)
+
+
+BAD = {
+    "negative": (dict(steps=-1), "steps: expected a whole number of at least 0"),
+    "half a step": (dict(steps=0.5), "steps: expected a whole number"),
+    "text": (dict(steps="4"), "steps: expected a whole number"),
+    "truth": (dict(steps=True), "steps: expected a whole number"),
+    "no optimiser": (dict(optimizer=None), "optimizer: expected an optimiser such as"),
+    "a name": (dict(optimizer="adam"), "optimizer: .* found 'adam'"),
+    "a rate": (dict(optimizer=1e-3), "optimizer: .* found 0.001"),
+    "a class": (dict(optimizer=Adam), "optimizer: .* found <class"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD)
+def test_bad_input(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Adaptation(**dict(steps=1, optimizer=SGD(0.1)) | changes)
+
+
+def test_nothing_to_adapt_to(tiny):
+    model, words = tiny
+    with pytest.raises(ValueError, match="demonstrations: expected at least one to"):
         Adaptation(steps=1, optimizer=SGD(0.1))(model, words, [], FORMAT)
