@@ -1,4 +1,4 @@
-"""Runs: every method at one budget, kept in a log, and the published table recomputed."""
+"""Runs: every method at one budget, hashes, grids, and the published table."""
 
 import json
 import sys
@@ -6,26 +6,34 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from helpers import records, write_benchmark, write_lines, write_model
 
-from maml_en_llm import SGD, Adam, TrainConfig, evaluate, load_benchmark, load_model
-from maml_en_llm.evaluation import adaptation_curve, choose_rate
-from maml_en_llm.protocol import SEEDS
-from maml_en_llm.runs import METHODS, RULES, Run, baselines, reproduce
-from maml_en_llm.runs.run import GRADIENTS
-from maml_en_llm.tasks import load_settings as settings
-
-PUBLISHED = Path(__file__).parents[1] / "results/baselines.json"
-BASE = TrainConfig(
-    benchmark="minicrossfit",
-    model="tiny-base",
-    setting="non_nli_to_nli",
-    steps=2,
-    lr=2e-3,
-    inner_lr=4e-4,
-    sampling="uniform",
-    max_length=512,
+from maml_en_llm import (
+    Adam,
+    Adaptation,
+    TrainConfig,
+    evaluate,
+    load_benchmark,
+    load_model,
 )
+from maml_en_llm import runs as room
+from maml_en_llm.protocol import SEEDS
+from maml_en_llm.runs import (
+    EXPERIMENTS,
+    GRADIENTS_PER_STEP,
+    METHODS,
+    RULES,
+    Method,
+    Run,
+    baselines,
+    get_experiment,
+    get_preset,
+    grid,
+    reproduce,
+)
+from maml_en_llm.tasks import load_settings
+
+PUBLISHED = Path(__file__).parents[2] / "results/baselines.json"
+BASE = get_preset("cpu").train_config(setting="non_nli_to_nli", steps=2, inner_steps=1)
 
 
 def table(**changes) -> list[Run]:
@@ -33,38 +41,30 @@ def table(**changes) -> list[Run]:
     return baselines(BASE, **sizes | changes)
 
 
+def run_of(name: str = "in-context", **changes) -> Run:
+    return Run(**dict(name=name, config=BASE, seeds=(100,), max_records=4) | changes)
+
+
+# --- a table ---
+
+
 def test_all_methods_have_the_same_budget(tmp_path):
     rows = reproduce(table(), tmp_path / "log")
     assert [row["method"] for row in rows] == [*METHODS, *RULES]
     for row in rows:
         trains = row["method"] in METHODS and METHODS[row["method"]].train is not None
-        assert (
-            ("budget" in row) == trains
-            and row["failed"] == {}
-            and 0 <= row["mean"] <= 100
-        )
+        assert ("budget" in row) == trains
+        assert row["failed"] == {} and 0 <= row["mean"] <= 100
         assert set(row["unseen"]) < set(row["tasks"])
+        about = row["provenance"]
+        assert about["device"] == "cpu" and about["seconds"] > 0
+        assert {"code", "versions", "date", "command", "threads"} <= set(about)
         if trains:
-            assert row["budget"]["gradients"] == BASE.steps * GRADIENTS
-            assert 1 < row["loss"] < 20
+            assert row["budget"]["gradients"] == BASE.steps * GRADIENTS_PER_STEP
+            assert 1 < row["loss"] < 20 and row["moved"] > 0
     means = {row["method"]: row["mean"] for row in rows}
     assert means["oracle"] > means["random guess"] + 10
-
-
-def test_an_interrupted_table_goes_on(tmp_path, monkeypatch):
-    runs = [
-        run
-        for run in table()
-        if run.name in ("zero-shot", "majority", "oracle", "MetaICL")
-    ]
-    first = reproduce(runs[:2], tmp_path / "log")
-    computed = []
-    rows = reproduce(
-        runs, tmp_path / "log", progress=lambda row: computed.append(row["method"])
-    )
-    assert computed == [run.name for run in runs[2:]] and rows[:2] == first
-    monkeypatch.setattr(Run, "compute", None)  # nothing is left to do
-    assert reproduce(runs, tmp_path / "log") == rows
+    assert json.loads(json.dumps(rows)) == rows
 
 
 def test_what_depends_on_neither_seed_nor_mode_is_computed_once():
@@ -82,35 +82,25 @@ def test_what_depends_on_neither_seed_nor_mode_is_computed_once():
     } | {name: 4 for name, method in METHODS.items() if method.train is not None}
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Run)])
-def test_hash_changes_with_every_field(name):
-    run = table()[0]
-    other = dict(
-        name="MetaICL", config=replace(BASE, seed=9), seeds=(13,), max_records=7
-    )[name]
-    assert replace(run, **{name: other}).hash != run.hash
-
-
 def test_a_run_passes_its_whole_configuration_on(monkeypatch, tmp_path):
     told = {}
-    module = sys.modules["maml_en_llm.runs.log"]
-    monkeypatch.setattr(
-        sys.modules["maml_en_llm.runs.run"],
-        "evaluate",
-        lambda *a, **how: told.update(how) or evaluate(*a, **how),
+
+    def telling(function):
+        return lambda *a, **how: told.update(how) or function(*a, **how)
+
+    run_module, log_module = (
+        sys.modules[f"maml_en_llm.runs.{name}"] for name in ("run", "log")
     )
-    monkeypatch.setattr(
-        module,
-        "load_benchmark",
-        lambda *a, **how: told.update(how) or load_benchmark(*a, **how),
-    )
+    monkeypatch.setattr(run_module, "evaluate", telling(evaluate))
+    monkeypatch.setattr(log_module, "load_benchmark", telling(load_benchmark))
+    monkeypatch.setattr(log_module, "load_model", telling(load_model))
+    log_module._examples.cache_clear()
     config = replace(
         BASE, max_example_length=64, demonstrations=3, faithful=True, mode="channel"
     )
-    reproduce(
-        [Run(name="in-context", config=config, seeds=(100,), max_records=2)],
-        tmp_path / "log",
-    )
+    adapt = Adaptation(steps=1, optimizer=Adam(1e-3))
+    run = run_of(config=config, max_records=2, evaluate=dict(adapt=adapt))
+    (row,) = reproduce([run], tmp_path / "log")
     expected = dict(
         max_example_length=64,
         k=3,
@@ -118,54 +108,227 @@ def test_a_run_passes_its_whole_configuration_on(monkeypatch, tmp_path):
         mode="channel",
         seeds=(100,),
         max_records=2,
+        adapt=adapt,
+        device="cpu",
+        dtype="float32",
     )
     assert {name: told[name] for name in expected} == expected
+    assert row["run"]["evaluate"]["adapt"]["steps"] == 1
+    log_module._examples.cache_clear()
 
 
-def test_a_log_counts_for_its_own_inputs_only_and_may_be_torn(tmp_path):
-    folder, log = write_benchmark(tmp_path / "tasks"), tmp_path / "log"
-    write_model(tmp_path / "model")
-    config = TrainConfig(
-        benchmark=str(folder), setting="mini", model=str(tmp_path / "model")
-    )
-    run = Run(name="majority", config=config, seeds=(100,))
-    (first,), whole = reproduce([run], log), log.read_text()
-    log.write_text(whole + whole[:20])
-    assert reproduce([run], log) == [first] and log.read_text() == whole
-    module = sys.modules["maml_en_llm.runs.log"]
-    module._fingerprint.cache_clear()  # another process
-    write_lines(folder / "c" / "c_16_100_test.jsonl", records("c", 9, start=500))
-    (second,) = reproduce([run], log)
-    assert (
-        second["inputs"] != first["inputs"] and len(log.read_text().splitlines()) == 2
-    )
+# --- any training, any budget ---
 
 
 @pytest.mark.parametrize(
-    ("changes", "fits"),
+    ("changes", "n"),
     [
-        (dict(inner_steps=3), False),
-        (dict(inner_steps=4), True),
-        (dict(inner_steps=4, inner_batch="all"), True),
+        (dict(inner_steps=4), 1),
+        (dict(inner_steps=4, inner_batch="all"), 4),
+        (dict(inner_steps=1), 4),
     ],
 )
-def test_a_budget_that_cannot_be_equal_is_refused(changes, fits):
-    run = Run(name="MAML-en-LLM", config=replace(BASE, **changes), seeds=(100,))
-    if not fits:
-        with pytest.raises(
-            ValueError,
-            match="inner_steps: expected a cost that divides 16 gradients, found 12 a task at 3 steps",
-        ):
-            run.training
-    else:
-        assert run.training.tasks_per_step == (4 if "inner_batch" in changes else 1)
+def test_equal_gradients(changes, n):
+    run = run_of("MAML-en-LLM", config=replace(BASE, **changes))
+    assert run.training.tasks_per_step == n
 
 
-def test_unknown_method():
-    with pytest.raises(
-        ValueError, match="name: expected one of zero-shot, .* found 'maml'"
-    ):
-        replace(table()[0], name="maml")
+@pytest.mark.parametrize(
+    ("name", "budget", "n"),
+    [
+        ("MetaICL", "gradients", 16),
+        ("MetaICL", "prompts", 16),
+        ("MetaICL", "steps", 4),
+        ("MAML-en-LLM", "gradients", 4),
+        ("MAML-en-LLM", "prompts", 8),
+        ("MAML-en-LLM", "steps", 4),
+        ("FOMAML", "gradients", 8),
+    ],
+)
+def test_three_budgets(name, budget, n):
+    assert run_of(name, budget=budget).training.tasks_per_step == n
+
+
+def test_changes_to_training_and_evaluation():
+    control = run_of("MAML-en-LLM", train=dict(inner_lr=0.0), evaluate=dict(k=0))
+    assert control.training.inner_lr == 0 and control.evaluation["k"] == 0
+    assert run_of("MetaICT").evaluation["instructions"] is True
+    assert run_of("zero-shot").training is None and run_of("oracle").training is None
+
+
+# --- hashes ---
+
+OTHER = dict(
+    name="MetaICL",
+    config=replace(BASE, seed=9),
+    seeds=(13,),
+    max_records=7,
+    train=dict(lr=1e-4),
+    evaluate=dict(k=2),
+    budget="steps",
+)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Run)])
+def test_hash_changes_with_every_field(name):
+    run = run_of("MAML-en-LLM")
+    assert replace(run, **{name: OTHER[name]}).hash != run.hash
+
+
+def test_a_hash_covers_what_its_name_stands_for(monkeypatch):
+    run, other = run_of(), run_of("zero-shot")
+    before = run.hash, other.hash
+    monkeypatch.setitem(room.METHODS, "in-context", Method(evaluate=dict(k=8)))
+    assert run.hash != before[0] and other.hash == before[1]
+
+
+def test_the_device_does_not_decide_a_hash():
+    assert run_of(config=replace(BASE, device="cuda")).hash == run_of().hash
+    assert run_of(config=replace(BASE, dtype="float64")).hash != run_of().hash
+
+
+# --- experiments ---
+
+
+def test_experiments_are_grids_with_a_reason():
+    for name, experiment in EXPERIMENTS.items():
+        assert get_experiment(name) is experiment and len(experiment.about) > 20
+    runs = get_experiment("baselines").runs()
+    assert len({run.hash for run in runs}) == len(runs)
+    seeds = {
+        s: {r.config.seed for r in runs if r.config.setting == s}
+        for s in load_settings("minicrossfit")
+    }
+    assert seeds.pop("hr_to_lr") == {1, 2, 3} and set(map(tuple, seeds.values())) == {
+        (1,)
+    }
+    some = get_experiment("baselines").runs(
+        get_preset("smoke"),
+        settings=["qa_to_qa"],
+        modes=["channel"],
+        seeds=[4],
+        steps=3,
+    )
+    assert {(r.config.setting, r.config.mode, r.config.steps) for r in some} == {
+        ("qa_to_qa", "channel", 3)
+    }
+
+
+def test_a_grid_of_shares_budgets_and_rates():
+    runs = grid(
+        BASE,
+        ["in-context", "MetaICL", "oracle"],
+        modes=["direct"],
+        seeds=[1, 2],
+        demonstration_seeds=(100,),
+        train=[dict(task_share=share) for share in (0.1, 1.0)],
+        evaluate=[dict(k=0), dict(k=16)],
+        budgets=["steps", "gradients"],
+    )
+    count = {
+        name: sum(run.name == name for run in runs) for name in ("in-context", "oracle")
+    }
+    assert count == {"in-context": 2, "oracle": 1}
+    assert len(runs) == 3 + 2 * 2 * 2 * 2 and len({run.hash for run in runs}) == len(
+        runs
+    )
+
+
+# --- refusals ---
+
+BAD = {
+    "name": (dict(name="maml"), "name: expected one of zero-shot, .* found 'maml'"),
+    "no name": (dict(name=None), "name: .* found None"),
+    "config": (dict(config={}), "config: expected a TrainConfig, found {}"),
+    "no seed": (dict(seeds=()), r"seeds: expected one or more of 100, .* found \(\)"),
+    "a seed": (dict(seeds=100), "seeds: expected demonstration seeds, found 100"),
+    "seeds in text": (dict(seeds="100"), "seeds: .* found '100'"),
+    "seed twice": (dict(seeds=(13, 13)), "seeds: .* each once, found"),
+    "unknown seed": (dict(seeds=(7,)), "seeds: expected one or more of 100, 13"),
+    "seed in part": (dict(seeds=(1.5,)), "seeds: expected a whole number"),
+    "records 0": (dict(max_records=0), "max_records: .* at least 1, found 0"),
+    "records in text": (dict(max_records="9"), "max_records: .* found '9'"),
+    "a field": (dict(train=dict(lrr=1)), "train: .* found 'lrr'; nearest: lr"),
+    "a list": (dict(train=["lr"]), "train: expected options by name"),
+    "a value": (dict(name="MetaICL", train=dict(lr=-1)), "lr: .* found -1"),
+    "option": (dict(evaluate=dict(kk=1)), "evaluate: .* found 'kk'"),
+    "own option": (dict(evaluate=dict(seeds=[13])), "evaluate: .* found 'seeds'"),
+    "budget": (
+        dict(budget="time"),
+        "budget: expected one of gradients, prompts, steps",
+    ),
+    "unequal": (
+        dict(name="MAML-en-LLM", train=dict(inner_steps=3)),
+        "inner_steps: expected a cost that divides 16 gradients, found 12 per task at 3",
+    ),
+    "unequal prompts": (
+        dict(name="MAML-en-LLM", budget="prompts", train=dict(inner_steps=2)),
+        "inner_steps: expected a cost that divides 16 prompts, found 3 per task at 2",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD)
+def test_bad_run(changes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        run_of(**changes)
+    assert len(str(caught.value)) < 400
+
+
+BAD_GRIDS = {
+    "seeds twice": (dict(seeds=[1, 1]), "seeds: .* each once, found"),
+    "seed -1": (dict(seeds=[-1]), "seeds: expected a whole number of at least 0"),
+    "seed in text": (dict(seeds=["1"]), "seeds: expected a whole number"),
+    "no seed": (dict(seeds=[]), "seeds: expected one or more"),
+    "modes twice": (dict(modes=["direct", "direct"]), "modes: .* each once"),
+    "a mode": (dict(modes="direct"), "modes: expected a list, found 'direct'"),
+    "unknown mode": (dict(modes=["both"]), "modes: expected one of direct, channel"),
+    "demonstration seeds twice": (
+        dict(demonstration_seeds=(100, 100)),
+        "seeds: .* each once",
+    ),
+    "records": (dict(max_records=-1), "max_records: .* found -1"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD_GRIDS.values(), ids=BAD_GRIDS)
+def test_bad_grid(changes, message):
+    with pytest.raises(ValueError, match=message):
+        table(**changes)
+
+
+BAD_CHOICES = {
+    "experiment": (
+        "baseline",
+        {},
+        "experiment: .* found 'baseline'; nearest: baselines",
+    ),
+    "setting": (
+        "baselines",
+        dict(settings=["hr"]),
+        "settings: expected one of .* 'hr'",
+    ),
+    "settings twice": (
+        "baselines",
+        dict(settings=["qa_to_qa"] * 2),
+        "settings: .* once",
+    ),
+    "close": ("baselines", dict(close=["x"]), "close: expected one of .* found 'x'"),
+    "seeds": (
+        "baselines",
+        dict(seeds=[2, 2]),
+        "seeds: expected one or more, each once",
+    ),
+    "steps": ("baselines", dict(steps=0), "steps: .* found 0"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "choices", "message"), BAD_CHOICES.values(), ids=BAD_CHOICES
+)
+def test_bad_choice_of_an_experiment(name, choices, message):
+    with pytest.raises(ValueError, match=message):
+        get_experiment(name).runs(**choices)
 
 
 # --- the published table ---
@@ -179,20 +342,20 @@ def published():
 def test_the_published_table_is_whole(published):
     found = {(row["setting"], row["mode"], row["method"]) for row in published["rows"]}
     expected = {
-        (s, mode, n)
-        for s in settings("minicrossfit")
-        for n, m in METHODS.items()
-        for mode in m.modes
+        (setting, mode, name)
+        for setting in load_settings("minicrossfit")
+        for name, method in METHODS.items()
+        for mode in method.modes
     }
     assert expected <= found and all(row["failed"] == {} for row in published["rows"])
+    gradients = published["sizes"]["steps"] * GRADIENTS_PER_STEP
     for row in published["rows"]:
-        if "budget" in row:
-            assert row["budget"]["gradients"] == published["sizes"]["steps"] * GRADIENTS
+        assert "budget" not in row or row["budget"]["gradients"] == gradients
+        assert room.inconsistencies(row) == []
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["zero-shot", "in-context", "PMI in-context", "oracle", "multi-task zero-shot"],
+    "name", ["zero-shot", "in-context", "PMI in-context", "oracle"]
 )
 def test_rows_of_the_published_table_are_computed_again(published, name):
     stored = next(
@@ -210,73 +373,13 @@ def test_rows_of_the_published_table_are_computed_again(published, name):
         seeds=SEEDS[: sizes["demonstration_seeds"]],
         max_records=sizes["records"],
     )
-    assert run.hash == stored["hash"]
     bench = load_benchmark("minicrossfit", "non_nli_to_nli", seeds=run.seeds)
     fresh = run.compute(bench, *load_model("tiny-base"))
-    # training amplifies how another processor rounds; nothing else may differ
-    assert fresh["mean"] == pytest.approx(
-        stored["mean"], abs=5 if run.training else 0.5
-    )
+    # rounding may turn an answer: 0.5 points of the mean are 6 of all answers
+    assert fresh["mean"] == pytest.approx(stored["mean"], abs=0.5)
     assert list(fresh["tasks"]) == list(stored["tasks"])
 
 
-# --- adaptation curves ---
-
-
-def test_adaptation_curve_begins_at_the_model_as_it_is():
-    bench = load_benchmark(
-        "minicrossfit:easy",
-        "class_to_class",
-        seeds=[100],
-        tasks=["colour-travel", "size-sea"],
-    )
-    model, words = load_model("tiny-base")
-    how = dict(seeds=[100], max_length=512, max_records=16)
-    curve = adaptation_curve(
-        model, words, bench, optimizer=Adam(3e-3), steps=(0, 8), **how
-    )
-    for name, k in (("with", 16), ("without", 0)):
-        assert (
-            curve[name][0]["tasks"]
-            == evaluate(model, words, bench, k=k, **how)["tasks"]
-        )
-    assert (
-        curve["without"][8]["mean"] > curve["without"][0]["mean"]
-    )  # what is not in the prompt has gone into the weights
-
-
-def test_the_rate_is_chosen_on_meta_training_tasks():
-    bench = load_benchmark("minicrossfit:easy", "class_to_class", seeds=[100])
-    model, words = load_model("tiny-base")
-    rate = choose_rate(
-        model, words, bench.train, rates=(1e-8, 1e-3, 1.0), n_tasks=3, max_length=512
-    )
-    assert rate == 1e-3
-    assert (
-        choose_rate(
-            model,
-            words,
-            bench.train,
-            rates=(0.05,),
-            make=SGD,
-            n_tasks=1,
-            max_length=512,
-        )
-        == 0.05
-    )
-    assert (
-        choose_rate(
-            model, words, bench.train, rates=(1e-3, 1e30), n_tasks=2, max_length=512
-        )
-        == 1e-3
-    )
-    with pytest.raises(
-        ValueError,
-        match="rates: expected one that leaves scores finite, found none among",
-    ):
-        choose_rate(model, words, bench.train, rates=(1e30,), n_tasks=1, max_length=512)
-    with pytest.raises(
-        ValueError,
-        match="tasks: expected tasks with options and more than 16 records, found none",
-    ):
-        choose_rate(model, words, [])
+def test_a_configuration_of_its_own_can_be_the_base():
+    own = TrainConfig(benchmark="minicrossfit", model="tiny-base", steps=1)
+    assert Run(name="MetaICL", config=own, seeds=(100,)).training.steps == 1

@@ -1,0 +1,317 @@
+"""The log: what counts, what is refused, and who may write at the same time."""
+
+import json
+import multiprocessing
+import os
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+from helpers import records, write_benchmark, write_lines, write_model
+
+from maml_en_llm import TrainConfig
+from maml_en_llm.runs import (
+    Run,
+    RunsFailed,
+    _read,
+    compare,
+    inconsistencies,
+    is_current,
+    reproduce,
+)
+from maml_en_llm.runs.claims import Claims
+from maml_en_llm.runs.code import bare
+
+LOG = sys.modules["maml_en_llm.runs.log"]
+
+
+@pytest.fixture
+def config(tmp_path):
+    LOG._examples.cache_clear()
+    LOG._weights.cache_clear()
+    folder = write_benchmark(tmp_path / "tasks", test=("c", "d"))
+    write_model(tmp_path / "model")
+    return TrainConfig(
+        benchmark=str(folder), setting="mini", model=str(tmp_path / "model")
+    )
+
+
+def runs_of(config, *names) -> list[Run]:
+    return [Run(name=name, config=config, seeds=(100,)) for name in names]
+
+
+def test_an_interrupted_log_goes_on(config, tmp_path, monkeypatch):
+    runs = runs_of(config, "zero-shot", "majority", "oracle", "random guess")
+    first = reproduce(runs[:2], tmp_path / "log")
+    computed = []
+    rows = reproduce(
+        runs, tmp_path / "log", progress=lambda row: computed.append(row["method"])
+    )
+    assert computed == ["oracle", "random guess"] and rows[:2] == first
+    monkeypatch.setattr(Run, "compute", None)  # nothing is left to do
+    assert reproduce(runs, tmp_path / "log") == rows
+    assert reproduce(runs[::-1], tmp_path / "log") == rows[::-1]
+    assert all(is_current(row) for row in rows)
+
+
+def test_a_run_that_is_there_twice_is_computed_once(config, tmp_path):
+    rows = reproduce(runs_of(config, "majority") * 2, tmp_path / "log")
+    assert rows[0] == rows[1] and len(_read(tmp_path / "log")) == 1
+
+
+# --- what counts ---
+
+
+def test_a_record_counts_for_its_own_examples_and_weights_only(config, tmp_path):
+    log, run = tmp_path / "log", runs_of(config, "majority")
+    (first,) = reproduce(run, log)
+    LOG._examples.cache_clear()  # another process
+    write_lines(tmp_path / "tasks/c/c_16_100_test.jsonl", records("c", 9, start=500))
+    (second,) = reproduce(run, log)
+    assert second["inputs"] != first["inputs"] and second["data"] != first["data"]
+    assert second["weights"] == first["weights"]
+    other = [replace(run[0], config=replace(config, seed=2))]  # other random weights
+    (third,) = reproduce(other, log)
+    assert third["weights"] != first["weights"] and len(_read(log)) == 3
+
+
+@pytest.mark.parametrize("what", ["code_below", "torch_version"])
+def test_a_record_of_other_code_or_torch_is_stale(config, tmp_path, monkeypatch, what):
+    log, run = tmp_path / "log", runs_of(config, "majority")
+    (first,) = reproduce(run, log)
+    monkeypatch.setattr(LOG, what, lambda: "other")
+    assert not is_current(first)
+    (second,) = reproduce(run, log)
+    assert is_current(second) and second["tasks"] == first["tasks"]
+    assert _read(log) == [first, second]  # nothing is thrown away
+
+
+def test_code_is_what_decides():
+    source = '''"""Doc."""
+import os  # why
+
+
+def f(x):
+    """Says
+    so."""
+    # a remark
+
+    return ["a",
+        "b",  # kept
+    ], x
+'''
+    expected = 'import os\ndef f(x):\n    return ["a",\n        "b",\n    ], x'
+    assert bare(source) == expected
+    assert bare(source.replace('"b"', '"c"')) != expected
+    assert bare(source.replace("Says", "Told").replace("# why", "")) == expected
+
+
+# --- what is refused, and left as it is ---
+
+FOREIGN = {
+    "text": b"dear diary\n",
+    "text without an end": b"dear diary",
+    "a number": b"3\n",
+    "a list": b"[1]\n",
+    "another record": b'{"machine": {}, "rows": []}\n',
+    "another record without an end": b'{"machine": {}, "rows": []}',
+    "half of a log": b'{"hash": "x", "inputs": "y"}\nnothing\n',
+    "no text": bytes(range(256)),
+    "inputs of another type": b'{"hash": "x", "inputs": 3}\n',
+    "a long line": b"x" * 100_000 + b"\n",
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_a_file_that_is_no_log_is_refused_and_left(config, tmp_path, content):
+    log = tmp_path / "log"
+    log.write_bytes(content)
+    with pytest.raises(ValueError, match="log:.* name another file") as caught:
+        reproduce(runs_of(config, "majority"), log)
+    assert log.read_bytes() == content and len(str(caught.value)) < 400
+
+
+def test_another_thing_than_runs_or_a_path(config, tmp_path):
+    with pytest.raises(ValueError, match="runs: expected runs, found 'majority'"):
+        reproduce(["majority"], tmp_path / "log")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="log: expected a path that can be written"):
+        reproduce(runs_of(config, "majority"), tmp_path / "file" / "log")
+
+
+# --- torn lines ---
+
+
+def test_a_torn_last_line_is_left_out_and_mended_by_the_next_row(config, tmp_path):
+    log = tmp_path / "log"
+    (first,) = reproduce(runs_of(config, "majority"), log)
+    whole = log.read_text()
+    log.write_text(whole + whole[:20])
+    assert _read(log) == [first] and log.read_text() == whole + whole[:20]
+    reproduce(runs_of(config, "majority", "oracle"), log)
+    assert log.read_text().startswith(whole) and len(_read(log)) == 2
+
+
+def test_a_last_line_without_its_end_counts(config, tmp_path):
+    log = tmp_path / "log"
+    (first,) = reproduce(runs_of(config, "majority"), log)
+    log.write_text(log.read_text().rstrip("\n"))
+    rows = reproduce(runs_of(config, "majority", "oracle"), log)
+    assert (
+        rows[0] == first
+        and [json.loads(x) for x in log.read_text().splitlines()] == rows
+    )
+
+
+# --- failures ---
+
+
+def test_one_failing_run_does_not_lose_the_others(config, tmp_path, monkeypatch):
+    whole = Run.compute
+
+    def compute(self, *inputs):
+        if self.name == "majority":
+            raise RuntimeError("out of memory " * 999)
+        return whole(self, *inputs)
+
+    monkeypatch.setattr(Run, "compute", compute)
+    runs = runs_of(config, "majority", "oracle", "random guess")
+    with (
+        pytest.warns(UserWarning, match="run 'majority' failed: RuntimeError: out of"),
+        pytest.raises(
+            RunsFailed, match="1 of 3 runs failed, .*: majority, mini"
+        ) as caught,
+    ):
+        reproduce(runs, tmp_path / "log")
+    assert [row["method"] for row in caught.value.rows] == ["oracle", "random guess"]
+    assert _read(tmp_path / "log") == caught.value.rows
+    assert len(str(caught.value)) < 700
+    monkeypatch.setattr(Run, "compute", whole)
+    assert len(reproduce(runs, tmp_path / "log")) == 3
+
+
+def test_who_wants_to_stop_is_not_held_up(config, tmp_path, monkeypatch):
+    def compute(self, *inputs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "compute", compute)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(runs_of(config, "majority"), tmp_path / "log")
+
+
+# --- several processes ---
+
+
+def work(runs, log, counts):
+    computed = []
+    rows = reproduce(runs, log, progress=computed.append)
+    counts.put((len(computed), len(rows)))
+
+
+def test_two_processes_share_the_work(config, tmp_path):
+    log, runs = tmp_path / "log", runs_of(config, "majority", "oracle", "random guess")
+    fork = multiprocessing.get_context("fork")
+    counts = fork.Queue()
+    both = [fork.Process(target=work, args=(runs, log, counts)) for _ in range(2)]
+    for process in both:
+        process.start()
+    found = [counts.get(timeout=120) for _ in both]
+    for process in both:
+        process.join()
+    assert sum(computed for computed, _ in found) == 3
+    assert [rows for _, rows in found] == [3, 3] and len(_read(log)) == 3
+
+
+def hold(log, ready):
+    Claims(log).take(("key",))
+    ready.set()
+    time.sleep(60)
+
+
+def test_a_killed_process_leaves_no_claim(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    ready = fork.Event()
+    other = fork.Process(target=hold, args=(tmp_path / "log", ready))
+    other.start()
+    assert ready.wait(60)
+    mine = Claims(tmp_path / "log")
+    assert not mine.take(("key",)) and mine.take(("another key",))
+    os.kill(other.pid, 9)
+    other.join()
+    assert mine.take(("key",), wait=True)
+    mine.give_up(("key",))
+    mine.close()
+
+
+# --- comparison ---
+
+RECORD = dict(
+    method="MetaICL",
+    setting="mini",
+    mode="direct",
+    seed=1,
+    hash="h",
+    mean=50.0,
+    worst=40.0,
+    unseen_mean=60.0,
+    unseen_worst=50.0,
+    tasks={"c": 40.0, "d": 60.0},
+    unseen=["d"],
+    budget=dict(outer_steps=2, gradients=32),
+)
+
+
+def changed(**changes) -> dict:
+    return RECORD | changes
+
+
+def test_records_within_the_tolerance_agree():
+    near = changed(mean=50.4, unseen_mean=60.8, tasks={"c": 40.0, "d": 60.8})
+    assert compare([RECORD], [near], 1.0) == []
+    assert compare([RECORD, changed(hash="g")], [RECORD], 0.0) == []
+
+
+DIFFERENT = {
+    "mean": (
+        dict(mean=52.0),
+        "MetaICL, mini, direct, 1: mean: stored 50.0, found 52.0",
+    ),
+    "worst": (dict(worst=30.0), "worst: stored 40.0, found 30.0"),
+    "unseen": (dict(unseen_mean=None), "unseen_mean: stored 60.0, found None"),
+    "a target": (dict(tasks={"c": 40.0, "d": 69.0}), "d: stored 60.0, found 69.0"),
+    "a target less": (dict(tasks={"c": 40.0}), "tasks: stored .*d.*, found None"),
+    "a target more": (dict(tasks=RECORD["tasks"] | {"e": 1.0}), "e: stored None"),
+    "budget": (
+        dict(budget=dict(outer_steps=2, gradients=33)),
+        "gradients: stored 32, found 33",
+    ),
+    "no budget": (dict(budget=None), "outer_steps: stored 2, found None"),
+    "another run": (dict(hash="g"), "record: stored None, found g"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), DIFFERENT.values(), ids=DIFFERENT)
+def test_what_differs_is_said(changes, message):
+    found = compare([RECORD], [changed(**changes)], 1.0)
+    assert found
+    with pytest.raises(ValueError, match=message):
+        raise ValueError("; ".join(map(str, found)))
+
+
+def test_a_number_changed_in_a_stored_record_is_seen():
+    assert inconsistencies(RECORD) == []
+    for changes in (
+        dict(mean=50.1),
+        dict(unseen_mean=59.9),
+        dict(tasks={"c": 40.2, "d": 60.0}),
+        dict(unseen=[]),
+    ):
+        assert inconsistencies(changed(**changes))
+        assert compare([changed(**changes)], [RECORD], 5.0)
+
+
+@pytest.mark.parametrize("tolerance", [-1, "1", None])
+def test_bad_tolerance(tolerance):
+    with pytest.raises(ValueError, match="tolerance: expected a finite number"):
+        compare([RECORD], [RECORD], tolerance)
