@@ -25,9 +25,9 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from ..checkpoint import check_finite, load_checkpoint, save_checkpoint
 from ..errors import listed, shown
-from ..interrupts import Interrupted, listening
 from ..minicrossfit.draw import Draw
 from ..provenance import check_output, plain, sync_folder, weights_hash
+from ..signals import Stopped, listening
 from .corpus import MARKS, NEWLINES, PUNCTUATION, build_tokenizer, text
 from .probes import next_word_loss, probes
 from .recipe import SEEDS_APART, PretrainConfig
@@ -119,7 +119,7 @@ def pretrain(
     Raises:
         ValueError: ``output`` holds anything else, or cannot be written.
         FloatingPointError: a loss, gradient or weight that is not finite.
-        Interrupted: Ctrl-C or SIGTERM, once the state is saved.
+        Stopped: Ctrl-C or SIGTERM, once the state is saved.
     """
     every = EVERY if every is None else every
     output = Path(output)
@@ -149,7 +149,7 @@ def pretrain(
                 progress(step, done["losses"][-1])
             if listener.signal is not None:
                 save(step + 1)
-                raise Interrupted(
+                raise Stopped(
                     f"stopped after step {step + 1} of {config.steps}, all is saved in "
                     f"{output}; the same command goes on from there",
                     listener.signal,

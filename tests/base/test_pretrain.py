@@ -26,9 +26,9 @@ from maml_en_llm.base.corpus import (
 from maml_en_llm.base.pretrain import add_newlines, batch, build_model
 from maml_en_llm.base.probes import held_out_loss, probes
 from maml_en_llm.checkpoint import load_checkpoint
-from maml_en_llm.interrupts import Interrupted
 from maml_en_llm.minicrossfit import Draw
 from maml_en_llm.provenance import weights_hash
+from maml_en_llm.signals import Stopped
 
 pretraining = sys.modules["maml_en_llm.base.pretrain"]
 
@@ -175,9 +175,9 @@ def test_a_signal_saves_and_the_run_goes_on(number, whole, tmp_path):
         if step == 10:
             os.kill(os.getpid(), number)
 
-    with pytest.raises(Interrupted, match="after step 11 of 24.* goes on") as stopped:
+    with pytest.raises(Stopped, match="after step 11 of 24.* goes on") as stopped:
         run_pretraining(SMALL, tmp_path / "cut", every=8, progress=progress)
-    assert stopped.value.number == number
+    assert stopped.value.code == 128 + number
     assert load_checkpoint(tmp_path / "cut/checkpoints")[0] == 11
     run_pretraining(SMALL, tmp_path / "cut", every=8)
     assert content(tmp_path / "cut") == content(whole[0])

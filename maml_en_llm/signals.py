@@ -8,15 +8,15 @@ from contextlib import contextmanager
 HEARD = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(Exception):
-    """A run that was asked to stop, has saved its state, and can go on from there.
+class Stopped(KeyboardInterrupt):
+    """What a signal ends; the message says what was saved.
 
-    ``number`` is the signal's: a shell expects the exit status 128 + ``number``.
+    ``code`` is the exit status by custom: 130 for Ctrl-C, 143 for SIGTERM.
     """
 
     def __init__(self, message: str, number: int):
         super().__init__(message)
-        self.number = number
+        self.code = 128 + number
 
 
 class Listener:
@@ -51,3 +51,17 @@ def listening() -> Iterator[Listener]:
         yield listener
     finally:
         restore()
+
+
+@contextmanager
+def sigterm_as_exception() -> Iterator[None]:
+    """Inside, SIGTERM raises `Stopped`, so that what is unfinished is cleared away."""
+
+    def stop(number, _frame):
+        raise Stopped("", number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

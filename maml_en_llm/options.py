@@ -1,0 +1,104 @@
+"""Options of the command line, made from the fields of a dataclass or a function."""
+
+import argparse
+import inspect
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import MISSING, fields
+from types import NoneType, UnionType
+from typing import get_args, get_origin, get_type_hints
+
+COMMENT = re.compile(r"^    (\w+): [^#\n]*?(?:#\s*(.*))?$", re.MULTILINE)
+
+
+def add_fields(
+    parser: argparse.ArgumentParser, kind: type, only: Collection[str] | None = None
+) -> None:
+    """An option per field of a dataclass, checked by the dataclass itself.
+
+    What the source says beside a field is its help. An option that is not given leaves
+    nothing behind, so that the field has its default.
+    """
+    types = get_type_hints(kind)
+    told = dict(COMMENT.findall(inspect.getsource(kind)))
+    for field in fields(kind):
+        if only is not None and field.name not in only:
+            continue
+        default = "" if field.default is MISSING else f" ({field.default})"
+        about = f"{told.get(field.name, '')}{default}".strip().replace("%", "%%")
+        _add(parser, field.name, types[field.name], about, [])
+
+
+def add_parameters(
+    parser: argparse.ArgumentParser,
+    function: Callable,
+    aliases: Mapping[str, list[str]],
+) -> list[str]:
+    """An option per keyword-only parameter of a function; returns their names."""
+    types = get_type_hints(function)
+    found = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            continue
+        about = f"({parameter.default})".replace("%", "%%")
+        _add(parser, name, types[name], about, aliases.get(name, []))
+        found.append(name)
+    return found
+
+
+def given(options: argparse.Namespace, names: type | Collection[str]) -> dict:
+    """Those of ``names``, or of a dataclass's fields, that were given."""
+    if isinstance(names, type):
+        names = [field.name for field in fields(names)]
+    return {name: value for name, value in vars(options).items() if name in names}
+
+
+def _add(parser, name: str, kind, about: str, aliases: list[str]) -> None:
+    flags = list(dict.fromkeys([f"--{name.replace('_', '-')}", f"--{name}", *aliases]))
+    how: dict = {"dest": name, "help": about, "default": argparse.SUPPRESS}
+    item, many = _item(kind)
+    if item is bool:
+        parser.add_argument(*flags, action=argparse.BooleanOptionalAction, **how)
+    elif many:
+        parser.add_argument(*flags, type=item, nargs="+", **how)
+    else:
+        parser.add_argument(*flags, type=item, **how)
+
+
+def _item(kind) -> tuple[type, bool]:
+    """What one word of an option is read as, and whether there may be several."""
+    if isinstance(kind, UnionType):
+        (kind,) = [part for part in get_args(kind) if part is not NoneType]
+    many = get_origin(kind) is not None
+    item = get_args(kind)[0] if many else kind
+    return (item if item in (int, float, bool) else str), many
+
+
+class Bar:
+    """A bar on stderr with the last loss and the remaining time."""
+
+    def __init__(self, total: int):
+        from tqdm import tqdm
+
+        self.bar = tqdm(total=total, mininterval=1, dynamic_ncols=True)
+        self.begun = False
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.bar.close()
+
+    def step(self, step: int, loss: float | None) -> None:
+        """Step ``step``, from 0, is done; a resumed run begins where it stopped."""
+        if not self.begun:
+            self.bar.initial = self.bar.n = step
+            self.begun = True
+        if loss is not None:
+            self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        self.bar.update(step + 1 - self.bar.n)
+
+    def count(self, about: str) -> None:
+        """One more is done."""
+        self.bar.set_postfix_str(about, refresh=False)
+        self.bar.update()
