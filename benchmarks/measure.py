@@ -1,4 +1,7 @@
-"""One measurement, in a process of its own: time, peak memory above the model, and error of one meta-gradient."""
+"""One measurement of a meta-gradient: time, peak memory above the model, and error.
+
+Each is made in a process of its own.
+"""
 
 import os
 import threading
@@ -26,17 +29,18 @@ RATES = {
     "Lion": 1e-5,
     "none": 0.0,
 }
-TARGET, WARM_UP = (
-    4,
-    16,
-)  # target tokens of a prompt; tokens of a prompt of the warm-up call
+TARGET = 4  # target tokens of a prompt
+WARM_UP = 16  # tokens of a prompt of the warm-up call
 FUSED = ("finite_difference", "first_order")  # modes that differentiate once only
 SAMPLING = 0.002  # s between two looks at the memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What is computed, whoever computes it: ``tasks`` tasks of ``k`` steps, ``prompts`` × ``length`` tokens a step."""
+    """What is computed, whoever computes it.
+
+    ``tasks`` tasks of ``k`` steps, ``prompts`` × ``length`` tokens per step.
+    """
 
     shape: str
     words: int
@@ -53,11 +57,16 @@ class Case:
 
 
 def build(case: Case, method: str):
-    """A GPT-2 with random weights, the same for every method, in the attention that ``method`` would be run with."""
+    """A GPT-2 with random weights, the same for every method.
+
+    In the attention that ``method`` would be run with.
+    """
     transformers.logging.set_verbosity_error()
-    attention = (
-        "sdpa" if method in FUSED else "eager" if method in METHODS else case.attention
-    )
+    attention = case.attention
+    if method in METHODS:
+        attention = "eager"
+    if method in FUSED:
+        attention = "sdpa"
     config = GPT2Config(
         vocab_size=case.words,
         n_layer=case.layers,
@@ -93,7 +102,10 @@ def draw_tasks(case: Case, k: int, length: int):
 
 
 def measure(case: Case, method: str, reference: str | None) -> dict:
-    """Seconds, peak in bytes above the model, whether all is finite, and the error against the file ``reference``."""
+    """Seconds, peak in bytes above the model, whether all is finite, and the error.
+
+    The error is against the file ``reference``.
+    """
     if method in METHODS:
         import_module(method)  # its code is not part of its peak
     model, tasks = build(case, method), draw_tasks(case, case.k, case.length)
@@ -121,9 +133,10 @@ def measure(case: Case, method: str, reference: str | None) -> dict:
 
 
 def write_reference(case: Case, path: str) -> dict:
-    """Save the float64 meta-gradient to ``path``; returns the share of it that first order misses.
+    """Save the float64 meta-gradient to ``path``.
 
-    By "unrolled" and explicit attention, none of which the measured mode uses.
+    By "unrolled" and explicit attention, none of which the measured mode uses. Returns
+    the share of it that first order misses.
     """
     model, tasks = (
         build(replace(case, attention="eager"), "unrolled").double(),
@@ -138,8 +151,9 @@ def write_reference(case: Case, path: str) -> dict:
 def rounding(case: Case, path: str) -> dict:
     """The error that float32 inner gradients alone cause: everything else is float64.
 
-    What a cold Adam makes of a coordinate that is almost silent depends steeply on the last digits of its gradient. These
-    are plain PyTorch's: of a model with explicit attention and nothing fused, as the peers run it.
+    What a cold Adam makes of a coordinate that is almost silent depends steeply on the
+    last digits of its gradient. These are plain PyTorch's: of a model with explicit
+    attention and nothing fused, as the peers run it.
     """
     coarse, mean = PromptLoss(build(case, "higher")), None
     fine = PromptLoss(build(replace(case, attention="eager"), "reverse").double())
@@ -157,7 +171,7 @@ def rounding(case: Case, path: str) -> dict:
 
 @dataclass
 class _Float32Gradients:
-    """An optimiser that is given gradients of a float32 model in place of the ones it is called with."""
+    """An optimiser that is given gradients of a float32 model instead of its own."""
 
     optimizer: optimizers.Optimizer
     loss: PromptLoss
@@ -167,10 +181,10 @@ class _Float32Gradients:
     def init(self, params):
         return self.optimizer.init(params)
 
-    def update(self, grads, state, params, *, out=None):
+    def update(self, grads, state, params, *, out=None):  # noqa: ARG002  # see above
         return self.optimizer.update(self._coarse(state, params), state, params)
 
-    def pull_back_(self, grads, state, params, *adjoints):
+    def pull_back_(self, grads, state, params, *adjoints):  # noqa: ARG002  # see above
         return self.optimizer.pull_back_(
             self._coarse(state, params), state, params, *adjoints
         )
@@ -185,7 +199,7 @@ class _Float32Gradients:
 
 
 def bandwidth(device: str, size: int = 2**28) -> float:
-    """Bytes a second that a copy of 256 MiB moves, read and written, best of ten."""
+    """Bytes per second that a copy of 256 MiB moves, read and written, best of ten."""
     source = torch.ones(size, dtype=torch.uint8, device=device)
     target, times = torch.zeros_like(source), []
     for _ in range(10):
@@ -198,7 +212,10 @@ def bandwidth(device: str, size: int = 2**28) -> float:
 
 
 class Memory:
-    """Peak memory, in bytes, above what was held when this was made; a context manager around what is measured."""
+    """Peak memory, in bytes, above what was held when this was made.
+
+    A context manager around what is measured.
+    """
 
     def __init__(self, device: str):
         self.cuda, self.base, self.peak = device.startswith("cuda"), 0, 0

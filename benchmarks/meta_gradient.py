@@ -1,13 +1,20 @@
-"""Time, memory and error of one meta-gradient: this package against `higher` and `torchopt`.
+r"""Time, memory and error of one meta-gradient: this package and its peers.
+
+The peers are `higher` and `torchopt`.
 
     pip install -e .[bench]
-    python benchmarks/meta_gradient.py            # hours; an interrupted run goes on where it stopped
-    python benchmarks/meta_gradient.py --quick --ks 1 4 --repeats 1    # both shapes shrunk, a few minutes
-    python benchmarks/meta_gradient.py --device cuda --dtype bfloat16 --shapes long --layers 12 --width 768
+    # hours; an interrupted run goes on where it stopped
+    python benchmarks/meta_gradient.py
+    # both shapes shrunk, a few minutes
+    python benchmarks/meta_gradient.py --quick --ks 1 4 --repeats 1
+    python benchmarks/meta_gradient.py --device cuda --shapes long --layers 12 \
+        --width 768
 
-Every measurement runs in a process of its own, the methods one after the other within each repeat. The first repeat
-also compares with a float64 gradient, up to k = 4. The log may be filled by several commands, for example first
-`--optimizers Adam --ks 1 4 --repeats 5`; what it holds of the plan is reported. Prints a Markdown table and a PASS or FAIL line a bar, and stores them as JSON.
+Every measurement runs in a process of its own, the methods one after the other within
+each repeat. The first repeat also compares with a float64 gradient, up to k = 4. The
+log may be filled by several commands, for example first `--optimizers Adam --ks 1 4
+--repeats 5`; what it holds of the plan is reported. Prints a Markdown table and a PASS
+or FAIL line per bar, and stores them as JSON.
 """
 
 import argparse
@@ -21,8 +28,9 @@ from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 
+from bars import ERROR, PEERS, verdicts
 from measure import Case, bandwidth, measure, rounding, write_reference
-from report import ERROR, PEERS, machine, markdown, summarise, verdicts
+from report import machine, markdown, summarise
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPES = {
@@ -36,7 +44,7 @@ QUICK = {
     "activation": dict(words=500, prompts=2, length=64, layers=2, width=64),
 }
 CHECKED = 4  # inner steps up to which the error is measured
-LONG = 32  # inner steps, which the peers have no memory for: "reverse" with Adam only, once
+LONG = 32  # inner steps; the peers have no memory for it: "reverse" by Adam, once
 ERRORS = (
     "Momentum",
     "AdamW",
@@ -49,7 +57,8 @@ def main() -> None:
     """Measure what the log does not hold yet, then report all of it."""
     options = parse()
     if options.worker:
-        return work(json.loads(options.worker))
+        work(json.loads(options.worker))
+        return
     name = f"meta_gradient-{options.device}" + "-quick" * options.quick
     log = Path(options.log or ROOT / f"_build/{name}.jsonl")
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +139,7 @@ def parse() -> argparse.Namespace:
 
 
 def schedule(options) -> list[tuple[Case, str, int]]:
-    """What to measure: (case, method, number of repeats), the cases with all methods first."""
+    """What to measure: (case, method, repeats), the cases with all methods first."""
     common = dict(
         device=options.device, dtype=options.dtype, attention=options.attention
     )
@@ -180,7 +189,7 @@ def run(plan, options, log: Path) -> None:
 
 
 def measure_case(case: Case, methods: list[str], repeat: int, log: Path) -> None:
-    """One measurement by each method, appended to ``log``; in the first repeat with its error."""
+    """One measurement by each method, appended to ``log``; the first with its error."""
     with tempfile.TemporaryDirectory() as folder:
         exact, facts = None, {}
         if repeat == 0 and 0 < case.k <= CHECKED:
@@ -211,7 +220,10 @@ def measure_case(case: Case, methods: list[str], repeat: int, log: Path) -> None
 
 
 def spawn(task: dict) -> dict:
-    """Do ``task`` in a process of its own; what it found, or the end of its complaint as "failed"."""
+    """Do ``task`` in a process of its own.
+
+    Returns what it found, or the end of its complaint as "failed".
+    """
     command = [sys.executable, "-W", "ignore", __file__, "--worker", json.dumps(task)]
     done = subprocess.run(
         command,
@@ -225,7 +237,7 @@ def spawn(task: dict) -> dict:
 
 
 def work(task: dict) -> None:
-    """Inside the process: one measurement or one reference, its result on the last line of stdout."""
+    """Inside the process: one measurement or reference, its result the last line."""
     case = Case(**task["case"])
     if "path" in task:
         found = write_reference(case, task["path"])

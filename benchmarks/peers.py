@@ -1,8 +1,10 @@
-"""The mean meta-gradient of several tasks: by this package, and by `higher` and `torchopt` as their users write it.
+"""The mean meta-gradient of several tasks, by this package and by its peers.
 
-Every function takes a GPT-2, tasks as (support batches, query batch), the optimiser's name and its rate, and returns
-the gradients by parameter name. Tasks run one after the other; no graph outlives its task. The peers are imported where
-they are called, so that neither is loaded into the process that measures another.
+`higher` and `torchopt` are called as their users write it. Every function takes a
+GPT-2, tasks as (support batches, query batch), the optimiser's name and its rate, and
+returns the gradients by parameter name. Tasks run one after the other; no graph
+outlives its task. The peers are imported where they are called, so that neither is
+loaded into the process that measures another.
 """
 
 from types import SimpleNamespace
@@ -11,13 +13,15 @@ import torch
 
 from maml_en_llm import PromptLoss, meta_gradient, optimizers, parameters
 
-EPS_ROOT = (
-    1e-8  # this package's default; torchopt's is 0, with which its gradient is NaN here
-)
+# This package's default; torchopt's is 0, with which its gradient is NaN here.
+EPS_ROOT = 1e-8
 
 
 def package_gradient(model, tasks, optimizer: str, rate: float, mode: str):
-    """`maml_en_llm.meta_gradient` in one of its modes; ``optimizer`` may be "none" for tasks without support."""
+    """`maml_en_llm.meta_gradient` in one of its modes.
+
+    ``optimizer`` may be "none" for tasks without support.
+    """
     inner = None if optimizer == "none" else getattr(optimizers, optimizer)(lr=rate)
     params, loss = parameters(model), PromptLoss(model)
     mean = {name: torch.zeros_like(p) for name, p in params.items()}
@@ -29,7 +33,10 @@ def package_gradient(model, tasks, optimizer: str, rate: float, mode: str):
 
 
 def higher_gradient(model, tasks, optimizer: str, rate: float):
-    """The loop of higher's MAML example: a differentiable copy of a torch optimiser, one context a task."""
+    """The loop of higher's MAML example.
+
+    A differentiable copy of a torch optimiser, one context per task.
+    """
     import higher
 
     model.zero_grad()
@@ -45,7 +52,10 @@ def higher_gradient(model, tasks, optimizer: str, rate: float):
 
 
 def torchopt_gradient(model, tasks, optimizer: str, rate: float):
-    """The loop of torchopt's MAML example: a meta-optimiser on the module, whose state is recovered after each task."""
+    """The loop of torchopt's MAML example.
+
+    A meta-optimiser on the module, whose state is recovered after each task.
+    """
     import torchopt
 
     model.zero_grad()
@@ -66,8 +76,8 @@ def torchopt_gradient(model, tasks, optimizer: str, rate: float):
 class _TiedHead(torch.nn.Module):
     """GPT-2 with its tied weight registered once.
 
-    torchopt updates every registration of a weight by itself: `GPT2LMHeadModel` comes untied at the second inner step,
-    silently, and the meta-gradient is another one.
+    torchopt updates every registration of a weight by itself: `GPT2LMHeadModel` comes
+    untied at the second inner step, silently, and the meta-gradient is another one.
     """
 
     def __init__(self, model):
@@ -90,7 +100,7 @@ METHODS = {"higher": higher_gradient, "torchopt": torchopt_gradient}
 
 
 def gradient(method: str, model, tasks, optimizer: str, rate: float):
-    """The meta-gradient by ``method``: "higher", "torchopt", or a mode of this package."""
+    """The meta-gradient by "higher", by "torchopt", or by a mode of this package."""
     if method in METHODS:
         return METHODS[method](model, tasks, optimizer, rate)
     return package_gradient(model, tasks, optimizer, rate, method)

@@ -1,4 +1,4 @@
-"""From measurements to rows, a table, and one line a bar."""
+"""From measurements to rows, a table, and one line per bar."""
 
 import math
 import os
@@ -11,18 +11,12 @@ from statistics import median
 
 import torch
 
-from maml_en_llm import optimizers
-from maml_en_llm.meta.trajectory import EVERY
-
-PEERS = ("higher", "torchopt")
-# bars of the issue for Adam: (what, parameter-bound, activation-bound)
-FASTER_1, FASTER_4, MEMORY, FD_TIME = (0.5, 0.8), (0.67, 1.0), (0.35, 0.15), (0.7, 0.6)
-GROWTH, FD_ERROR, ERROR, PREDICTION = 1.1, 1e-3, 1e-5, 0.1
-BOUND = ("parameter", "activation")
-
 
 def summarise(plan, lines: list[dict]) -> list[dict]:
-    """One row a case and method of ``plan``: over the repeats of ``lines`` the median time, also in gradients, and the largest peak."""
+    """One row per case and method of ``plan``, over the repeats in ``lines``.
+
+    The median time, also in gradients, and the largest peak.
+    """
     rows = []
     for case, method, _ in plan:
         found = [
@@ -31,7 +25,7 @@ def summarise(plan, lines: list[dict]) -> list[dict]:
         good = [x for x in found if "failed" not in x]
         row = asdict(case) | dict(method=method, repeats=len(good))
         if good:
-            # memory is sampled: the largest peak seen is the nearest to the true one, for every method
+            # Memory is sampled: the largest peak seen is the nearest to the true one.
             row |= dict(
                 seconds=median(x["seconds"] for x in good),
                 peak=max(x["peak"] for x in good),
@@ -52,14 +46,17 @@ def summarise(plan, lines: list[dict]) -> list[dict]:
         if found:
             rows.append(row)
     for row in rows:
-        one = _value(rows, row["shape"], "none", 0, "first_order", "seconds")
+        one = value_of(rows, row["shape"], "none", 0, "first_order", "seconds")
         if one and "seconds" in row:
             row["gradients"] = row["seconds"] / one
     return rows
 
 
 def markdown(rows: list[dict]) -> str:
-    """The table; a gradient equivalent is the time of one first-order gradient of as many tasks without inner steps."""
+    """The table, in gradients too.
+
+    One is the time of a first-order gradient of as many tasks without inner steps.
+    """
     head = (
         "shape",
         "optimiser",
@@ -82,11 +79,9 @@ def markdown(rows: list[dict]) -> str:
             _show(row.get("error"), ".1e"),
             _show(row.get("second_order_share"), ".2f"),
         ]
-        finite = (
-            "failed"
-            if "failed" in row
-            else {True: "yes", False: "no"}.get(row.get("finite"), "–")
-        )
+        finite = {True: "yes", False: "no"}.get(row.get("finite"), "–")
+        if "failed" in row:
+            finite = "failed"
         lines.append(
             (
                 row["shape"],
@@ -99,75 +94,6 @@ def markdown(rows: list[dict]) -> str:
             )
         )
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
-
-
-def verdicts(rows: list[dict], bandwidth: float) -> list[str]:
-    """PASS or FAIL for every bar of the issue, for Adam, with the figure; ``bandwidth`` in bytes a second."""
-    lines = []
-    for i, shape in enumerate(BOUND):
-        if not any(row["shape"] == shape for row in rows):
-            continue
-
-        def get(k, method, what, optimizer="Adam"):
-            return _value(rows, shape, optimizer, k, method, what)
-
-        def against_peers(k, what):
-            found = [
-                x
-                for x in (get(k, peer, what) for peer in PEERS)
-                if x is not None and math.isfinite(x)
-            ]
-            return _ratio(get(k, "reverse", what), min(found, default=None))
-
-        one = get(0, "first_order", "seconds", optimizer="none")
-        bars = [
-            (
-                "time, reverse / the faster of higher and torchopt, k = 1",
-                against_peers(1, "seconds"),
-                FASTER_1[i],
-            ),
-            ("the same, k = 4", against_peers(4, "seconds"), FASTER_4[i]),
-            (
-                "peak memory, reverse / the smaller of theirs, k = 8",
-                against_peers(8, "peak"),
-                MEMORY[i],
-            ),
-            (
-                "growth of peak per extra inner step, k = 4 to 8, in copies",
-                _growth(get, 4, 8),
-                GROWTH,
-            ),
-            (
-                "growth of peak per extra inner step, k = 8 to 32, in copies",
-                _growth(get, 8, 32),
-                GROWTH,
-            ),
-            *_difference_bars(get, one, FD_TIME[i]),
-            *(
-                _distance_from_limit(get, one, bandwidth, method)
-                for method in ("reverse", "finite_difference")
-            ),
-            (
-                "error of finite_difference, k = 4",
-                get(4, "finite_difference", "error"),
-                FD_ERROR,
-            ),
-            *_error_bars(
-                row
-                for row in rows
-                if row["shape"] == shape and row["method"] == "reverse"
-            ),
-            (
-                "k = 32: |peak / predicted - 1|, predicted from k = 4 and 8",
-                _surprise(get),
-                PREDICTION,
-            ),
-        ]
-        lines += [
-            verdict(f"{shape}-bound, {what}", figure, bar, most=True)
-            for what, figure, bar in bars
-        ]
-    return lines
 
 
 def machine(device: str, peers=()) -> dict:
@@ -213,97 +139,26 @@ def verdict(
     if bar is None:
         return f"{what}: {figure:.3g}"
     held = figure <= bar if most else figure >= bar
-    return f"{'PASS' if held else 'FAIL'}: {what}: {figure:.3g} ({'at most' if most else 'at least'} {bar:.3g})"
+    found = "PASS" if held else "FAIL"
+    side = "at most" if most else "at least"
+    return f"{found}: {what}: {figure:.3g} ({side} {bar:.3g})"
 
 
-def _value(rows, shape: str, optimizer: str, k: int, method: str, what: str):
+def value_of(rows, shape: str, optimizer: str, k: int, method: str, what: str):
     wanted = dict(shape=shape, optimizer=optimizer, k=k, method=method)
     return next(
-        (_figure(row, what) for row in rows if wanted.items() <= row.items()), None
+        (figure_of(row, what) for row in rows if wanted.items() <= row.items()), None
     )
 
 
-def _figure(row: dict, what: str):
-    """A figure of a row; infinite where the measurement broke off, or for the error of what is not finite."""
+def figure_of(row: dict, what: str):
+    """A figure of a row.
+
+    Infinite where the measurement broke off, or for the error of what is not finite.
+    """
     if "failed" in row or (what == "error" and row.get("finite") is False):
         return math.inf
     return row.get(what)
-
-
-def _growth(get, few: int, many: int) -> float | None:
-    """Slope of the peak in copies of (parameters + gradient + optimiser state)."""
-    small, large = get(few, "reverse", "peak"), get(many, "reverse", "peak")
-    if small is None or large is None:
-        return None
-    copies = (2 + len(optimizers.Adam.slots)) * get(few, "reverse", "model_bytes")
-    return (large - small) / (many - few) / copies
-
-
-def _surprise(get) -> float | None:
-    few, some, many = (get(k, "reverse", "peak") for k in (4, 8, 32))
-    if None in (few, some, many):
-        return None
-    return abs(many / (some + (32 - 8) * (some - few) / (8 - 4)) - 1)
-
-
-def _difference_bars(get, one: float | None, bar: float, k: int = 4):
-    """Finite differences against the sweep; where they miss the bar, also against what their saving leaves of the sweep's
-    time: 4k − (2k + 1) gradients less, while the optimiser's passes over the parameters are common to both."""
-    found, sweep = get(k, "finite_difference", "seconds"), get(k, "reverse", "seconds")
-    ratio = _ratio(found, sweep)
-    yield f"time, finite_difference / reverse, k = {k}", ratio, bar
-    if ratio and one and ratio > bar:
-        yield (
-            f"the same, where {2 * k - 1} gradients of {one:.2g} s are what it saves",
-            ratio,
-            1 - (2 * k - 1) * one / sweep,
-        )
-
-
-def _distance_from_limit(
-    get, one: float | None, bandwidth: float, method: str, k: int = 4
-):
-    """Seconds of Adam's k steps over those of the gradients and of the bytes that have to be moved; no bar.
-
-    An update reads g, θ, m, v and writes three, its adjoint reads six and writes three tensors; `EVERY` - 1 states of
-    `EVERY` are rebuilt. A product is added (3) or taken by differences: norm (1), θ + h·v (3), difference (4).
-    """
-    gradients, passes = {
-        "reverse": (4 * k, 3 * k),
-        "finite_difference": (2 * k + 1, 8 * k),
-    }[method]
-    passes += 7 * (k + sum(t % EVERY for t in range(k - 1))) + 9 * k
-    what = f"{method}, k = {k}, in times of {gradients} gradients and {passes} passes over the parameters"
-    size, seconds = get(k, method, "model_bytes"), get(k, method, "seconds")
-    if not (one and size and seconds):
-        return what, None, None
-    return (
-        what,
-        seconds
-        / (gradients * one + passes * size * get(k, method, "tasks") / bandwidth),
-        None,
-    )
-
-
-def _error_bars(rows):
-    """Each measured error, against the bar or twice what plain float32 gradients alone give, if that is more."""
-    for row in rows:
-        if (error := _figure(row, "error")) is not None:
-            floor = row.get("rounding", 0)
-            because = (
-                f", where float32 gradients alone give {floor:.1e}"
-                if 2 * floor > ERROR
-                else ""
-            )
-            yield (
-                f"error of reverse, {row['optimizer']}, k = {row['k']}{because}",
-                error,
-                max(ERROR, 2 * floor),
-            )
-
-
-def _ratio(a: float | None, b: float | None) -> float | None:
-    return a / b if a is not None and b else None
 
 
 def _show(value, style: str, unit: float = 1) -> str:

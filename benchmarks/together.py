@@ -1,11 +1,14 @@
-"""Are n inner loops faster run together or one after the other? The rule of `maml_en_llm.methods` comes from this table.
+"""Are n inner loops faster run together or one after the other?
+
+The rule of `PromptLoss.faster_together` comes from this table.
 
     python benchmarks/together.py            # ten minutes
 
-For models from 2 × 64 to 4 × 256, one MAML-en-LLM gradient of n = 4 tasks, k = 2 steps of Adam, by both ways, interleaved,
-median of the repeats, and the difference of the two gradients in float32, beside the error of the one by one against
-float64: neither way can be expected to be nearer to the other than to the truth. Prints a Markdown table and a PASS or
-FAIL line a bar, and stores them as JSON.
+For models from 2 × 64 to 4 × 256, one MAML-en-LLM gradient of n = 4 tasks, k = 2 steps
+of Adam, by both ways, interleaved, median of the repeats, and the difference of the two
+gradients in float32, beside the error of the one by one against float64: neither way
+can be expected to be nearer to the other than to the truth. Prints a Markdown table and
+a PASS or FAIL line per bar, and stores them as JSON.
 """
 
 import argparse
@@ -33,7 +36,9 @@ GRID = [
     for length in (32, 128, 512)
     if prompts * length * width <= 4 * TOGETHER
 ]  # beyond that there is no question
-SAME = 1e-6  # relative difference of the two ways, or twice what rounding does to either of them, if that is more
+# Relative difference of the two ways, or twice what rounding does to either of them, if
+# that is more.
+SAME = 1e-6
 
 
 def build(family: str, layers: int, width: int, attention: str):
@@ -82,7 +87,10 @@ def draw_episodes(prompts: int, length: int) -> list[Episode]:
 def measure(
     family: str, layers: int, width: int, prompts: int, length: int, repeats: int
 ) -> dict:
-    """Seconds of one gradient: together, one by one with the same and with the default attention; relative differences."""
+    """Seconds of one gradient, and relative differences.
+
+    Together, one by one with the same attention, and with the default attention.
+    """
     episodes, found, times = draw_episodes(prompts, length), {}, {}
     ways = {
         "together": (True, "eager"),
@@ -93,7 +101,7 @@ def measure(
         way: build(family, layers, width, attention)
         for way, (_, attention) in ways.items()
     }
-    for repeat in range(repeats + 1):  # the first warms up
+    for _ in range(repeats + 1):  # the first warms up
         for way, (together, _) in ways.items():
             start = time.perf_counter()
             found[way] = gradient(models[way], episodes, together)
@@ -121,7 +129,7 @@ def gradient(model, episodes, together: bool):
 
 
 def verdicts(rows) -> list[str]:
-    """PASS or FAIL for the rule, in what it chooses and in what it leaves, and for the numbers."""
+    """PASS or FAIL for the rule, in what it chooses and leaves, and for the numbers."""
     small = [
         row for row in rows if row["prompts"] * row["length"] * row["width"] <= TOGETHER
     ]
@@ -143,7 +151,8 @@ def verdicts(rows) -> list[str]:
         verdict("together / one by one, beyond, median", median(ratios[1]), 1),
         verdict("the same, best", min(ratios[1]), None),
         verdict(
-            f"difference, worst, where one by one is {worst['rounding']:.1e} off float64",
+            "difference, worst, where one by one is "
+            f"{worst['rounding']:.1e} off float64",
             worst["difference"],
             max(SAME, 2 * worst["rounding"]),
             most=True,
@@ -160,7 +169,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     print(
-        "| family | layers × width | prompts × tokens | together / one by one | the same, attention twice | difference | rounding |"
+        "| family | layers × width | prompts × tokens | together / one by one | "
+        "the same, attention twice | difference | rounding |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- |")
     rows = []
@@ -168,8 +178,11 @@ def main() -> None:
         row = measure(*case, options.repeats)
         rows.append(row)
         print(
-            f"| {row['family']} | {row['layers']} × {row['width']} | {row['prompts']} × {row['length']} | "
-            f"{row['together'] / row['eager']:.2f} | {row['together'] / row['twice']:.2f} | {row['difference']:.0e} | {row['rounding']:.0e} |",
+            f"| {row['family']} | {row['layers']} × {row['width']} | "
+            f"{row['prompts']} × {row['length']} | "
+            f"{row['together'] / row['eager']:.2f} | "
+            f"{row['together'] / row['twice']:.2f} | "
+            f"{row['difference']:.0e} | {row['rounding']:.0e} |",
             flush=True,
         )
     lines = verdicts(rows)
