@@ -20,7 +20,8 @@ from ..errors import check_choice, check_integer, listed, nearest, shown
 from . import safe, source
 from .attention import TWICE
 from .folder import has_weights, reason
-from .sizes import architecture
+from .loss import using_attention
+from .sizes import architecture, rows_of, text_config
 from .tokenizer import check_tokenizer, load_tokenizer, tokenizer_for
 
 ATTENTIONS = ("auto", TWICE, "eager", "sdpa")
@@ -64,8 +65,9 @@ def load_model(
 
     Raises:
         ValueError: nothing to load under that name, weights that are damaged or not
-            all those of the model, a tokenizer with ids beyond the model's rows, or an
-            attention, type or device that is not there.
+            all those of the model, a model that sees the words to come, a tokenizer
+            with ids beyond the model's rows, or an attention, type or device that is
+            not there.
     """
     check_choice("attention", attention, ATTENTIONS)
     dtype, device = as_dtype(dtype), as_device(device)
@@ -84,7 +86,9 @@ def load_model(
     words = load_tokenizer(tokenizer or tokenizer_for(name), revision=revision)
     check_tokenizer(words, model)
     source.remember(model, given, revision)
-    return fuse_gelu(model).eval().to(device), words
+    model = fuse_gelu(model).eval()
+    _check_causal(model)
+    return model.to(device), words
 
 
 def as_dtype(dtype: torch.dtype | str) -> torch.dtype:
@@ -248,3 +252,25 @@ def _set_attention(model: PreTrainedModel, attention: str) -> None:
         )
     if attention in (TWICE, "auto") and known:
         model.set_attn_implementation(TWICE)
+
+
+@torch.inference_mode()
+def _check_causal(model: PreTrainedModel) -> None:
+    """Refuse a model of BERT's family that has not been told to be a decoder.
+
+    It would see the answer. Others are causal by what they are.
+    """
+    told = getattr(text_config(model), "is_decoder", None)
+    if told is not False or model.dtype not in (torch.float32, torch.float64):
+        return
+    ids = torch.arange(4)[None] + rows_of(model) // 2
+    later = ids.clone()
+    later[0, -1] -= 1
+    with using_attention(model, "eager"):
+        first, second = (model(input_ids=i).logits[:, :-1] for i in (ids, later))
+    if (first - second).abs().max() > 1e-5 * first.abs().max():
+        raise ValueError(
+            "model: expected one that sees only the words before, found "
+            f"{architecture(model)}, which sees later ones, too; set is_decoder=True "
+            "in its configuration"
+        )

@@ -93,15 +93,25 @@ class PromptLoss:
         `ValueError` for a token id beyond the model's embedding.
         """
         _check_ids(self.model, batch.input_ids)
-        positions, valid = target_positions(batch.loss_mask)
-        labels = batch.input_ids.gather(-1, positions)
-        inputs = (batch.input_ids, batch.attention_mask, positions, labels, valid)
         if batch.input_ids.dim() == 3:
-            # "eager" is the one that `vmap` can see through
-            with using_attention(self.model, "eager"), _constant_padding(self.model):
-                return torch.vmap(self._loss)(params, *inputs)
-        with built_once(self.model, params, batch.input_ids) as params:
-            return self._loss(params, *inputs)
+            return self._stacked(params, batch)
+        if safe.pads(self.model) or bool(batch.attention_mask.all()):
+            with built_once(self.model, params, batch.input_ids) as params:
+                return self._loss(params, *_inputs(batch))
+        rows = [batch.rows(n, n + 1) for n in range(len(batch.input_ids))]
+        return torch.stack([self._loss(params, *_inputs(row)) for row in rows]).mean()
+
+    def _stacked(self, params: Tensors, batch: Batch) -> torch.Tensor:
+        """The losses (n,) of n tasks, together where that is known to be right."""
+        if not safe.stacks(self.model):
+            losses = []
+            for task in range(len(batch.input_ids)):
+                own = {name: stacked[task] for name, stacked in params.items()}
+                losses.append(self(own, _of_task(batch, task)))
+            return torch.stack(losses)
+        # "eager" is the one that `vmap` can see through
+        with using_attention(self.model, "eager"), _constant_padding(self.model):
+            return torch.vmap(self._loss)(params, *_inputs(batch))
 
     def _loss(
         self, params, input_ids, attention_mask, positions, labels, valid
@@ -166,6 +176,18 @@ def inputs_for(
     if not (explicit and model.dtype == torch.float64):
         inputs["attention_mask"] = attention_mask
     return inputs
+
+
+def _inputs(batch: Batch) -> tuple[torch.Tensor, ...]:
+    positions, valid = target_positions(batch.loss_mask)
+    labels = batch.input_ids.gather(-1, positions)
+    return batch.input_ids, batch.attention_mask, positions, labels, valid
+
+
+def _of_task(batch: Batch, task: int) -> Batch:
+    """The batch (B, T) of one task of a stack (n, B, T)."""
+    parts = (batch.input_ids, batch.attention_mask, batch.loss_mask)
+    return Batch(*(part[task] for part in parts))
 
 
 @contextmanager

@@ -1,8 +1,13 @@
 """Which model classes take the fast paths. The others take the plain path, told once.
 
-A class is on a list if it was measured to give the numbers of its own plain call there,
+A class has a path if it was measured to give the numbers of its own plain call there,
 see `tests/models/all_classes.py`, which goes over every causal LM class of
-`transformers`. A class that is on no list may be right; nobody has looked.
+`transformers`. A class that is not here may be right; nobody has looked.
+
+    twice     attention "twice": eager attention's scores, first and second derivatives
+    stacking  `torch.vmap` over stacked parameters, in float32 and float64
+    sharing   an explicit mask, given positions and stored keys, with fused attention
+    padding   right-padded batches
 """
 
 import warnings
@@ -11,47 +16,196 @@ from transformers import PreTrainedModel
 
 from .sizes import architecture
 
-TWICE_SAFE = frozenset(
-    {
-        "GPT2LMHeadModel",
-        "GPTNeoXForCausalLM",
-        "LlamaForCausalLM",
-        "MistralForCausalLM",
-        "OPTForCausalLM",
-        "Phi3ForCausalLM",
-        "Qwen2ForCausalLM",
-        "Qwen3ForCausalLM",
-    }
-)  # attention "twice": eager attention's scores, and first and second derivatives
+_TABLE = """
+AXK1ForCausalLM                               twice          sharing padding
+AXK2ForCausalLM                                                      padding
+AfmoeForCausalLM                              twice                  padding
+ApertusForCausalLM                            twice stacking sharing padding
+ArceeForCausalLM                              twice stacking sharing padding
+AriaTextForCausalLM                           twice          sharing padding
+BambaForCausalLM                                                     padding
+BartForCausalLM                                     stacking         padding
+BeamForCausalLM                               twice stacking         padding
+BertGenerationDecoder                         twice stacking sharing padding
+BertLMHeadModel                               twice stacking sharing padding
+BigBirdForCausalLM                                  stacking         padding
+BigBirdPegasusForCausalLM                           stacking         padding
+BioGptForCausalLM                                   stacking sharing padding
+BitNetForCausalLM                             twice stacking sharing padding
+BlenderbotForCausalLM                               stacking         padding
+BlenderbotSmallForCausalLM                          stacking         padding
+BloomForCausalLM                                                     padding
+CTRLLMHeadModel                               twice stacking sharing padding
+CamembertForCausalLM                          twice stacking         padding
+CodeGenForCausalLM                                  stacking         padding
+Cohere2ForCausalLM                            twice stacking         padding
+Cohere2MoeForCausalLM                         twice                  padding
+CohereForCausalLM                             twice stacking sharing padding
+CwmForCausalLM                                twice stacking         padding
+Data2VecTextForCausalLM                       twice stacking         padding
+DeepseekV2ForCausalLM                         twice          sharing padding
+DeepseekV32ForCausalLM                                               padding
+DeepseekV3ForCausalLM                         twice          sharing padding
+DeepseekV4ForCausalLM                                                padding
+DiffLlamaForCausalLM                          twice stacking sharing padding
+DogeForCausalLM                                     stacking sharing padding
+Dots1ForCausalLM                              twice          sharing padding
+Dots3NoteForCausalLM                                                 padding
+ElectraForCausalLM                            twice stacking sharing padding
+Ernie4_5ForCausalLM                           twice stacking sharing padding
+ErnieForCausalLM                              twice stacking sharing padding
+Exaone4ForCausalLM                            twice stacking sharing padding
+ExaoneMoeForCausalLM                          twice                  padding
+FalconForCausalLM                                   stacking sharing padding
+FalconMambaForCausalLM                              stacking         padding
+FlexOlmoForCausalLM                           twice          sharing padding
+FlintForCausalLM                                    stacking         padding
+FuyuForCausalLM                               twice stacking sharing padding
+GPT2LMHeadModel                               twice stacking sharing padding
+GPTBigCodeForCausalLM                         twice stacking sharing padding
+GPTJForCausalLM                                     stacking         padding
+GPTNeoForCausalLM                                   stacking         padding
+GPTNeoXForCausalLM                            twice stacking sharing padding
+GPTNeoXJapaneseForCausalLM                          stacking         padding
+Gemma2ForCausalLM                                   stacking         padding
+Gemma3ForCausalLM                             twice stacking         padding
+Gemma3ForConditionalGeneration                twice          sharing padding
+Gemma4ForCausalLM                             twice stacking         padding
+Gemma4UnifiedForCausalLM                      twice stacking         padding
+GemmaForCausalLM                              twice stacking sharing padding
+GitForCausalLM                                      stacking         padding
+Glm4ForCausalLM                               twice stacking sharing padding
+Glm4MoeForCausalLM                            twice          sharing padding
+Glm4MoeLiteForCausalLM                        twice          sharing padding
+GlmForCausalLM                                twice stacking sharing padding
+GlmMoeDsaForCausalLM                                                 padding
+GotOcr2ForConditionalGeneration               twice stacking         padding
+GptOssForCausalLM                                                    padding
+GraniteForCausalLM                            twice stacking sharing padding
+GraniteMoeForCausalLM                         twice          sharing padding
+GraniteMoeHybridForCausalLM                   twice                  padding
+GraniteMoeSWAForCausalLM                                             padding
+GraniteMoeSharedForCausalLM                   twice          sharing padding
+GraniteSWAForCausalLM                               stacking         padding
+HYV3ForCausalLM                               twice          sharing padding
+HYV4ForCausalLM                                                      padding
+HeliumForCausalLM                             twice stacking sharing padding
+HrmTextForCausalLM                            twice stacking sharing padding
+HunYuanDenseV1ForCausalLM                     twice stacking sharing padding
+HunYuanMoEV1ForCausalLM                       twice          sharing padding
+HyperCLOVAXForCausalLM                        twice stacking sharing padding
+InklingForCausalLM                                                   padding
+Jais2ForCausalLM                              twice stacking sharing padding
+JambaForCausalLM                                                     padding
+JetMoeForCausalLM                             twice          sharing padding
+Kolibri1ForCausalLM                           twice                  padding
+LagunaForCausalLM                             twice                  padding
+Lfm2ForCausalLM                               twice                  padding
+Lfm2MoeForCausalLM                            twice                  padding
+Lfm3ForCausalLM                               twice                  padding
+Llama4ForCausalLM                             twice stacking         padding
+LlamaForCausalLM                              twice stacking sharing padding
+MBartForCausalLM                                    stacking         padding
+Mamba2ForCausalLM                                                    padding
+MambaForCausalLM                                    stacking         padding
+MarianForCausalLM                                   stacking         padding
+MegatronBertForCausalLM                             stacking         padding
+MellumForCausalLM                             twice          sharing padding
+MiMoV2FlashForCausalLM                                               padding
+MiniCPM3ForCausalLM                           twice stacking sharing padding
+MiniMaxForCausalLM                            twice                  padding
+MiniMaxM2ForCausalLM                          twice          sharing padding
+MiniMaxM3VLForCausalLM                        twice          sharing padding
+Ministral3ForCausalLM                         twice stacking sharing padding
+MinistralForCausalLM                          twice stacking         padding
+MistralForCausalLM                            twice stacking sharing padding
+MixtralForCausalLM                            twice          sharing padding
+MllamaForCausalLM                             twice stacking sharing padding
+ModernBertDecoderForCausalLM                  twice stacking         padding
+MoshiForCausalLM                              twice stacking         padding
+MossTranscribeDiarizeForConditionalGeneration twice stacking sharing padding
+MptForCausalLM                                      stacking         padding
+MvpForCausalLM                                      stacking         padding
+NanoChatForCausalLM                           twice stacking sharing padding
+NemotronForCausalLM                           twice stacking sharing padding
+NemotronHForCausalLM                                                 padding
+OPTForCausalLM                                twice stacking sharing padding
+Olmo2ForCausalLM                              twice stacking sharing padding
+Olmo3ForCausalLM                              twice stacking         padding
+OlmoForCausalLM                               twice stacking sharing padding
+OlmoHybridForCausalLM                                                padding
+OlmoeForCausalLM                              twice          sharing padding
+OpenAIGPTLMHeadModel                                stacking         padding
+PLBartForCausalLM                                   stacking         padding
+PegasusForCausalLM                                  stacking         padding
+PersimmonForCausalLM                          twice stacking sharing padding
+Phi3ForCausalLM                               twice stacking sharing padding
+Phi4MultimodalForCausalLM                     twice stacking sharing padding
+PhiForCausalLM                                twice stacking sharing padding
+PhimoeForCausalLM                             twice          sharing padding
+Qwen2ForCausalLM                              twice stacking sharing padding
+Qwen2MoeForCausalLM                           twice          sharing padding
+Qwen3ForCausalLM                              twice stacking sharing padding
+Qwen3MoeForCausalLM                           twice          sharing padding
+Qwen3NextForCausalLM                                                 padding
+Qwen3_5ForCausalLM                                                   padding
+Qwen3_5MoeForCausalLM                                                padding
+RecurrentGemmaForCausalLM                     twice                  padding
+ReformerModelWithLMHead                                              padding
+RemBertForCausalLM                                  stacking         padding
+RoFormerForCausalLM                                 stacking         padding
+RobertaForCausalLM                            twice stacking         padding
+RobertaPreLayerNormForCausalLM                twice stacking         padding
+RwkvForCausalLM                                     stacking         padding
+SeedOssForCausalLM                            twice stacking sharing padding
+SmolLM3ForCausalLM                            twice stacking sharing padding
+SolarOpenForCausalLM                          twice          sharing padding
+StableLmForCausalLM                                 stacking sharing padding
+Starcoder2ForCausalLM                         twice stacking sharing padding
+TrOCRForCausalLM                                    stacking         padding
+VaultGemmaForCausalLM                               stacking         padding
+WhisperForCausalLM                                  stacking         padding
+XLMRobertaForCausalLM                         twice stacking         padding
+XLMRobertaXLForCausalLM                       twice stacking         padding
+XLNetLMHeadModel                                    stacking         padding
+YoutuForCausalLM                              twice stacking sharing padding
+ZambaForCausalLM                                                     padding
+"""
+_PATHS = {
+    line.split()[0]: set(line.split()[1:]) for line in _TABLE.splitlines() if line
+}
 
-STACKING_SAFE = TWICE_SAFE  # `torch.vmap` over stacked parameters
 
-SHARING_SAFE = TWICE_SAFE  # an explicit mask, given positions and stored keys
-
-_told: set[tuple[str, str]] = set()
-
-
-PADDING_SAFE = TWICE_SAFE  # right-padded batches
-
-
-def pads(model: PreTrainedModel) -> bool:
-    """Whether the model's class is known to give padded rows their own scores."""
-    return architecture(model) in PADDING_SAFE
+def classes_with(path: str) -> frozenset[str]:
+    """Names of the classes that are known to be right on a path of the table."""
+    return frozenset(name for name, paths in _PATHS.items() if path in paths)
 
 
 def takes_twice(model: PreTrainedModel) -> bool:
     """Whether attention "twice" is known to be right for the model's class."""
-    return architecture(model) in TWICE_SAFE
+    return _has(model, "twice")
 
 
 def stacks(model: PreTrainedModel) -> bool:
     """Whether the model's class is known to run over stacked parameters."""
-    return architecture(model) in STACKING_SAFE
+    return _has(model, "stacking")
 
 
 def shares(model: PreTrainedModel) -> bool:
     """Whether the model's class is known to score a trie of prompts as their rows."""
-    return architecture(model) in SHARING_SAFE
+    return _has(model, "sharing")
+
+
+def pads(model: PreTrainedModel) -> bool:
+    """Whether the model's class is known to give padded rows their own scores."""
+    return _has(model, "padding")
+
+
+def _has(model: PreTrainedModel, path: str) -> bool:
+    return path in _PATHS.get(architecture(model), ())
+
+
+_told: set[tuple[str, str]] = set()
 
 
 def say_once(key: str, subject: str, message: str) -> None:

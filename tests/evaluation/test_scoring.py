@@ -412,6 +412,24 @@ BAD = {  # model, query, arguments, message
         {},
         r"queries\[0\]: expected options to score, found none: 'x'",
     ),
+    "a blank option": (
+        small_model,
+        Example("x", "y", ("y", " ")),
+        {},
+        r"queries\[0\]: expected options with a text, found a blank one among y,  ",
+    ),
+    "a character that the tokenizer lacks": (
+        small_model,
+        Example("é" * 9999, "y", ("y", "n")),
+        {},
+        r"queries\[0\]: expected a text that the tokenizer takes, found 'éé.*KeyError",
+    ),
+    "tokens at once": (
+        small_model,
+        QUERIES[0],
+        dict(tokens_at_once=0),
+        "tokens_at_once: expected a whole number of at least 1, found 0",
+    ),
     "fewer positions": (
         _short,
         QUERIES[0],
@@ -449,8 +467,9 @@ BAD = {  # model, query, arguments, message
     ("model", "query", "arguments", "message"), BAD.values(), ids=BAD
 )
 def test_bad_input(model, query, arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as found:
         score_options(model(), CharTokenizer(), SHOWN, [query], **arguments)
+    assert len(str(found.value)) < 600
 
 
 # --- real files ---

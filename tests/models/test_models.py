@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from helpers import CONFIGS, distance, small_model, write_bpe, write_model
-from transformers import BloomConfig, FalconConfig, GPT2Config
+from transformers import BertConfig, BloomConfig, FalconConfig, GPT2Config
 
 from maml_en_llm import (
     SGD,
@@ -18,7 +18,7 @@ from maml_en_llm import (
     parameters,
 )
 from maml_en_llm.meta import DERIVATIVES as MODES
-from maml_en_llm.models import safe
+from maml_en_llm.models import as_device, safe
 from maml_en_llm.prompts import Prompt, collate
 
 PROMPTS = [
@@ -414,3 +414,49 @@ def test_encoder_takes_a_loaded_tokenizer(tmp_path):
         [Example("a", "yes")], Example("b", "no")
     )
     assert words.decode(prompt.ids) == "a\nyes\n\n\nb\nno"
+
+
+@pytest.mark.filterwarnings("ignore:attention. .* keeps its own")
+def test_a_model_that_sees_what_is_to_come_is_refused(tmp_path):
+    words = write_model(tmp_path / "model")
+    sizes = dict(
+        vocab_size=257,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+    )
+    with pytest.raises(ValueError, match="BertLMHeadModel, .* set is_decoder=True"):
+        load_model(BertConfig(**sizes), tokenizer=words)
+    load_model(BertConfig(**sizes, is_decoder=True), tokenizer=words)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("attention", "flash"),
+        ("dtype", "int8"),
+        ("dtype", torch.int64),
+        ("device", "gpu9"),
+        ("device", "cuda:99"),
+        ("seed", -1),
+        ("seed", 1.5),
+    ],
+)
+def test_arguments_are_checked(tmp_path, name, value):
+    folder = write_model(tmp_path / "model")
+    with pytest.raises(ValueError, match=f"^{name}: expected .*, found"):
+        load_model(folder, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["", 3, None, "a\0b"])
+def test_what_is_no_name_is_refused(name):
+    with pytest.raises(ValueError, match="model: expected a name, a folder"):
+        load_model(name)
+
+
+def test_dtype_and_device_by_name(tmp_path):
+    folder = write_model(tmp_path / "model")
+    model, _ = load_model(folder, dtype="float64", device="auto")
+    assert model.dtype == torch.float64
+    assert model.device.type == as_device("auto").type

@@ -1,0 +1,229 @@
+"""What a model folder may hold: all of the model's weights, or really none."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from helpers import write_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from maml_en_llm import load_model
+from maml_en_llm.models import source_of
+from maml_en_llm.models.folder import has_weights
+
+POINTER = (
+    f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 497774\n"
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A tiny GPT-2 with weights."""
+    folder = write_model(tmp_path / "model")
+    load_model(folder, seed=3)[0].save_pretrained(folder)
+    return folder
+
+
+def shards(folder):
+    """The same weights in several files, with an index."""
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="60KB")
+    return sorted(folder.glob("model-*.safetensors"))
+
+
+OTHER_NAMES = [
+    "consolidated.00.pth",
+    "flax_model.msgpack",
+    "tf_model.h5",
+    "model.fp16.safetensors",
+    "model-00001-of-00002.safetensors",
+    "pytorch_model-00001-of-00002.bin",
+    "gptq_model-4bit-128g.safetensors",
+    "ggml-model-q4_0.gguf",
+    "model.pt",
+    "model.onnx",
+    "weights.npz",
+    "model.ckpt-1000.data-00000-of-00001",
+    "model.safetensors.incomplete",
+    "model.safetensors.part",
+    "original/consolidated.00.pth",
+    "checkpoint-100/model.safetensors",
+    ".cache/huggingface/download/abc.incomplete",
+    "weights",
+]
+
+
+@pytest.mark.parametrize("name", OTHER_NAMES)
+def test_weights_under_another_name_do_not_become_random(folder, name):
+    target = folder / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    (folder / "model.safetensors").rename(target)
+    with pytest.raises(ValueError, match=f"model: expected weights named .*{name}"):
+        load_model(folder)
+
+
+def test_an_index_without_its_shards_is_refused(folder):
+    first, *_ = shards(folder)
+    load_model(folder)
+    first.unlink()
+    with pytest.raises(ValueError, match=f"{first.name}: expected weights, found no"):
+        load_model(folder)
+
+
+def test_shards_without_an_index_are_refused(folder):
+    first, *_ = shards(folder)
+    (folder / "model.safetensors.index.json").unlink()
+    with pytest.raises(ValueError, match=f"expected weights named .*{first.name}"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("index", [POINTER, "{}", "[]", '{"weight_map": 3}', "{"])
+def test_a_damaged_index_is_refused(folder, index):
+    shards(folder)
+    (folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(ValueError, match="index.json: expected an index of weight"):
+        load_model(folder)
+
+
+def test_an_adapter_is_refused(folder):
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="expected a whole model .*adapter_config"):
+        load_model(folder)
+
+
+def test_a_folder_that_really_holds_no_weights(tmp_path):
+    folder = write_model(tmp_path / "model")
+    for name in ("README.md", "LICENSE", "spiece.vocab", ".gitattributes", "a.py"):
+        (folder / name).write_text("text")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "pack").write_bytes(b"0" * 100_000)
+    assert not has_weights(folder)
+    load_model(folder)
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+DAMAGE = {
+    "pointer": lambda path: path.write_text(POINTER),
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": _cut,
+    "cut in its header": lambda path: path.write_bytes(path.read_bytes()[:100]),
+    "a web page": lambda path: path.write_text("<!doctype html>" * 50),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize("kind", ["safetensors", "shard", "pickle"])
+def test_damaged_weights_are_named(folder, damage, kind):
+    path = folder / "model.safetensors"
+    if kind == "shard":
+        path = shards(folder)[1]
+    if kind == "pickle":
+        weights = load_file(path)
+        path.unlink()
+        path = folder / "pytorch_model.bin"
+        torch.save(weights, path)
+    damage(path)
+    with pytest.raises(ValueError, match=str(folder)) as found:
+        load_model(folder)
+    assert kind == "pickle" or path.name in str(found.value)
+    assert len(str(found.value)) < 600
+
+
+def test_plain_pickled_tensors_are_read_and_other_objects_are_not(folder):
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    model, _ = load_model(folder)
+    name = "transformer.wte.weight"
+    assert torch.equal(dict(model.named_parameters())[name], weights[name])
+    torch.save(weights | {"more": Harmful()}, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=str(folder)):
+        load_model(folder)
+
+
+class Harmful:
+    def __reduce__(self):
+        return (pytest.fail, ("code of the file was run",))
+
+
+def _changed(folder, change):
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    change(weights)
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+LAST = "transformer.h.1.mlp.c_fc.weight"
+CHANGES = {
+    "one missing": (lambda w: w.pop(LAST), f"without {LAST}"),
+    "all missing": (lambda w: w.clear(), "without .* in all"),
+    "one more": (
+        lambda w: w.update({"transformer.h.9.bias": torch.ones(3)}),
+        r"with foreign transformer.h.9.bias \(1 in all\)",
+    ),
+    "another shape": (
+        lambda w: w.update({LAST: torch.ones(3, 5)}),
+        f"{LAST}|mismatch|size",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # the library reports on them, too
+@pytest.mark.parametrize(("change", "message"), CHANGES.values(), ids=CHANGES)
+def test_weights_of_another_model_are_refused(folder, change, message):
+    _changed(folder, change)
+    with pytest.raises(ValueError, match=message):
+        load_model(folder)
+
+
+def test_tied_weights_and_buffers_of_older_versions_are_fine(folder):
+    weights = load_file(folder / "model.safetensors")
+    assert "lm_head.weight" not in weights
+    _changed(folder, lambda w: w.update({"transformer.h.0.attn.bias": torch.ones(3)}))
+    model, _ = load_model(folder)
+    assert model.lm_head.weight is model.transformer.wte.weight
+
+
+@pytest.mark.parametrize("kind", ["model", "tokenizer"])
+def test_code_of_a_folder_is_never_run_nor_asked_about(folder, kind):
+    mark = folder.parent / "executed"
+    (folder / "evil.py").write_text(f"open({str(mark)!r}, 'w')\nclass Evil: pass\n")
+    name = "config.json" if kind == "model" else "tokenizer_config.json"
+    changes = {"auto_map": {"AutoTokenizer": [None, "evil.Evil"]}}
+    changes["tokenizer_class"] = "Evil"
+    if kind == "model":
+        known = {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"}
+        changes = {"model_type": "evil", "auto_map": known}
+    path = folder / name
+    before = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(before | changes))
+    script = f"from maml_en_llm import load_model; load_model({str(folder)!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", script], input="y\n" * 9, text=True, capture_output=True
+    )
+    assert not mark.exists()
+    assert "[y/N]" not in done.stdout + done.stderr
+    assert kind == "tokenizer" or "ValueError: model: expected" in done.stderr
+
+
+def test_where_a_model_comes_from(folder):
+    model, _ = load_model(folder)
+    copy = folder.parent / "copy"
+    shutil.copytree(folder, copy)
+    again, _ = load_model(copy)
+    found = source_of(model)
+    assert found["name"] == "model" and found["revision"] is None
+    assert source_of(again) == found | {"name": "copy"}
+    with torch.no_grad():
+        again.lm_head.weight[0, 0] += 1
+    assert source_of(again)["weights"] != found["weights"]
+    assert source_of(load_model("tiny-base")[0])["name"] == "tiny-base"

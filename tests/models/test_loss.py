@@ -1,0 +1,211 @@
+"""What the loss takes for parameters, and how tasks are stacked."""
+
+import pytest
+import torch
+from helpers import LLAMA, WORDS, distance, small_model
+from transformers import (
+    Gemma3Config,
+    GPT2Config,
+    Lfm2Config,
+    LlamaConfig,
+    RobertaConfig,
+)
+
+from maml_en_llm import SGD, PromptLoss, load_model, meta_gradient, parameters
+from maml_en_llm.models import positions_of, safe, write_back
+from maml_en_llm.models.loss import PARAMETERS, TOGETHER
+from maml_en_llm.prompts import Prompt, collate, stack
+
+PROMPTS = [
+    Prompt((5, 6, 7, 0, 8, 9), 2),
+    Prompt((9, 0, 0, 3), 1),
+    Prompt((10, 11, 12, 13, 14, 15, 16), 3),
+]
+LFM2 = {
+    "vocab_size": WORDS,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 64,
+    "layer_types": ["conv", "full_attention"],
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "pad_token_id": None,
+}
+
+
+# --- parameters ---
+
+
+def test_frozen_parameters_are_not_parameters():
+    model = small_model()
+    frozen = ("transformer.wte.weight", "transformer.wpe.weight")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    params = parameters(model)
+    assert set(params) == {n for n, _ in model.named_parameters()} - set(frozen)
+    batch = collate(PROMPTS)
+    found = meta_gradient(PromptLoss(model), params, [batch], batch, SGD(0.1))
+    assert set(found.grads) == set(found.adapted) == set(params)
+    whole = small_model()
+    everything = parameters(whole)
+    expected = meta_gradient(
+        PromptLoss(whole), everything, [batch], batch, SGD(0.1), adapt=list(params)
+    )
+    torch.testing.assert_close(found.grads, {n: expected.grads[n] for n in params})
+
+
+def test_write_back_takes_some_parameters_and_checks_before_it_writes():
+    model, other = small_model(), small_model(seed=1)
+    before = {n: p.clone() for n, p in model.named_parameters()}
+    name = "transformer.h.0.mlp.c_fc.weight"
+    new = parameters(other)[name]
+    for wrong in ({"no.such": new}, {"transformer.wpe.weight": new}):
+        with pytest.raises(ValueError, match=r"params\['.*'\]: expected .*, found"):
+            write_back(model, {name: new} | wrong)
+        assert torch.equal(dict(model.named_parameters())[name], before[name])
+    write_back(model, {name: new})
+    for other_name, parameter in model.named_parameters():
+        expected = new if other_name == name else before[other_name]
+        assert torch.equal(parameter, expected)
+
+
+def test_ids_beyond_the_embedding_are_refused():
+    model = small_model()
+    with pytest.raises(ValueError, match=f"ids below {WORDS}, .* found {WORDS};"):
+        PromptLoss(model)(parameters(model), collate([Prompt((1, 2, WORDS), 1)]))
+
+
+# --- tasks together ---
+
+
+def tasks(*rows):
+    return [(collate(PROMPTS[:n]), collate(PROMPTS[1 : 1 + n])) for n in rows]
+
+
+def together(model, batches, loss=None):
+    return (loss or PromptLoss(model)).faster_together(parameters(model), batches)
+
+
+def test_small_tasks_alike_are_faster_together():
+    model = small_model()
+    assert together(model, tasks(2, 2))
+    assert together(model, [collate(PROMPTS[:2])] * 2)
+    assert not together(model, tasks(2, 1))  # cannot be stacked
+    assert not together(model, tasks(2))  # nothing to stack
+    wide = TOGETHER // model.config.hidden_size
+    long = collate([Prompt(tuple(range(9)) * (wide // 9 + 1), 1)])
+    assert not together(model, [(long,), (long,)])
+    many = {"w": torch.empty(PARAMETERS + 1, device="meta")}
+    assert not PromptLoss(model).faster_together(many, tasks(2, 2))
+
+
+def test_a_class_that_cannot_be_stacked_is_computed_one_by_one_and_told_of_once():
+    model = small_model(Lfm2Config(**LFM2))
+    safe._told.clear()
+    with pytest.warns(UserWarning, match="tasks are computed one by one: Lfm2"):
+        assert not together(model, tasks(2, 2))
+    assert not together(model, tasks(2, 2))
+    # and a stack is right all the same
+    loss, params = PromptLoss(model), parameters(model)
+    batches = [collate(PROMPTS[:2]), collate(PROMPTS[1:])]
+    many = {
+        n: p.expand(2, *p.shape).clone().requires_grad_() for n, p in params.items()
+    }
+    found = loss(many, stack(batches))
+    grads = torch.autograd.grad(found.sum(), list(many.values()))
+    for task, batch in enumerate(batches):
+        alone = meta_gradient(loss, params, [], batch, None)
+        assert found[task].item() == pytest.approx(alone.query_loss, abs=1e-6)
+        own = {n: g[task] for n, g in zip(many, grads, strict=True)}
+        assert distance(own, alone.grads) < 1e-5
+
+
+@pytest.mark.numeric
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_padding_word_inside_a_text_gets_the_same_gradient_stacked(tied):
+    """An embedding's padding row has no gradient, of whatever order."""
+    config = LlamaConfig(
+        vocab_size=WORDS, pad_token_id=0, tie_word_embeddings=tied, **LLAMA
+    )
+    model = small_model(config)
+    loss, params = PromptLoss(model), parameters(model)
+    support, query = (
+        [collate(PROMPTS[:2]), collate(PROMPTS[1:])],
+        [collate(PROMPTS[2:]), collate(PROMPTS[:1])],
+    )
+    many = {n: p.expand(2, *p.shape) for n, p in params.items()}
+    joint = meta_gradient(loss, many, [stack(support)], stack(query), SGD(0.1))
+    for task in range(2):
+        alone = meta_gradient(loss, params, [support[task]], query[task], SGD(0.1))
+        own = {n: g[task] for n, g in joint.grads.items()}
+        # padding to the longer task moves the rotations of 32 bits
+        assert distance(own, alone.grads) < 1e-5
+        row = own["model.embed_tokens.weight"][0]
+        assert tied or not row.any()
+
+
+# --- sizes ---
+
+
+def test_positions():
+    assert positions_of(small_model()) == 1024
+    short = GPT2Config(vocab_size=9, n_positions=32, n_embd=8, n_layer=1, n_head=1)
+    assert positions_of(small_model(short)) == 32
+    roberta = RobertaConfig(
+        vocab_size=WORDS,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=40,
+        pad_token_id=1,
+        is_decoder=True,
+    )
+    model = small_model(roberta)
+    assert positions_of(model) == 38  # of 40 rows, two before the first position
+    ids = torch.full((1, 38), 5)
+    assert model(input_ids=ids).logits.isfinite().all()
+    with pytest.raises((IndexError, RuntimeError)):
+        model(input_ids=torch.full((1, 39), 5))
+
+
+TEXT = {
+    "vocab_size": 257,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "intermediate_size": 64,
+    "max_position_embeddings": 256,
+    "sliding_window": 8,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "pad_token_id": None,
+}
+VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
+
+
+@pytest.mark.filterwarnings("ignore:attention. .* keeps its own")
+def test_sizes_that_stand_in_a_text_config(tmp_path):
+    from helpers import write_bpe
+
+    config = Gemma3Config(text_config=TEXT, vision_config=VISION)
+    words = write_bpe(tmp_path / "words")
+    model, _ = load_model(config, tokenizer=words, dtype=torch.float64)
+    assert positions_of(model) == 256
+    loss, params, batch = PromptLoss(model), parameters(model), collate(PROMPTS)
+    found = meta_gradient(loss, params, [batch], batch, SGD(1e-3))
+    unrolled = meta_gradient(loss, params, [batch], batch, SGD(1e-3), mode="unrolled")
+    assert distance(found.grads, unrolled.grads) < 1e-6
+    model.set_attn_implementation("sdpa")
+    with pytest.raises(ValueError, match="attention: .* found 'sdpa'"):
+        loss.check("reverse")
