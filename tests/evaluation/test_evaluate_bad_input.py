@@ -25,7 +25,7 @@ def benchmark(tmp_path_factory):
 BAD = {
     "k over the demonstrations": (
         dict(k=17),
-        "k: 17 demonstrations asked of task 'c', seed 100, which has 16",
+        "17 .*asked of task 'c', seed 100, which has 16",
     ),
     "k negative": (dict(k=-1), "k: expected a whole number of at least 0, found -1"),
     "k in text": (dict(k="16"), "k: expected a whole number .* found '16'"),

@@ -259,7 +259,7 @@ BAD = {
     ),
     "unequal": (
         dict(name="MAML-en-LLM", train=dict(inner_steps=3)),
-        "inner_steps: expected a cost that divides 16 gradients, found 12 per task at 3",
+        "inner_steps: expected a cost that divides 16 gradients, found 12 per task",
     ),
     "unequal prompts": (
         dict(name="MAML-en-LLM", budget="prompts", train=dict(inner_steps=2)),
