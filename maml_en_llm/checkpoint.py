@@ -145,7 +145,10 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
     tensors = path.with_suffix(".safetensors")
     if _hash_of_file(tensors) != content["tensors"]:
         raise ValueError("its tensors are not those that were written")
-    return load_file(tensors), content["facts"]
+    # Copies lie where torch's own tensors do: a product of matrices may depend, in its
+    # last bit, on how they lie in memory, and a file's content lies as it comes
+    copies = {name: tensor.clone() for name, tensor in load_file(tensors).items()}
+    return copies, content["facts"]
 
 
 def _hash_of(content: dict) -> str:

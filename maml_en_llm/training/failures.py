@@ -1,0 +1,89 @@
+"""Why a loss or a gradient is not finite: which prompt, and what to do."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from ..errors import listed
+from ..methods import Episode, Method
+from ..models import PromptLoss
+from ..tensors import Tensors
+
+
+def check_start(params: Tensors) -> None:
+    """Raise `FloatingPointError` where weights are not finite before the first step."""
+    for name, p in params.items():
+        if not p.isfinite().all():
+            raise FloatingPointError(
+                f"model: expected finite weights, found {int((~p.isfinite()).sum())} "
+                f"of {p.numel()} in {name} that are not, before the first step; the "
+                "file is damaged: fetch it again"
+            )
+
+
+def explained(
+    step: int,
+    loss: float,
+    norm: float,
+    names: Sequence[str],
+    *,
+    where: str,
+    advice: str,
+) -> FloatingPointError:
+    """The error of a step whose loss or gradient is not finite."""
+    return FloatingPointError(
+        f"step {step}: expected a finite loss and gradient, found loss {loss:g} and "
+        f"gradient norm {norm:g} on tasks {listed(names)}; {advice}{where}"
+    )
+
+
+def reason(
+    step: int,
+    loss: PromptLoss,
+    params: Tensors,
+    method: Method,
+    episodes: Sequence[Episode],
+) -> tuple[str, str]:
+    """Which prompt comes first whose loss is not finite, and advice for its cause.
+
+    The losses are computed again, prompt by prompt, at the weights before any inner
+    step. If all are finite there, it is an inner step or the gradient that is not.
+    """
+    half = {p.dtype for p in params.values()} & {torch.float16, torch.bfloat16}
+    kind = str(min(half, key=str)).removeprefix("torch.") if half else ""
+    found = _first_bad_prompt(loss, params, method, episodes)
+    where = f" ({found or 'all losses are finite before the inner steps'})"
+    if kind:
+        return where, f"{kind} holds too few numbers for it: dtype='float32'"
+    if found and step == 0:
+        return where, "the model's own weights give it: load other weights"
+    if found or not method.inner_steps:
+        return where if found else "", "lower lr"
+    return where, "lower inner_lr"
+
+
+def _first_bad_prompt(loss, params, method, episodes) -> str:
+    for episode in episodes:
+        named = [
+            (f"support batch {t}", batch)
+            for t, batch in enumerate(episode.support[: method.inner_steps], 1)
+        ]
+        for name, batch in [*named, ("query batch", episode.query)]:
+            for row in range(len(batch.input_ids)):
+                with torch.no_grad():
+                    value = loss(params, batch.rows(row, row + 1)).item()
+                if not math.isfinite(value):
+                    return f"task {episode.task}, {name}, prompt {row + 1}: {value:g}"
+    return ""
+
+
+def check_end(params: Tensors, step: int) -> None:
+    """Raise `FloatingPointError` where weights are not finite after the last step."""
+    for name, p in params.items():
+        if not p.isfinite().all():
+            raise FloatingPointError(
+                f"step {step}: expected finite weights after the last step, found "
+                f"{int((~p.isfinite()).sum())} of {p.numel()} in {name} that are not; "
+                "lower lr"
+            )

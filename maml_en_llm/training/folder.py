@@ -1,0 +1,208 @@
+"""Where a run is kept: checkpoints beside its output, and at last the output itself.
+
+runs/first.checkpoint/     while the run goes on
+runs/first/                the model, its tokenizer and record.json, once complete
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..checkpoint import load_checkpoint, save_checkpoint
+from ..errors import listed, shown
+from ..provenance import check_output, sync_folder, whole_folder
+from .config import TrainConfig
+from .interrupts import Signals
+from .record import as_json
+from .state import TrainState
+
+
+class OutputTaken(FileExistsError, ValueError):
+    """The output is there already, and is not this run's."""
+
+
+def as_folder(output: str | Path) -> Path:
+    """``output`` as a whole path; `ValueError` for what is none."""
+    text = str(output)
+    if not isinstance(output, (str, Path)) or not text.strip() or "\0" in text:
+        raise ValueError(f"output: expected a new folder, found {shown(output)}")
+    return Path(os.path.abspath(text))
+
+
+@dataclass
+class RunFolder:
+    """One run's place on the disk.
+
+    ``first`` says whether this process is the one that writes. ``origin`` is what the
+    run began with: hashes of its examples and weights.
+    """
+
+    output: Path
+    config: TrainConfig
+    signals: Signals
+    first: bool = True
+    origin: dict = field(default_factory=dict)
+    saved: int | None = None  # step of the newest checkpoint
+    seconds: float = 0.0  # that earlier processes spent
+    _found: tuple | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder beside the output."""
+        return self.output.with_name(f"{self.output.name}.checkpoint")
+
+    def finished(self) -> dict | None:
+        """The record of this run, if it is complete.
+
+        Raises:
+            OutputTaken: something else is there.
+        """
+        if not os.path.lexists(self.output):
+            return None
+        try:
+            record = json.loads((self.output / "record.json").read_bytes())
+            config = record["config"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise OutputTaken(
+                f"output: {self.output} is there already; name a new folder"
+            ) from None
+        changes = _differences(config, self.config)
+        if changes:
+            raise OutputTaken(
+                f"output: {self.output} is there already, of another configuration "
+                f"({changes}); name a new folder"
+            )
+        if self.first:
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+        return record
+
+    def look(self) -> None:
+        """Make sure that the output can be written, and read the newest checkpoint.
+
+        Raises:
+            ValueError: it cannot, or the checkpoint is of another configuration.
+        """
+        if self.first:
+            check_output(self.output)
+        found = load_checkpoint(self.checkpoints)
+        if found is None:
+            return
+        changes = _differences(found[2].get("config"), self.config)
+        if changes:
+            raise OutputTaken(
+                f"output: {self.checkpoints} holds a run of another configuration "
+                f"({changes}); name a new folder, or remove that one"
+            )
+        self._found = found
+
+    def resume(self, start: TrainState) -> TrainState:
+        """The state of the newest checkpoint, or ``start`` where there is none.
+
+        Raises:
+            ValueError: the run began with other examples or weights.
+        """
+        if self._found is None:
+            return start
+        step, tensors, facts = self._found
+        self._found = None
+        for name, value in self.origin.items():
+            if facts["origin"].get(name) != value:
+                raise OutputTaken(
+                    f"output: {self.checkpoints} holds a run that began with other "
+                    f"{name}; name a new folder, or remove that one"
+                )
+        self.saved = step
+        self.seconds = facts["seconds"]
+        return TrainState.load(step, tensors, facts["state"], start)
+
+    @contextmanager
+    def opened(self, state: TrainState) -> Iterator[None]:
+        """Within, no other process can train into the same output.
+
+        Raises:
+            ValueError: one does already, or the disk has too little room.
+        """
+        if not self.first:
+            yield
+            return
+        self.checkpoints.mkdir(exist_ok=True)
+        handle = os.open(self.checkpoints, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._check_room(state)
+            yield
+        except BlockingIOError:
+            raise ValueError(
+                f"output: another process is training into {self.output}; wait for it, "
+                "or name a new folder"
+            ) from None
+        finally:
+            os.close(handle)
+            if self.checkpoints.is_dir() and not any(self.checkpoints.iterdir()):
+                self.checkpoints.rmdir()
+
+    def save(self, state: TrainState, seconds: float) -> None:
+        """Add a checkpoint, unless the newest is of the same step."""
+        if not self.first or self.saved == state.step:
+            return
+        facts = {
+            "config": as_json(self.config),
+            "origin": self.origin,
+            "seconds": seconds,
+            "state": state.facts(),
+        }
+        with self.signals.held():
+            save_checkpoint(self.checkpoints, state.step, state.tensors(), facts)
+            self.saved = state.step
+
+    def keep_weights(self, model, tokenizer) -> Path:
+        """Write a model beside the checkpoints, which are then all that is good."""
+        folder = self.checkpoints / "last-good"
+        if self.first:
+            with self.signals.held(), whole_folder(folder) as partial:
+                model.save_pretrained(partial)
+                tokenizer.save_pretrained(partial)
+        return folder
+
+    def finish(self, model, tokenizer, record: dict) -> None:
+        """Write the output, whole, and take the checkpoints away."""
+        if not self.first:
+            return
+        whole = self.checkpoints / "output"
+        with self.signals.held():
+            with whole_folder(whole) as partial:
+                model.save_pretrained(partial)
+                tokenizer.save_pretrained(partial)
+                text = json.dumps(record, indent=1)
+                (partial / "record.json").write_text(text, encoding="utf-8")
+            os.replace(whole, self.output)
+            sync_folder(self.output.parent)
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    def _check_room(self, state: TrainState) -> None:
+        """Room for three checkpoints, the third while the first is still there."""
+        need = 3 * sum(tensor.nbytes for tensor in state.tensors().values())
+        free = shutil.disk_usage(self.checkpoints).free
+        if free < need:
+            raise ValueError(
+                f"output: expected {need / 2**30:.2g} GiB of room for checkpoints at "
+                f"{self.checkpoints}, found {free / 2**30:.2g}; name another disk"
+            )
+
+
+def _differences(old, config: TrainConfig) -> str:
+    """Fields whose values differ, as a message has them; empty where none does."""
+    new: dict = as_json(config)
+    if not isinstance(old, dict):
+        return "not known"
+    old = as_json(TrainConfig()) | old  # a field that is newer than the record
+    return listed(
+        f"{name}: {shown(old.get(name))} there, {shown(new.get(name))} here"
+        for name in {**new, **old}
+        if old.get(name) != new.get(name)
+    )

@@ -1,0 +1,74 @@
+"""Ctrl-C and SIGTERM as exceptions, which do not come while a file is written."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run that was told to stop, and can go on.
+
+    ``step`` is the number of outer steps done, ``code`` the exit status by custom:
+    130 for Ctrl-C, 143 for SIGTERM. The message says how to go on.
+    """
+
+    def __init__(self, message: str, step: int, code: int):
+        super().__init__(message)
+        self.step = step
+        self.code = code
+
+
+class Signalled(KeyboardInterrupt):
+    """A signal that came; ``code`` as of `Interrupted`."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.code = 128 + number
+
+
+class Signals:
+    """Raises a signal where it comes, or, while files are written, right after."""
+
+    def __init__(self):
+        self.holding = False
+        self.waiting = 0
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Within, Ctrl-C and SIGTERM raise `Signalled`.
+
+        Only in the main thread, and only where nobody else listens for them.
+        """
+        usual = {
+            signal.SIGINT: signal.default_int_handler,
+            signal.SIGTERM: signal.SIG_DFL,
+        }
+        before = {}
+        if threading.current_thread() is threading.main_thread():
+            for number, default in usual.items():
+                if signal.getsignal(number) is default:
+                    before[number] = signal.signal(number, self._come)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within, a signal waits."""
+        self.holding = True
+        try:
+            yield
+        finally:
+            self.holding = False
+        if self.waiting:
+            number, self.waiting = self.waiting, 0
+            raise Signalled(number)
+
+    def _come(self, number: int, _frame) -> None:
+        if self.holding:
+            self.waiting = number
+        else:
+            raise Signalled(number)

@@ -1,0 +1,172 @@
+"""A whole run: from a configuration to a folder, in as many sittings as it takes."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import check_integer
+from ..models import load_model
+from ..provenance import weights_hash
+from ..tasks import load_benchmark
+from .config import TrainConfig
+from .folder import RunFolder, as_folder
+from .interrupts import Interrupted, Signals
+from .loop import Loop
+from .ranks import joined_ranks
+from .record import data_hash, make_record
+from .state import TrainState
+
+CHECKPOINT_EVERY = 100  # outer steps
+
+
+def train(
+    config: TrainConfig,
+    *,
+    output: str | Path | None = None,
+    checkpoint_every: int | None = CHECKPOINT_EVERY,
+    progress: Callable[[int, dict], None] | None = None,
+) -> dict:
+    """Load benchmark and model as ``config`` says, meta-train, and return the record.
+
+    Args:
+        output: a new folder for the model, its tokenizer and ``record.json``. It
+            appears when it is complete. Until then checkpoints lie in the folder
+            ``<output>.checkpoint`` beside it, and the same call goes on from the newest
+            and ends with the same weights to the bit. Called again after that, it
+            returns the record that is there.
+        checkpoint_every: outer steps between two checkpoints; None for none but that of
+            a run which is told to stop.
+        progress: as in `meta_train`; only the first of several processes calls it.
+
+    Under ``torchrun`` the tasks of a meta-batch are split over the processes.
+
+    Raises:
+        ValueError: a benchmark, model or output that cannot be used, before any step.
+        FileExistsError: the output, or its checkpoints, are not this run's.
+        FloatingPointError: a loss or gradient that is not finite; the last weights that
+            were good are kept beside the checkpoints.
+        Interrupted: Ctrl-C or SIGTERM; a checkpoint is saved.
+        RankLost: another process of the run has ended; a checkpoint is saved.
+        OSError: a disk that is full; the checkpoints before are as they were.
+    """
+    if checkpoint_every is not None:
+        checkpoint_every = check_integer("checkpoint_every", checkpoint_every, 1)
+    signals = Signals()
+    running = None
+    with signals.caught(), joined_ranks(config.device) as ranks:
+        try:
+            folder = None
+            if output is not None:
+                folder = RunFolder(as_folder(output), config, signals, ranks.first)
+                record = folder.finished()
+                if record is not None:
+                    return record
+                folder.look()
+            running = Running(config, folder, ranks)
+            return running.run(checkpoint_every, progress if ranks.first else None)
+        except KeyboardInterrupt as error:
+            raise _interrupted(config, running, output, error) from None
+
+
+class Running:
+    """A run under way: its loop, its state, and where both are kept."""
+
+    def __init__(self, config: TrainConfig, folder: RunFolder | None, ranks):
+        self.folder = folder
+        self.benchmark = load_benchmark(
+            config.benchmark,
+            config.setting,
+            allow_missing=config.allow_missing,
+            faithful=config.faithful,
+        )
+        model, self.tokenizer = load_model(
+            config.model,
+            tokenizer=config.tokenizer,
+            dtype=config.dtype,
+            device=ranks.device(config.device),
+            seed=config.seed,
+        )
+        self.loop = Loop.of(model, self.tokenizer, self.benchmark.train, config, ranks)
+        self.before = weights_hash(model)
+        self.state: TrainState = self.loop.start()
+        if folder is not None:
+            folder.origin = {
+                "weights": self.before,
+                "examples": data_hash(self.loop.sampler.tasks),
+            }
+            self.state = folder.resume(self.state)
+        ranks.wait()  # until all have read what one of them is going to replace
+        self.began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Spent on steps, earlier sittings included."""
+        earlier = self.folder.seconds if self.folder is not None else 0.0
+        return earlier + time.perf_counter() - self.began
+
+    def run(self, every: int | None, progress: Callable | None) -> dict:
+        """Make all steps that are left, write the output, and return the record."""
+        if self.folder is None:
+            self._steps(every, progress)
+            return self._record()
+        with self.folder.opened(self.state):
+            try:
+                self._steps(every, progress)
+                record = self._record()
+                self.folder.finish(self.loop.model, self.tokenizer, record)
+            except FloatingPointError as error:
+                raise self._keep_weights(self.folder, error) from None
+            except BaseException as error:
+                self._keep_state(self.folder, error)
+                raise
+        return record
+
+    def _steps(self, every: int | None, progress: Callable | None) -> None:
+        for after in self.loop.steps(self.state):
+            before, self.state = self.state, after
+            good = before.step and after.skipped == before.skipped
+            if self.folder is not None and every and good and before.step % every == 0:
+                self.folder.save(before, self.seconds)
+            del before
+            if progress is not None:
+                progress(after.step - 1, after.rows[-1])
+        self.loop.finish(self.state)
+
+    def _record(self) -> dict:
+        record = make_record(self.loop, self.state, self.before, self.seconds)
+        record["missing_tasks"] = list(self.benchmark.missing)
+        record["revision"] = self.benchmark.revision  # of a hub source
+        record["checksums"] = dict(self.benchmark.checksums)
+        return record
+
+    def _keep_weights(self, folder: RunFolder, error: Exception) -> FloatingPointError:
+        """The model holds the last weights whose loss was finite: keep them."""
+        if not self.state.step:
+            return FloatingPointError(str(error))
+        where = folder.keep_weights(self.loop.model, self.tokenizer)
+        return FloatingPointError(f"{error}; the last good weights are in {where}")
+
+    def _keep_state(self, folder: RunFolder, error: BaseException) -> None:
+        """Save what there is, whatever has stopped the run."""
+        if not self.state.step or folder.output.exists():
+            return
+        try:
+            folder.save(self.state, self.seconds)
+        except (OSError, FloatingPointError) as second:
+            error.add_note(f"no checkpoint of step {self.state.step}: {second}")
+
+
+def _interrupted(config, running, output, error: KeyboardInterrupt) -> Interrupted:
+    step = 0 if running is None else running.state.step
+    code = getattr(error, "code", 130)
+    done = f"stopped after {step} of {config.steps} outer steps"
+    folder = None if running is None else running.folder
+    if output is None:
+        how = "nothing is kept, since no output was named"
+    elif folder is not None and folder.output.exists():
+        how = f"{output} is complete"
+    elif folder is not None and folder.saved is not None:
+        how = f"the same command goes on from step {folder.saved}"
+    else:
+        how = "the same command begins again"
+    return Interrupted(f"{done}; {how}", step, code)

@@ -1,0 +1,140 @@
+"""What is not finite: how many steps are skipped, what is said, what is kept."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import CharTokenizer, small_model
+
+from maml_en_llm import (
+    MAMLenLLM,
+    PromptLoss,
+    TrainConfig,
+    load_model,
+    meta_train,
+    train,
+)
+
+METHODS = pytest.mark.parametrize(
+    "method", ["metaicl", "multi-task", "maml-en-llm", "fomaml", "reptile"]
+)
+
+
+@METHODS
+def test_a_rate_too_high_is_said_and_the_good_weights_are_kept(
+    config, tmp_path, method
+):
+    high = replace(config, method=method, optimizer="sgd", lr=1e38, clip=1e38)
+    message = (
+        r"step 1: expected a finite loss and gradient, found loss nan .* on tasks "
+        r"[ab], [ab]; lower lr \(task [ab], \w+ batch( 1)?, prompt 1: nan\); the last "
+        r"good weights are in .*/run.checkpoint/last-good"
+    )
+    with pytest.raises(FloatingPointError, match=message):
+        train(high, output=tmp_path / "run")
+    kept, _ = load_model(tmp_path / "run.checkpoint" / "last-good")
+    start, _ = load_model(config.model, seed=config.seed)
+    for p, q in zip(kept.parameters(), start.parameters(), strict=True):
+        assert torch.equal(p, q)  # those after step 0 gave no finite loss
+
+
+def test_a_run_that_diverges_leaves_the_model_as_it_was(config, tasks):
+    model = small_model()
+    high = replace(config, optimizer="sgd", lr=1e300, clip=1e300)
+    with pytest.raises(FloatingPointError):
+        meta_train(model, CharTokenizer(), tasks, high)
+    for p, q in zip(model.parameters(), small_model().parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+def test_an_inner_rate_too_high_is_said(config, tasks):
+    high = replace(config, optimizer="sgd", inner_lr=1e300)
+    message = r"step 0: .*lower inner_lr \(all losses are finite before the inner steps"
+    with pytest.raises(FloatingPointError, match=message):
+        meta_train(small_model(), CharTokenizer(), tasks, high)
+
+
+def test_damaged_weights_are_said_before_the_first_step(config, tasks):
+    model, steps = small_model(), []
+    name = "transformer.h.1.mlp.c_fc.weight"
+    with torch.no_grad():
+        model.get_parameter(name)[0, :2] = float("nan")
+    message = f"model: expected finite weights, found 2 of 4096 in {name} .* damaged"
+    with pytest.raises(FloatingPointError, match=message):
+        meta_train(
+            model, CharTokenizer(), tasks, config, progress=lambda *a: steps.append(a)
+        )
+    assert not steps
+
+
+def test_half_precision_is_said(config, tasks):
+    model = small_model(dtype=torch.bfloat16)
+    with torch.no_grad():
+        model.transformer.ln_f.weight.fill_(3e38)
+    changes = dict(method="metaicl", optimizer="sgd", dtype="bfloat16")
+    with pytest.raises(FloatingPointError, match="bfloat16 .* dtype='float32'"):
+        meta_train(model, CharTokenizer(), tasks, replace(config, **changes))
+
+
+def test_weights_after_the_last_step_are_checked(config, tasks):
+    model = small_model(dtype=torch.float32)
+    high = replace(config, steps=1, method="metaicl", lr=3e38, clip=3e38)
+    high = replace(high, optimizer="sgd")
+    with torch.no_grad():  # large gradients
+        model.transformer.ln_f.weight.fill_(100)
+    with pytest.raises(FloatingPointError, match="step 1: expected finite weights aft"):
+        meta_train(model, CharTokenizer(), tasks, high)
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def failing_at(monkeypatch, *steps):
+    """Let the gradient of some outer steps not be finite."""
+    whole, calls = MAMLenLLM.gradient, []
+
+    def gradient(self, *arguments):
+        calls.append(1)
+        found = whole(self, *arguments)
+        return replace(found, loss=float("nan")) if len(calls) - 1 in steps else found
+
+    monkeypatch.setattr(MAMLenLLM, "gradient", gradient)
+
+
+def test_steps_can_be_skipped(config, tasks, monkeypatch):
+    plain = meta_train(small_model(), CharTokenizer(), tasks, config)
+    failing_at(monkeypatch, 1, 2)
+    told = []
+    record = meta_train(
+        small_model(),
+        CharTokenizer(),
+        tasks,
+        replace(config, skip_steps=2),
+        progress=lambda step, row: told.append(row["loss"]),
+    )
+    assert record["skipped"] == [1, 2] and record["losses"] == told
+    assert record["losses"][1:3] == record["norms"][1:3] == [None, None]
+    assert record["losses"][0] == plain["losses"][0]
+    assert record["losses"][3] not in (None, plain["losses"][3])
+    assert record["budget"] == plain["budget"]  # they were computed all the same
+
+
+def test_one_step_more_than_may_be_skipped(config, tasks, monkeypatch):
+    failing_at(monkeypatch, 0, 2)
+    with pytest.raises(FloatingPointError, match="step 2: expected a finite loss"):
+        meta_train(small_model(), CharTokenizer(), tasks, replace(config, skip_steps=1))
+
+
+def test_the_prompt_is_named(config, tasks, monkeypatch):
+    model, whole = small_model(), PromptLoss.__call__
+    bad = CharTokenizer.words["7"]
+
+    def loss(self, params, batch):
+        value = whole(self, params, batch)
+        has = (batch.input_ids[..., -20:] == bad).flatten(1).any(-1).any()
+        return value * float("nan") if has else value
+
+    monkeypatch.setattr(PromptLoss, "__call__", loss)
+    long = TrainConfig(**{**vars(config), "steps": 50, "method": "metaicl"})
+    with pytest.raises(
+        FloatingPointError, match=r"task [ab], query batch, prompt [12]"
+    ):
+        meta_train(model, CharTokenizer(), tasks, long)

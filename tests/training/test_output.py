@@ -1,0 +1,332 @@
+"""What a run leaves on the disk: whole, its own, and enough to go on from."""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import signal
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from helpers import write_benchmark, write_model
+from transformers import PreTrainedModel
+
+from maml_en_llm import checkpoint, load_benchmark, load_model, meta_train, train
+from maml_en_llm.training import Interrupted
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def weights(folder) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+NUMBERS = ("losses", "norms", "inner_losses", "budget", "hash", "weights", "data")
+
+
+def same_run(one, other) -> bool:
+    return all(one[name] == other[name] for name in NUMBERS)
+
+
+@pytest.fixture(scope="module")
+def whole(config, tmp_path_factory):
+    """An undisturbed run: its folder and its record."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return folder, train(config, output=folder)
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_after(step, error=Stop):
+    def progress(done, row):
+        if done + 1 == step:
+            raise error
+
+    return progress
+
+
+def test_saved_folder_holds_the_trained_model(config, whole):
+    folder, record = whole
+    assert json.loads((folder / "record.json").read_text()) == json.loads(
+        json.dumps(record)
+    )
+    assert names(folder.parent) == ["run"]
+    saved, words = load_model(folder)
+    model, _ = load_model(config.model, seed=config.seed)
+    tasks = load_benchmark(config.benchmark, config.setting).train
+    again = meta_train(model, words, tasks, config)
+    for (name, p), q in zip(saved.named_parameters(), model.parameters(), strict=True):
+        assert torch.equal(p, q), name
+    assert words.encode("a text") == load_model(config.model)[1].encode("a text")
+    assert same_run(again, record)
+
+
+def test_a_run_that_is_complete_is_not_made_again(config, whole, monkeypatch):
+    folder, record = whole
+    before = weights(folder)
+    told = []
+    again = train(config, output=folder, progress=lambda *row: told.append(row))
+    assert same_run(again, record) and not told and weights(folder) == before
+
+
+def test_another_configuration_is_refused(config, whole):
+    other = replace(config, lr=0.5, steps=9)
+    message = "is there already, of another configuration .*steps: 4 there, 9 here"
+    with pytest.raises(FileExistsError, match=message):
+        train(other, output=whole[0])
+    with pytest.raises(ValueError, match="lr: 0.01 there, 0.5 here"):
+        train(other, output=whole[0])
+
+
+@pytest.mark.parametrize("content", ["nothing", "file", "record", "a file instead"])
+def test_what_is_not_a_run_is_refused_before_any_work(config, tmp_path, content):
+    folder = tmp_path / "run"
+    if content == "a file instead":
+        folder.write_text("mine")
+    else:
+        folder.mkdir()
+    if content in ("file", "record"):
+        (folder / f"{content}.json").write_text("[1, 2]")
+    before = [path.name for path in tmp_path.rglob("*")]
+    with pytest.raises(
+        FileExistsError, match=f"output: {folder} is there already; name a new folder"
+    ):
+        train(replace(config, benchmark="nowhere"), output=folder)
+    assert [path.name for path in tmp_path.rglob("*")] == before
+
+
+@pytest.mark.parametrize("output", ["/proc/out/run", "file/run", "", "n/..", "\0", 3])
+def test_an_output_that_cannot_be_written_is_found_first(config, tmp_path, output):
+    (tmp_path / "file").write_text("mine")
+    where = tmp_path / output if str(output).startswith("file") else output
+    told = []
+    with pytest.raises(ValueError, match="^output: "):
+        train(config, output=where, progress=lambda *row: told.append(row))
+    assert not told and names(tmp_path) == ["file"]
+
+
+def test_a_disk_with_too_little_room_is_found_first(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(ValueError, match="output: expected .* GiB of room"):
+        train(config, output=tmp_path / "run")
+    assert not names(tmp_path)
+
+
+# --- put down, and gone on with ---
+
+
+@pytest.mark.parametrize("every", [1, 2, None])
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+def test_a_run_that_was_stopped_goes_on_to_the_bit(
+    config, whole, tmp_path, every, step
+):
+    output = tmp_path / "deep" / "run"
+    with pytest.raises(Stop):
+        train(config, output=output, checkpoint_every=every, progress=stop_after(step))
+    assert names(tmp_path / "deep") == ["run.checkpoint"]
+    steps = []
+    record = train(config, output=output, progress=lambda done, row: steps.append(done))
+    assert steps == list(range(step, 4))
+    assert weights(output) == weights(whole[0]) and same_run(record, whole[1])
+    assert names(tmp_path / "deep") == ["run"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(method="metaicl"),
+        dict(method="reptile", moments="shared-frozen"),
+        dict(optimizer="sgd"),
+        dict(optimizer="momentum", gradient="unrolled"),
+        dict(inner_optimizer="lion", moments="fresh"),
+        dict(optimizer="adam-8bit", method="fomaml"),
+        dict(dtype="float64", inner_steps=2),
+        dict(dtype="bfloat16", method="metaicl"),
+    ],
+    ids=str,
+)
+def test_every_kind_of_state_is_kept_to_the_bit(config, tmp_path, changes):
+    if changes.get("optimizer") == "adam-8bit":
+        pytest.importorskip("bitsandbytes")
+    changed = replace(config, steps=3, **changes)
+    whole = train(changed, output=tmp_path / "whole")
+    for step in (1, 2):  # put down twice
+        with pytest.raises(Stop):
+            train(changed, output=tmp_path / "run", progress=stop_after(step))
+    record = train(changed, output=tmp_path / "run")
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+    assert same_run(record, whole)
+
+
+def test_the_newest_checkpoint_is_damaged(config, whole, tmp_path):
+    with pytest.raises(Stop):
+        train(
+            config,
+            output=tmp_path / "run",
+            checkpoint_every=1,
+            progress=stop_after(4),
+        )
+    newest = max((tmp_path / "run.checkpoint").glob("*.safetensors"))
+    newest.write_bytes(newest.read_bytes()[:-1] + b"!")
+    steps = []
+    with pytest.warns(UserWarning, match="step-000000004.json is damaged"):
+        train(
+            config, output=tmp_path / "run", progress=lambda *row: steps.append(row[0])
+        )
+    assert steps == [2, 3] or steps == [3]
+    assert weights(tmp_path / "run") == weights(whole[0])
+
+
+def test_checkpoints_of_another_run_are_refused(config, tmp_path):
+    output = tmp_path / "run"
+    write_benchmark(tmp_path / "tasks")
+    write_model(tmp_path / "model")
+    own = replace(
+        config, benchmark=str(tmp_path / "tasks"), model=str(tmp_path / "model")
+    )
+    with pytest.raises(Stop):
+        train(own, output=output, progress=stop_after(2))
+    with pytest.raises(ValueError, match="holds a run of another .*clip: 1.0 there, 2"):
+        train(replace(own, clip=2), output=output)
+    write_benchmark(tmp_path / "tasks", n_train=41)
+    with pytest.raises(ValueError, match="holds a run that began with other examples"):
+        train(own, output=output)
+    write_benchmark(tmp_path / "tasks")
+    write_model(tmp_path / "model", layer_norm_epsilon=1e-3, initializer_range=0.5)
+    with pytest.raises(ValueError, match="holds a run that began with other weights"):
+        train(own, output=output)
+    write_model(tmp_path / "model")
+    assert train(own, output=output)["losses"]
+
+
+def test_two_writers_do_not_meet(config, tmp_path):
+    (tmp_path / "run.checkpoint").mkdir()
+    handle = os.open(tmp_path / "run.checkpoint", os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(ValueError, match="another process is training into"):
+        train(config, output=tmp_path / "run")
+    os.close(handle)
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_at_a_checkpoint_loses_nothing(
+    config, whole, tmp_path, monkeypatch
+):
+    count, save = [], checkpoint.save_file
+
+    def second_fails(*arguments):
+        count.append(1)
+        return full() if len(count) > 1 else save(*arguments)
+
+    monkeypatch.setattr(checkpoint, "save_file", second_fails)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        train(config, output=tmp_path / "run", checkpoint_every=1)
+    assert "no checkpoint of step" in caught.value.__notes__[0]
+    monkeypatch.undo()
+    train(config, output=tmp_path / "run")
+    assert weights(tmp_path / "run") == weights(whole[0])
+
+
+def test_a_full_disk_at_the_end_loses_nothing(config, whole, tmp_path, monkeypatch):
+    def half(self, folder):
+        (folder / "model.safetensors").write_bytes(b"half")
+        full()
+
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", half)
+    with pytest.raises(OSError, match="No space left"):
+        train(config, output=tmp_path / "run")
+    assert names(tmp_path) == ["run.checkpoint"]
+    monkeypatch.undo()
+    steps = []
+    train(config, output=tmp_path / "run", progress=lambda *row: steps.append(row))
+    assert not steps and weights(tmp_path / "run") == weights(whole[0])
+    assert names(tmp_path) == ["run"]
+
+
+# --- told to stop ---
+
+
+@pytest.mark.parametrize(
+    "number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["C", "TERM"]
+)
+def test_a_signal_saves_and_says_how_to_go_on(config, whole, tmp_path, number, code):
+    def tell(step, row):
+        if step == 1:
+            os.kill(os.getpid(), number)
+
+    usual = signal.getsignal(number)
+    with pytest.raises(Interrupted, match="after 2 of 4 outer .* from step 2") as stop:
+        train(config, output=tmp_path / "run", progress=tell)
+    assert (stop.value.step, stop.value.code) == (2, code)
+    assert signal.getsignal(number) is usual
+    assert names(tmp_path) == ["run.checkpoint"]
+    train(config, output=tmp_path / "run")
+    assert weights(tmp_path / "run") == weights(whole[0])
+
+
+def test_a_signal_while_a_file_is_written_comes_after_it(config, tmp_path, monkeypatch):
+    save = checkpoint.save_file
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return save(*arguments)
+
+    monkeypatch.setattr(checkpoint, "save_file", interrupted)
+    with pytest.raises(Interrupted, match="goes on from step"):
+        train(config, output=tmp_path / "run", checkpoint_every=1)
+    assert checkpoint.load_checkpoint(tmp_path / "run.checkpoint")
+
+
+def test_a_signal_before_the_first_step_leaves_nothing(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "maml_en_llm.training.run.load_benchmark",
+        lambda *_, **__: os.kill(os.getpid(), signal.SIGINT),
+    )
+    with pytest.raises(Interrupted, match="after 0 .* begins again"):
+        train(config, output=tmp_path / "run")
+    assert not names(tmp_path)
+
+
+def test_without_an_output_it_says_that_nothing_is_kept(config):
+    with pytest.raises(Interrupted, match="after 1 of 4 .* no output was named"):
+        train(config, progress=stop_after(1, KeyboardInterrupt))
+
+
+def test_a_run_in_another_thread_leaves_signals_alone(config):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(train(config)))
+    thread.start()
+    thread.join()
+    assert len(found[0]["losses"]) == 4
+
+
+def test_meta_train_that_is_stopped_leaves_trained_weights(config, tasks):
+    from helpers import CharTokenizer, small_model
+
+    model = small_model()
+    with pytest.raises(KeyboardInterrupt):
+        meta_train(
+            model,
+            CharTokenizer(),
+            tasks,
+            config,
+            progress=stop_after(3, KeyboardInterrupt),
+        )
+    two = small_model()
+    with pytest.raises(Stop):
+        meta_train(two, CharTokenizer(), tasks, config, progress=stop_after(3))
+    moved = zip(model.parameters(), small_model().parameters(), strict=True)
+    assert any(not torch.equal(p, q) for p, q in moved)
+    same = zip(model.parameters(), two.parameters(), strict=True)
+    assert all(torch.equal(p, q) for p, q in same)
