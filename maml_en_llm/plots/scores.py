@@ -126,7 +126,7 @@ def baselines(
             for method, interval in found.items():
                 _point(axes, x, method, interval, label=x == 0)
         names = [_spoken(setting) for setting in by_setting]
-        axes.set(title=mode, ylabel="points")
+        axes.set(title=mode, ylabel="points", ylim=(0, 100))
         axes.set_xticks(range(len(names)), names)
     panels[0].legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.35))
     return panels

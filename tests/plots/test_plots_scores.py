@@ -89,6 +89,7 @@ def test_baselines_have_a_point_with_its_interval_per_method(two):
     assert plots.baselines(two, scores, bands) is two
     direct, channel = two
     assert [axes.get_title() for axes in two] == ["direct", "channel"]
+    assert direct.get_ylim() == channel.get_ylim() == (0, 100)
     centres = [bar[0].get_ydata()[0] for bar in direct.containers]
     assert centres == [60, 40]
     (segment,) = direct.containers[0][2][0].get_segments()
