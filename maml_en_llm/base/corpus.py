@@ -45,8 +45,8 @@ def build_tokenizer():
 
 
 def text(draw: Draw, length: int) -> list[str]:
-    """One training sequence of ``length`` words, of a kind drawn from `KINDS`."""
-    return draw.one(KINDS)(draw, length)
+    """One training sequence of ``length`` words, of a kind drawn from `TEXT_KINDS`."""
+    return draw.one(TEXT_KINDS)(draw, length)
 
 
 def repeats(draw: Draw, length: int) -> list[str]:
@@ -130,7 +130,7 @@ def document(draw: Draw, length: int) -> list[str]:
     return found[:length]
 
 
-KINDS = [
+TEXT_KINDS = [
     repeats,
     repeats,
     separated,

@@ -12,7 +12,6 @@ same weights.
 
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -24,18 +23,15 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from ..checkpoint import check_finite, load_checkpoint, save_checkpoint
-from ..errors import listed, shown
 from ..minicrossfit.draw import Draw
-from ..provenance import check_output, plain, sync_folder, weights_hash
+from ..provenance import plain, weights_hash
 from ..signals import Stopped, listening
 from .corpus import MARKS, NEWLINES, PUNCTUATION, build_tokenizer, text
+from .output import CHECKPOINTS, FINAL, complete_run, move_up, remove_work
 from .probes import next_word_loss, probes
 from .recipe import SEEDS_APART, PretrainConfig
 
 EVERY = 250  # steps between two checkpoints and two rows of probes
-# folders inside the output, until the run is complete
-CHECKPOINTS = "checkpoints"
-FINAL = ".final"  # where model, tokenizer and record are written before they move up
 
 
 def build_model(config: PretrainConfig, vocabulary_size: int):
@@ -123,7 +119,7 @@ def pretrain(
     """
     every = EVERY if every is None else every
     output = Path(output)
-    complete = _look(output, config)
+    complete = complete_run(output, config)
     if complete is not None:
         return complete
     tokenizer = build_tokenizer()
@@ -132,33 +128,62 @@ def pretrain(
         model.parameters(), betas=config.betas, weight_decay=config.weight_decay
     )
     done = _resume(output / CHECKPOINTS, config, model, optimizer)
-    start = time.perf_counter() - done["seconds"]
-
-    def save(step: int) -> None:
-        done.update(step=step, seconds=time.perf_counter() - start)
-        _save(output / CHECKPOINTS, done, config, model, optimizer)
-
+    run = _Run(output, config, model, tokenizer, optimizer, done, probe)
+    last = config.steps if stop is None else min(stop, config.steps)
     with listening() as listener:
-        for step in range(done["step"], config.steps if stop is None else stop):
+        for step in range(done["step"], last):
             if step % every == 0:
-                _probe(done, step, config, model, tokenizer, probe)
-                save(step)
-            ids = batch(config, tokenizer, step).to(model.device)
-            done["losses"].append(_step(model, optimizer, ids, config, step))
+                run.look(step)
+                run.save(step)
+            run.step(step)
             if progress is not None:
                 progress(step, done["losses"][-1])
             if listener.signal is not None:
-                save(step + 1)
-                raise Stopped(
-                    f"stopped after step {step + 1} of {config.steps}, all is saved in "
-                    f"{output}; the same command goes on from there",
-                    listener.signal,
-                )
-        if stop is not None and stop < config.steps:
+                run.save(step + 1)
+                raise Stopped(run.stopped(step + 1), listener.signal)
+        if last < config.steps:
             return done
-        _probe(done, config.steps, config, model, tokenizer, probe)
-        done.update(seconds=time.perf_counter() - start)
-        return _finish(output, config, model, tokenizer, done)
+        run.look(config.steps)
+        return run.finish()
+
+
+class _Run:
+    """A run under way: what it has, and where it is kept."""
+
+    def __init__(self, output, config, model, tokenizer, optimizer, done, probe):
+        self.output, self.config, self.done = output, config, done
+        self.model, self.tokenizer, self.optimizer = model, tokenizer, optimizer
+        self.probe = probe
+        self.start = time.perf_counter() - done["seconds"]
+
+    def step(self, step: int) -> None:
+        ids = batch(self.config, self.tokenizer, step).to(self.model.device)
+        loss = _step(self.model, self.optimizer, ids, self.config, step)
+        self.done["losses"].append(loss)
+
+    def look(self, step: int) -> None:
+        """Add a row of probes."""
+        if any(row["step"] == step for row in self.done["probes"]):
+            return
+        whole = add_newlines(self.model, self.tokenizer, self.config.newlines)
+        more = self.probe(whole, self.tokenizer) if self.probe else {}
+        row = {"step": step, **probes(whole, self.tokenizer), **more}
+        self.done["probes"].append(row)
+
+    def save(self, step: int) -> None:
+        self.done.update(step=step, seconds=time.perf_counter() - self.start)
+        folder = self.output / CHECKPOINTS
+        _save(folder, self.done, self.config, self.model, self.optimizer)
+
+    def stopped(self, step: int) -> str:
+        return (
+            f"stopped after step {step} of {self.config.steps}, all is saved in "
+            f"{self.output}; the same command goes on from there"
+        )
+
+    def finish(self) -> dict:
+        self.done.update(seconds=time.perf_counter() - self.start)
+        return _finish(self.output, self.config, self.model, self.tokenizer, self.done)
 
 
 def _step(model, optimizer, ids, config: PretrainConfig, step: int) -> float:
@@ -175,49 +200,6 @@ def _step(model, optimizer, ids, config: PretrainConfig, step: int) -> float:
         )
     optimizer.step()
     return loss.item()
-
-
-def _probe(
-    done: dict, step: int, config: PretrainConfig, model, tokenizer, probe
-) -> None:
-    if any(row["step"] == step for row in done["probes"]):
-        return
-    whole = add_newlines(model, tokenizer, config.newlines)
-    more = probe(whole, tokenizer) if probe else {}
-    done["probes"].append({"step": step, **probes(whole, tokenizer), **more})
-
-
-def _look(output: Path, config: PretrainConfig) -> dict | None:
-    """The record of a complete run of ``config``; None where one can begin or go on."""
-    if os.path.lexists(output) and not output.is_dir():
-        raise ValueError(
-            f"output: expected a folder, found a file at {shown(str(output))}"
-        )
-    check_output(output / "record.json")
-    there = {path.name for path in output.iterdir()}
-    if "record.json" in there:
-        record = _same_run(output / "record.json", config)
-        _remove_work(output)
-        return record
-    foreign = there - {CHECKPOINTS, FINAL}
-    if foreign and FINAL not in there:  # with it, they are files that have moved up
-        raise ValueError(
-            f"output: expected a new folder or a run to go on with, found "
-            f"{listed(sorted(foreign))} in {output}; name a new folder"
-        )
-    return None
-
-
-def _same_run(path: Path, config: PretrainConfig) -> dict:
-    try:
-        record = json.loads(path.read_bytes())
-        if record["config"] == plain(asdict(config)):
-            return record
-    except (ValueError, KeyError, TypeError):
-        pass  # not a record of pre-training
-    raise ValueError(
-        f"output: {path} is not of a run of this configuration; name a new folder"
-    )
 
 
 def _save(folder: Path, done: dict, config: PretrainConfig, model, optimizer) -> None:
@@ -272,24 +254,6 @@ def _finish(output: Path, config: PretrainConfig, model, tokenizer, done: dict) 
     model.save_pretrained(output / FINAL)
     tokenizer.save_pretrained(output / FINAL)
     (output / FINAL / "record.json").write_text(json.dumps(record) + "\n")
-    _move_up(output)
-    _remove_work(output)
+    move_up(output)
+    remove_work(output)
     return record
-
-
-def _move_up(output: Path) -> None:
-    """Each file whole; what makes the folder a model, and a record, comes last."""
-    last = ["config.json", "record.json"]
-    names = [path.name for path in (output / FINAL).iterdir()]
-    names = [name for name in names if name not in last]
-    for name in [*sorted(names), *last]:
-        path = output / FINAL / name
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(path, output / name)
-    sync_folder(output)
-
-
-def _remove_work(output: Path) -> None:
-    for name in (CHECKPOINTS, FINAL):
-        shutil.rmtree(output / name, ignore_errors=True)

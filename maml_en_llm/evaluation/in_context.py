@@ -8,7 +8,7 @@ from .scoring import score_options
 PROBED = ["topic-market", "colour-travel", "size-sea", "state-food", "action-sport"]
 DEMONSTRATIONS = (0, 4, 8, 16)
 QUERIES = 32  # per task and demonstration seed
-LONGEST = 512  # tokens
+LONGEST_PROMPT = 512  # tokens
 
 
 def in_context(model, tokenizer) -> dict[str, float]:
@@ -19,8 +19,8 @@ def in_context(model, tokenizer) -> dict[str, float]:
     benchmark = load_benchmark(
         "minicrossfit:easy", "class_to_class", seeds=SEEDS[:2], tasks=PROBED
     )
-    positions = getattr(model.config, "max_position_embeddings", LONGEST)
-    longest = min(LONGEST, positions)
+    positions = getattr(model.config, "max_position_embeddings", LONGEST_PROMPT)
+    longest = min(LONGEST_PROMPT, positions)
     found = {}
     for demonstrations in DEMONSTRATIONS:
         hits = []

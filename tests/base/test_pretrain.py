@@ -16,10 +16,10 @@ from maml_en_llm import load_model
 from maml_en_llm.base import SHIPPED, PretrainConfig
 from maml_en_llm.base import pretrain as run_pretraining
 from maml_en_llm.base.corpus import (
-    KINDS,
     NEWLINES,
     PAD,
     PUNCTUATION,
+    TEXT_KINDS,
     build_tokenizer,
     text,
 )
@@ -283,7 +283,7 @@ def test_rate_and_length_follow_the_schedule():
     assert [config.length(s) for s in (0, 499, 500, 999)] == [8, 8, 16, 16]
 
 
-@pytest.mark.parametrize("kind", dict.fromkeys(KINDS))
+@pytest.mark.parametrize("kind", dict.fromkeys(TEXT_KINDS))
 def test_texts_have_their_length_and_no_unknown_word(kind):
     tokenizer = build_tokenizer()
     for seed in range(20):
