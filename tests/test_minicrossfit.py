@@ -13,6 +13,8 @@ from maml_en_llm.base.corpus import build_tokenizer
 from maml_en_llm.evaluation import rules as oracle
 from maml_en_llm.minicrossfit import DIFFICULTIES, Difficulty, Draw
 from maml_en_llm.minicrossfit import benchmark as minicrossfit
+from maml_en_llm.minicrossfit.lexicon import UNSEEN
+from maml_en_llm.protocol import SEEDS
 from maml_en_llm.tasks import read_examples
 from maml_en_llm.tasks import load_settings as settings
 
@@ -88,18 +90,14 @@ def test_training_and_target_tasks_are_apart(normal, setting):
     b = normal[setting]
     assert b.train and b.test and b.unseen and len(b.unseen) < len(b.test)
     assert not {t.name for t in b.train} & {t.name for t in b.test}
-    assert not {t.domain for t in b.train} & set(minicrossfit.UNSEEN)
-    assert {t.name for t in b.test if t.domain in minicrossfit.UNSEEN} == b.unseen
+    assert not {t.domain for t in b.train} & set(UNSEEN)
+    assert {t.name for t in b.test if t.domain in UNSEEN} == b.unseen
     assert all(t.kind != "free-form" for t in b.test)
 
 
 def test_records_of_a_task_are_apart_and_balanced(normal):
     for task in normal["hr_to_lr"].test + normal["non_nli_to_nli"].test:
-        shots = [
-            example
-            for seed in minicrossfit.SEEDS
-            for example in task.few_shot(seed, 16)
-        ]
+        shots = [example for seed in SEEDS for example in task.few_shot(seed, 16)]
         inputs = [example.input for example in (*shots, *task.test, *task.train)]
         assert (
             len(set(inputs)) == len(inputs)

@@ -1,8 +1,9 @@
 """MiniCrossFit: the embedded benchmark, generated from a seed."""
 
-from .benchmark import NAME, cached, write_benchmark
+from .benchmark import write_benchmark
+from .cache import NAME, cached
 from .draw import Draw
-from .families import DIFFICULTIES, Difficulty
+from .recipes import DIFFICULTIES, Difficulty
 
 __all__ = [
     "DIFFICULTIES",

@@ -4,7 +4,10 @@ from random import Random
 
 
 class Draw:
-    """Random choices made from `random.Random.random` only, whose numbers do not change between Python versions."""
+    """Random choices made from `random.Random.random` only.
+
+    Its numbers do not change between Python versions.
+    """
 
     def __init__(self, seed: int):
         self._next = Random(seed).random

@@ -1,10 +1,13 @@
-"""The words of the miniature world: what MiniCrossFit's texts and the base model's vocabulary are made of."""
+"""The words of the miniature world, of texts and of the base model's vocabulary."""
 
 from typing import NamedTuple
 
 
 class Domain(NamedTuple):
-    """A field of life: two groups of nouns, and the words that its sentences open and close with."""
+    """A field of life.
+
+    Two groups of nouns, and the words that its sentences open and close with.
+    """
 
     groups: tuple[tuple[str, ...], tuple[str, ...]]
     opening: tuple[str, ...]
@@ -17,6 +20,10 @@ def _domain(
 ) -> Domain:
     groups = tuple(first.split()), tuple(second.split())
     return Domain(groups, tuple(opening.split("|")), tuple(closing.split("|")), foreign)
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
 
 
 DOMAINS: dict[str, Domain] = {
@@ -113,60 +120,59 @@ UNSEEN = tuple(name for name, domain in DOMAINS.items() if domain.foreign)
 
 
 MOODS = (
-    "good great lovely fine superb pleasant".split(),
-    "bad awful ugly poor dreadful nasty".split(),
+    _words("good great lovely fine superb pleasant"),
+    _words("bad awful ugly poor dreadful nasty"),
 )
 
+SIZES = (_words("big huge tall wide"), _words("small tiny short narrow"))
 
-SIZES = ("big huge tall wide".split(), "small tiny short narrow".split())
+COLOURS = _words("red blue green yellow white black brown pink")
 
+STATES = _words("old new wet dry clean dirty warm cold")
 
-COLOURS = "red blue green yellow white black brown pink".split()
+NAMES = _words("ann bob carl dora emil fay gus hana")
 
+PLACES = _words("box bag room hall yard cellar attic tent")
 
-STATES = "old new wet dry clean dirty warm cold".split()
+VERBS = _words("likes sees wants finds holds hides moves draws")
 
-
-NAMES = "ann bob carl dora emil fay gus hana".split()
-
-
-PLACES = "box bag room hall yard cellar attic tent".split()
-
-
-VERBS = "likes sees wants finds holds hides moves draws".split()
-
-
-ADVERBS = "often rarely maybe surely never always".split()
-
+ADVERBS = _words("often rarely maybe surely never always")
 
 OPPOSITES = dict(
     zip(
-        "big small good bad old wet clean warm tall wide".split(),
-        "small big bad good new dry dirty cold short narrow".split(),
+        _words("big small good bad old wet clean warm tall wide"),
+        _words("small big bad good new dry dirty cold short narrow"),
+        strict=True,
     )
 )
 
+NUMBERS = _words("one two three four")
 
-NUMBERS = "one two three four".split()
+LABELS = _words("""
+alpha beta gamma delta sigma omega copper silver golden iron tin zinc north south east
+west left right upper lower circle square cross diamond heart spade club crown monday
+tuesday friday sunday april june august october salt pepper sugar spice king queen
+bishop rook tiger lion zebra camel rome paris cairo lima oslo delhi tokyo boston river
+lake valley hill forest desert island canyon lamp candle torch lantern window door gate
+fence paint brush canvas frame yes no true false accept reject keep drop plus minus open
+shut fast slow early late soft hard sharp blunt sweet sour light dark heavy hollow
+smooth rough first second third fourth major minor public private urban rural modern
+ancient simple complex active passive local global formal casual solid liquid linear
+round spiral vertical level static mobile digital manual wooden woollen cotton linen
+velvet satin marble granite amber ivory crimson scarlet violet indigo olive teal magenta
+maroon
+""")
 
-
-LABELS = """alpha beta gamma delta sigma omega copper silver golden iron tin zinc north south east west left right upper lower
-circle square cross diamond heart spade club crown monday tuesday friday sunday april june august october salt pepper sugar
-spice king queen bishop rook tiger lion zebra camel rome paris cairo lima oslo delhi tokyo boston river lake valley hill
-forest desert island canyon lamp candle torch lantern window door gate fence paint brush canvas frame yes no true false
-accept reject keep drop plus minus open shut fast slow early late soft hard sharp blunt sweet sour light dark heavy hollow
-smooth rough first second third fourth major minor public private urban rural modern ancient simple complex active passive
-local global formal casual solid liquid linear round spiral vertical level static mobile digital manual wooden woollen
-cotton linen velvet satin marble granite amber ivory crimson scarlet violet indigo olive teal magenta maroon""".split()
-
-
-FUNCTION = """the a and was is in at with has have but . , ? : ; [SEP] of who where what which before after it not are
-decide read answer text word words how many copy by to say choose question from context whether sentences mean same
-follows last other kind colour size mood thing group comes agree times appears give opposite name noun swap place sentence""".split()
+FUNCTION = _words("""
+the a and was is in at with has have but . , ? : ; [SEP] of who where what which before
+after it not are decide read answer text word words how many copy by to say choose
+question from context whether sentences mean same follows last other kind colour size
+mood thing group comes agree times appears give opposite name noun swap place sentence
+""")
 
 
 def vocabulary() -> list[str]:
-    """Every word that a text, label or instruction can hold, each once, in a fixed order."""
+    """Every word of texts, labels and instructions, once, in a fixed order."""
     words = [
         *FUNCTION,
         *NAMES,

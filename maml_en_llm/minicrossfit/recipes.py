@@ -1,0 +1,91 @@
+"""What a family of tasks is made of: how hard, and how a record comes about."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+from ..errors import check_integer, check_number
+from . import lexicon as words
+from .draw import Draw
+from .lexicon import Domain
+
+_COUNTS = {"labels": (2, 6), "cues": (1, 6), "facts": (2, 7)}  # least, most
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difficulty:
+    """The knobs: sizes in words, the others are shares of the records.
+
+    Raises:
+        ValueError: names the field, what was expected and what was found.
+    """
+
+    labels: int = 3  # most labels of a classification task
+    cues: int = 3  # words that stand for one label
+    facts: int = 3  # facts of a question's context
+    # share with words before, and share with words after, the sentence that say nothing
+    distractors: float = 0.0
+    # the same in the domains that are never trained on, if that is more
+    foreign: float = 0.4
+    # share with another order of clauses, which moves the word that matters
+    swapped: float = 0.25
+    # share of training records and demonstrations with a wrong label
+    noise: float = 0.0
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in _COUNTS:
+                value = check_integer(field.name, value, *_COUNTS[field.name])
+            else:
+                value = check_number(field.name, value, 0, 1)
+            object.__setattr__(self, field.name, value)
+
+
+DIFFICULTIES = {
+    "easy": Difficulty(labels=2, cues=2, facts=2, foreign=0.0, swapped=0.0),
+    "normal": Difficulty(),
+    "hard": Difficulty(
+        labels=6, cues=4, facts=4, distractors=0.5, foreign=1.0, swapped=0.5, noise=0.1
+    ),
+}
+
+
+class Recipe(NamedTuple):
+    """``make(draw, i)`` gives (input, answer, options) of a record of class i.
+
+    i < ``classes``. In a classification task the answer is the class number, and the
+    labels are chosen by the caller.
+    """
+
+    kind: str  # "classification", "multi-choice", "free-form"
+    classes: int
+    instruction: str  # with {labels} in it where there are some
+    make: Callable
+
+
+Family = Callable[[Draw, Domain, Difficulty], Recipe]
+
+
+def fillers(draw: Draw, domain: Domain) -> dict[str, str]:
+    slots = dict(
+        noun=nouns(domain),
+        name=words.NAMES,
+        verb=words.VERBS,
+        place=words.PLACES,
+        adverb=words.ADVERBS,
+        size=[w for g in words.SIZES for w in g],
+        colour=words.COLOURS,
+        state=words.STATES,
+        mood=[w for g in words.MOODS for w in g],
+    )
+    return {slot: draw.one(items) for slot, items in slots.items()}
+
+
+def nouns(domain: Domain) -> list[str]:
+    return [noun for group in domain.groups for noun in group]
+
+
+SIZES_WITH_OPPOSITE = [
+    word for word in words.OPPOSITES if word in words.SIZES[0] + words.SIZES[1]
+]
