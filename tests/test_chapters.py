@@ -12,15 +12,16 @@ import pytest
 from transformers import GPT2Config
 
 ROOT = Path(__file__).parents[1]
+TIMEOUT = 1200  # seconds, against kernels that hang; no bound on the work
 META_GRADIENTS = "book/02-meta-gradients.ipynb"
 META_TRAINING = "book/03-meta-training.ipynb"
 # "loss 10.82 → 6.31", "loss from 10.82 to 6.31"
 LOSS = re.compile(r"loss\D{0,40}?(\d+\.\d+)\D{0,20}?(?:→|->|to)\D{0,20}?(\d+\.\d+)")
 
 
-def run(*command, timeout=90) -> subprocess.CompletedProcess:
-    # Under a timeout: papermill waits for ever for a kernel that was killed. One thread: on a busy machine a second one
-    # costs more in waiting than it brings.
+def run(*command, timeout=TIMEOUT) -> subprocess.CompletedProcess:
+    # Under a timeout: papermill waits for ever for a kernel that was killed. One thread:
+    # on a busy machine a second one costs more in waiting than it brings.
     return subprocess.run(
         [sys.executable, *map(str, command)],
         cwd=ROOT,
@@ -32,7 +33,7 @@ def run(*command, timeout=90) -> subprocess.CompletedProcess:
 
 
 def papermill(
-    notebook, output, timeout=90, **parameters
+    notebook, output, timeout=TIMEOUT, **parameters
 ) -> subprocess.CompletedProcess:
     given = [word for name, value in parameters.items() for word in ("-p", name, value)]
     return run(
@@ -61,7 +62,7 @@ def printed(notebook: Path) -> list[str]:
 
 @pytest.fixture
 def small_gpt2(bpe, tmp_path) -> Path:
-    """A folder with the configuration of a small GPT-2 and the real tokenizer, without weights."""
+    """A folder with a small GPT-2's configuration and the tokenizer, no weights."""
     folder = tmp_path / "small-gpt2"
     GPT2Config(n_layer=2, n_embd=64, n_head=2).save_pretrained(folder)
     for name in ("vocab.json", "merges.txt"):
@@ -69,13 +70,15 @@ def small_gpt2(bpe, tmp_path) -> Path:
     return folder
 
 
-def test_meta_training_on_real_files_in_90_seconds(metaicl_data, small_gpt2, tmp_path):
+def test_meta_training_on_real_files_with_a_model_of_ones_own(
+    metaicl_data, small_gpt2, tmp_path
+):
     output = tmp_path / "out.ipynb"
-    # one training seed instead of three, and fewer steps; everything else as a reader's command would have it
+    # one training seed instead of three; everything else as a reader's command has it
     done = papermill(
         META_TRAINING,
         output,
-        timeout=90,
+        timeout=TIMEOUT,
         benchmark=metaicl_data,
         setting="hr_to_lr",
         model=small_gpt2,
@@ -111,7 +114,8 @@ def test_unknown_parameter_stops_the_chapter(notebook, tmp_path):
     done = papermill(notebook, output, inner_stepz=2)
     assert done.returncode != 0
     assert re.search(
-        "ValueError: parameter: expected one of .*, found 'inner_stepz'; nearest: inner_steps",
+        "ValueError: parameter: expected one of .*, found 'inner_stepz'; "
+        "nearest: inner_steps",
         done.stderr,
     ), done.stderr[-3000:]
     # What papermill leaves behind says on top that it failed, and holds no result.
@@ -135,8 +139,8 @@ def test_unknown_parameter_leaves_nothing_of_a_built_chapter(tmp_path):
     )
     assert done.returncode != 0
     assert (
-        "expected a parameter of the notebook, found 'inner_stepz'; did you mean inner_steps"
-        in done.stderr
+        "expected a parameter of the notebook, found 'inner_stepz'; "
+        "did you mean inner_steps" in done.stderr
     )
     assert not list(tmp_path.iterdir())
 
@@ -145,6 +149,6 @@ def test_unknown_preset_stops_the_chapter(tmp_path):
     done = papermill(META_GRADIENTS, tmp_path / "out.ipynb", preset="smok")
     assert done.returncode != 0
     assert (
-        "preset: expected one of smoke, cpu, colab, paper, found 'smok'; nearest: smoke"
-        in done.stderr
+        "preset: expected one of smoke, cpu, colab, paper, found 'smok'; "
+        "nearest: smoke" in done.stderr
     )

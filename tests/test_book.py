@@ -1,0 +1,90 @@
+"""The book's pages and cells, without running them."""
+
+import ast
+import importlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BOOK = ROOT / "book"
+CHAPTERS = sorted(BOOK.glob("[0-9]*.ipynb"))
+HIDDEN = {"hide-input", "hide-cell", "remove-cell", "parameters"}
+
+
+def code_cells(chapter: Path) -> list[dict]:
+    cells = json.loads(chapter.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code"]
+
+
+def source(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+def without_magics(text: str) -> str:
+    return re.sub(r"(?m)^(\s*)%.*$", r"\1pass", text)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_cells_fit_a_page(chapter):
+    """79 columns; 15 lines of code where a reader sees them."""
+    for number, cell in enumerate(code_cells(chapter)):
+        lines = source(cell).split("\n")
+        assert max(map(len, lines)) <= 79, f"cell {number}: {lines[0]}"
+        shown = not HIDDEN & set(cell["metadata"].get("tags", ()))
+        code = [line for line in lines if line.strip()]
+        assert not shown or len(code) <= 15, f"cell {number}: {lines[0]}"
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_zero_is_a_value_and_not_the_default(chapter):
+    """Parameters are never taken by ``parameter or default``."""
+    cells = code_cells(chapter)
+    tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", ())]
+    names = {
+        target.id
+        for node in ast.parse(source(tagged[0])).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for cell in cells:
+        for node in ast.walk(ast.parse(without_magics(source(cell)))):
+            if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or):
+                first = node.values[0]
+                plain = isinstance(first, ast.Name) and first.id in names
+                assert not plain, f"{ast.unparse(node)}"
+
+
+def test_sections_of_the_protocol_that_the_code_cites_exist():
+    page = (BOOK / "protocol.md").read_text(encoding="utf-8")
+    headings = re.findall(r"(?m)^#+ (\d+(?:\.\d+)?)\b", page)
+    there = {*headings, *re.findall(r"(?m)^\*\*(\d+\.\d+)\*\*", page)}
+    folders = ("maml_en_llm", "benchmarks", "tests")
+    cited = set()
+    for path in (p for folder in folders for p in (ROOT / folder).rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        for found in re.findall(r"protocol (?:section )?(\d[\d., and]*\d|\d)", text):
+            cited |= set(re.findall(r"\d+(?:\.\d+)?", found))
+    assert {"0.7", "2.3", "4.2", "8.2"} <= cited, "the search finds nothing"
+    assert not cited - there
+
+
+def test_tuned_constants_of_the_table_exist():
+    """Rows such as "`ROWS`, `BLOCK` on a CPU (models.attention)"."""
+    page = (BOOK / "notation.md").read_text(encoding="utf-8")
+    table = page[page.index("## Tuned constants") :]
+    rows = re.findall(r"(?m)^\| ((?:`[A-Z_]+`(?:, )?)+)[^|(]*\(([a-z_.]+)\)", table)
+    assert len(rows) > 8
+    for names, module in rows:
+        found = importlib.import_module(f"maml_en_llm.{module}")
+        for name in re.findall(r"[A-Z_]+", names):
+            assert hasattr(found, name), f"maml_en_llm.{module}.{name}"
+
+
+def test_pages_of_the_contents_exist():
+    pages = re.findall(r"(?m)^ *- file: (\S+)", (ROOT / "_toc.yml").read_text())
+    for page in pages:
+        assert list(ROOT.glob(f"{page}.*")), page
