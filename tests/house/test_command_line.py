@@ -1,0 +1,145 @@
+"""The command line: quick to answer, one line for a mistake, whole files or none."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SMALL = ["--layers", "1", "--width", "16", "--heads", "2", "--tokens", "256"]
+TRAIN = [
+    *("--model", "tiny-base", "--benchmark", "minicrossfit:easy", "--steps", "2"),
+    *("--tasks-per-step", "1", "--demonstrations", "2", "--max-length", "256"),
+]
+
+
+def command(*words, **more) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "maml_en_llm", *map(str, words)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | more,
+    )
+
+
+@pytest.mark.parametrize(
+    "words, code",
+    [
+        (["--help"], 0),
+        ([], 0),
+        (["reproduec"], 2),
+        (["tasks", "--difficulty", "x", "--out", "x"], 2),
+    ],
+    ids=" ".join,
+)
+def test_answers_before_torch_is_loaded(words, code):
+    """In processor time, which a busy machine does not lengthen."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = command(*words)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == code
+    assert after.ru_utime - before.ru_utime < 1
+
+
+# the words after `python -m maml_en_llm`, and what has to be said; {0} is a folder
+MISTAKES = [
+    ("trian", "expected a command, found 'trian'; nearest: train"),
+    ("tasks --out {0}/" + "x" * 300, "--out: expected a path that can be written"),
+    ("tasks --out /proc/x", "--out: expected a path that can be written"),
+    ("tasks --out {0}", "is there already; name a new folder"),
+    ("pretrain --out {0}/a --heads 3", "width: expected a multiple of 6"),
+    ("pretrain --out {0}/a --warmup 0", "warmup: expected a whole number"),
+    ("pretrain --out {0}/a --tokens 8", "lengths: expected a whole number"),
+    ("pretrain --out {0}/a --lr nan", "lr: expected a finite number"),
+    ("pretrain --out {0}/file", "output: expected a folder, found a file"),
+    ("pretrain --out {0}", "output: expected a new folder or a run to go on with"),
+    ("train --output {0}/a --steps 0", "steps: expected a whole number"),
+    ("train --output {0}/a --method mamll", "method: expected one of"),
+    ("train --output {0}/a --model none/such --benchmark minicrossfit", "none/such"),
+    ("train --output /proc/a --model tiny-base --benchmark minicrossfit", "output"),
+    ("evaluate --output {0}/file --model tiny-base", "is there already"),
+    ("evaluate --mode chanel", "mode: expected one of direct, channel"),
+    ("evaluate --model tiny-base --benchmark {0}/none", "none"),
+    ("reproduce baseline", "experiment: expected one of"),
+    ("reproduce --log {0} --out {0}/o --settings hr_to_lr", "log"),
+    ("reproduce --settings hr_to_rl --out {0}/o", "settings: expected one of"),
+]
+
+
+@pytest.mark.parametrize("words, message", MISTAKES, ids=[m[0][:60] for m in MISTAKES])
+def test_a_mistake_is_said_in_one_line(words, message, tmp_path, monkeypatch, capsys):
+    from maml_en_llm import __main__ as command_line
+
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    arguments = [word.format(tmp_path) for word in words.split()]
+    monkeypatch.setattr(sys, "argv", ["maml_en_llm", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert ended.value.code in (1, 2)
+    assert message in last
+    assert len(last) < 700
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_train_then_evaluate(tmp_path):
+    done = command("train", "--output", tmp_path / "model", *TRAIN)
+    assert done.returncode == 0, done.stderr[-2000:]
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith(f"{tmp_path / 'model'}: model, tokenizer and record.json")
+    assert "loss=" in done.stderr  # the bar
+    scored = command(
+        *("evaluate", "--model", tmp_path / "model", "--output", tmp_path / "r.json"),
+        *("--benchmark", "minicrossfit:easy", "--demonstrations", "2"),
+        *("--demonstration-seeds", "13", "--max-records", "2"),
+        *("--max-length", "256"),
+    )
+    assert scored.returncode == 0, scored.stderr[-2000:]
+    record = json.loads((tmp_path / "r.json").read_text())
+    assert record["config"]["model"] == str(tmp_path / "model")
+    assert f"mean {record['mean']:.2f} points" in scored.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_pretraining_with_a_word(number, code, tmp_path):
+    output = tmp_path / "p"
+    steps = ["--steps", "100000"]
+    started = subprocess.Popen(
+        [sys.executable, "-m", "maml_en_llm", "pretrain", "--out", output]
+        + [*SMALL, *steps],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    while not list(output.glob("checkpoints/step-*.json")):
+        assert started.poll() is None
+        time.sleep(0.1)
+    started.send_signal(number)
+    said = started.communicate()[1]
+    assert started.returncode == code
+    assert "Traceback" not in said
+    assert said.strip().endswith("the same command goes on from there")
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+
+
+def test_sigterm_leaves_no_debris_of_tasks(tmp_path):
+    started = subprocess.Popen(
+        [sys.executable, "-m", "maml_en_llm", "tasks", "--out", tmp_path / "t"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(tmp_path.iterdir()) and started.poll() is None:
+        time.sleep(0.005)
+    started.send_signal(signal.SIGTERM)
+    said = started.communicate()[1]
+    left = [path.name for path in Path(tmp_path).iterdir()]
+    assert (started.returncode, left) in [(143, []), (0, ["t"])]
+    assert "Traceback" not in said
