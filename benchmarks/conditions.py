@@ -1,10 +1,12 @@
-"""Is the paper's question alive on MiniCrossFit with tiny-base? Measures what has to hold before methods are compared.
+"""Is the paper's question alive on MiniCrossFit with tiny-base?
 
     python benchmarks/conditions.py            # about ten minutes on two cores
 
-HR→LR, direct, mean over targets, three training seeds: zero-shot, raw in-context, MetaICL at the `cpu` preset, MetaICL after 4
-gradient steps on the demonstrations (at the rate that is best on meta-training tasks), MAML-en-LLM at the same preset, and
-the oracle. Prints a line a condition and stores all scores in results/conditions-cpu.json.
+Measures what has to hold before methods are compared. HR→LR, direct, mean over targets,
+three training seeds: zero-shot, raw in-context, MetaICL at the `cpu` preset, MetaICL
+after 4 gradient steps on the demonstrations (at the rate that is best on meta-training
+tasks), MAML-en-LLM at the same preset, and the oracle. Prints a line per condition and
+stores all scores in results/conditions-cpu.json.
 """
 
 import argparse
@@ -20,21 +22,15 @@ from report import machine, verdict
 from maml_en_llm import (
     Adam,
     Adaptation,
-    TrainConfig,
     evaluate,
-    evaluate_by,
     load_benchmark,
     load_model,
     meta_train,
 )
-from maml_en_llm.evaluation import choose_rate
-from maml_en_llm.evaluation import rules as oracle
-from maml_en_llm.evaluation.rules import by_rule
-from maml_en_llm.protocol import SEEDS
-from maml_en_llm.runs import get_preset
+from maml_en_llm.evaluation import choose_rate, oracle
+from maml_en_llm.runs import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
-STEPS = 4  # of adaptation
 
 
 def main() -> None:
@@ -55,38 +51,17 @@ def main() -> None:
         "--record", type=Path, default=ROOT / "results/conditions-cpu.json"
     )
     options = parser.parse_args()
-    source, preset = f"minicrossfit:{options.difficulty}", get_preset("cpu")
-    bench = load_benchmark(source, "hr_to_lr", seeds=SEEDS[: preset.eval_seeds])
+    source = f"minicrossfit:{options.difficulty}"
+    preset = resolve("cpu", benchmark=source, test_records=options.records)
+    config = preset.train_config()
+    how = preset.evaluation()
+    rule = {name: how[name] for name in ("seeds", "max_records")}
+    bench = load_benchmark(source, config.setting, seeds=how["seeds"])
     model, words = load_model(preset.model)
-    how = dict(
-        seeds=SEEDS[: preset.eval_seeds],
-        max_length=preset.tokens,
-        max_records=options.records,
-    )
-    config = TrainConfig(
-        benchmark=source,
-        model=preset.model,
-        steps=preset.steps,
-        lr=preset.lr,
-        inner_lr=preset.lr / 5,
-        sampling="uniform",
-        tasks_per_step=preset.tasks_per_step,
-        inner_steps=preset.inner_steps,
-        max_length=preset.tokens,
-    )
     found = {
-        "zero-shot": [score(evaluate(model, words, bench, k=0, **how))],
+        "zero-shot": [score(evaluate(model, words, bench, **how | {"k": 0}))],
         "raw in-context": [score(evaluate(model, words, bench, **how))],
-        "oracle": [
-            score(
-                evaluate_by(
-                    by_rule(oracle.oracle_answer),
-                    bench,
-                    seeds=how["seeds"],
-                    max_records=options.records,
-                )
-            )
-        ],
+        "oracle": [score(oracle(bench, **rule))],
     }
     report(found)
     for seed in range(1, options.seeds + 1):
@@ -110,11 +85,11 @@ def main() -> None:
             trained,
             words,
             bench.train,
-            steps=STEPS,
+            steps=preset.adaptation,
             seed=seed,
             max_length=preset.tokens,
         )
-        adapt = Adaptation(steps=STEPS, optimizer=Adam(rate))
+        adapt = Adaptation(steps=preset.adaptation, optimizer=Adam(rate))
         add(
             found,
             "MetaICL, adapted",

@@ -1,18 +1,27 @@
-"""Tokens and time of the evaluation on real target tasks: a padded reference, a trimmed one, and this package.
+"""Tokens and time of the evaluation on real target tasks: padded, trimmed, shared.
 
-    python benchmarks/evaluation.py --data $METAICL_DATA --tokenizer $GPT2_BPE            # half an hour on two cores
-    ... --tasks dream --whole dream --layers 1 --modes direct --record results/evaluation-long-cpu.json     # 2,040 records of 1,024 tokens
+    python benchmarks/evaluation.py --data $METAICL_DATA --tokenizer $GPT2_BPE
+    ... --tasks dream --whole dream --layers 1 --modes direct \
+        --record results/evaluation-long-cpu.json
 
-A model of GPT-2's shape (124M parameters, random weights), HR→LR, the demonstrations of one seed, the first `--records` test
-records of every target task, fewer where prompts overflow.
+The first takes half an hour on two cores; the second has 2,040 examples of 1,024
+tokens.
 
-    padded    one sequence an option, padded to 1,024 tokens, logits at every position (as MetaICL's code does)
-    trimmed   one sequence an option, no padding, the output head at target positions only
+A model of GPT-2's shape (124M parameters, random weights), HR→LR, the demonstrations of
+one seed, the first `--records` test records of every target task, fewer where prompts
+overflow.
+
+    padded    one sequence per option, padded to 1,024 tokens, logits at every
+              position (as MetaICL's code does)
+    trimmed   one sequence per option, no padding, the output head at target
+              positions only
     shared    this package: nothing that prompts have in common is computed twice
 
-Tokens are exact counts of what was given to the model. The bound is T_share of protocol 8.2. A padded sequence costs the
-same whatever it holds, and a trimmed one what its length costs: their times are those of `--sample` sequences of a task, spread
-over its lengths, times the number of sequences. Interleaved task by task. Prints a table and a PASS or FAIL line a bar.
+Tokens are exact counts of what was given to the model. The bound is T_share of protocol
+8.2. A padded sequence costs the same whatever it holds, and a trimmed one what its
+length costs: their times are those of `--sample` sequences of a task, spread over its
+lengths, times the number of sequences. Interleaved task by task. Prints a table and a
+PASS or FAIL line per bar.
 """
 
 import argparse
@@ -155,7 +164,7 @@ class Counter:
         self.model, self.tokens = model, 0
 
     def __enter__(self):
-        def count(module, args, inputs):
+        def count(_module, _args, inputs):
             self.tokens += inputs["input_ids"].numel()
 
         self.hook = self.model.register_forward_pre_hook(count, with_kwargs=True)
@@ -165,7 +174,10 @@ class Counter:
 
 
 def bound(groups, prefix: tuple[int, ...], mode: str) -> int:
-    """T_share of protocol 8.2: the prefix once where nothing is cut, otherwise only options of equal length share."""
+    """T_share of protocol 8.2: the prefix once where nothing is cut.
+
+    Otherwise only options of equal length share.
+    """
     total, used = 0, False
     for group in groups:
         whole = all(p.ids[: len(prefix)] == prefix for p in group)
@@ -189,7 +201,7 @@ def seconds(run, model, prompt) -> float:
 
 
 def padded(model, prompt) -> float:
-    """As MetaICL's code: all 1,024 positions through model, head and cross-entropy, then the mask."""
+    """As MetaICL's code: all 1,024 positions through the head, then the mask."""
     ids = torch.zeros(1, LENGTH, dtype=torch.long)
     mask = torch.zeros(1, LENGTH, dtype=torch.long)
     ids[0, : len(prompt.ids)], mask[0, : len(prompt.ids)] = torch.tensor(prompt.ids), 1
@@ -211,7 +223,7 @@ def trimmed(model, prompt) -> float:
 
 
 def verdicts(rows: list[dict]) -> list[str]:
-    """PASS or FAIL for every bar; times are scaled from the measured to all records of each task."""
+    """PASS or FAIL for every bar; times are scaled to all examples of each task."""
     lines = []
     for mode, bar in BARS.items():
         here = [row for row in rows if row["mode"] == mode and "whole" not in row]
@@ -240,15 +252,17 @@ def verdicts(rows: list[dict]) -> list[str]:
     whole = [
         f"{row['records']} records of {row['task']}" for row in rows if "whole" in row
     ][:1]
+    each = [row["seconds_padded"] / row["sequences"] for row in rows]
     return [
         *lines,
         verdict(
-            f"peak memory above the model, GiB, all tasks{' and ' + whole[0] if whole else ''}",
+            "peak memory above the model, GiB, all tasks"
+            f"{' and ' + whole[0] if whole else ''}",
             max(row["peak"] for row in rows) / 2**30,
             MEMORY / 2**30,
             most=True,
         ),
-        f"padded: {median(row['seconds_padded'] / row['sequences'] for row in rows):.2f} s a sequence",
+        f"padded: {median(each):.2f} s per sequence",
     ]
 
 

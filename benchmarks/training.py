@@ -1,22 +1,27 @@
-"""Throughput of MetaICL's meta-training on real tasks: a padded reference, and this package, for the same gradients.
+"""Throughput of MetaICL's meta-training on real tasks, padded and by this package.
 
-    METAICL_DATA=… GPT2_BPE=…                                          # ten minutes on two cores
+    METAICL_DATA=… GPT2_BPE=…                         # ten minutes on two cores
     python benchmarks/training.py --data $METAICL_DATA --tokenizer $GPT2_BPE
 
-A model of GPT-2's shape (124M parameters, random weights, float32, "sdpa" attention, fused GELU, no dropout: the same model for
-every way), the meta-training tasks of HR→LR that are at hand, meta-batches of 8 prompts (16 demonstrations and a query; tasks
-in proportion to their records), one gradient of each by every way in turn.
+A model of GPT-2's shape (124M parameters, random weights, float32, "sdpa" attention,
+fused GELU, no dropout: the same model for every way), the meta-training tasks of HR→LR
+that are at hand, meta-batches of 8 prompts (16 demonstrations and a query; tasks in
+proportion to their records), one gradient of each by every way in turn.
 
-    padded    every prompt padded to 1,024 tokens, logits and cross-entropy at every position, then the mask (protocol 8.1)
+    padded    every prompt padded to 1,024 tokens, logits and cross-entropy at every
+              position, then the mask (protocol 8.1)
     trimmed   no padding, logits at every position
     single    no padding, the output head at target positions only
     ours      this package: `single` with prompts of about the same length run together
 
-The first three run one prompt at a time and add up gradients: the logits of 8 padded prompts would be 1.6 GB, several times over
-(MetaICL's own batch of 8 is one prompt on each of 8 GPUs). `padded` gets token ids for nothing, as MetaICL tokenises before
-training; drawing and tokenising are counted in `ours`. The optimiser's step, the same for all, is timed apart. `trimmed` and
-`single`, which tell what the gain is made of, run on the first `--parts` meta-batches. The ceiling is the ratio of the FLOPs of
-protocol 8.2 for these prompts. Prints a row a meta-batch and a PASS or FAIL line a bar, and stores both as JSON.
+The first three run one prompt at a time and add up gradients: the logits of 8 padded
+prompts would be 1.6 GB, several times over (MetaICL's own batch of 8 is one prompt on
+each of 8 GPUs). `padded` gets token ids for nothing, as MetaICL tokenises before
+training; drawing and tokenising are counted in `ours`. The optimiser's step, the same
+for all, is timed apart. `trimmed` and `single`, which tell what the gain is made of,
+run on the first `--parts` meta-batches. The ceiling is the ratio of the FLOPs of
+protocol 8.2 for these prompts. Prints a row per meta-batch and a PASS or FAIL line per
+bar, and stores both as JSON.
 """
 
 import argparse
@@ -44,10 +49,8 @@ from maml_en_llm.training.config import TOKENS_AT_ONCE
 
 ROOT = Path(__file__).resolve().parents[1]
 LENGTH = 1024
-BAR, SAME = (
-    1.8,
-    1e-4,
-)  # times the padded reference's throughput; relative difference of two gradients, float32
+BAR = 1.8  # times the padded reference's throughput
+SAME = 1e-4  # relative difference of two gradients, float32
 
 
 def main() -> None:
@@ -82,7 +85,7 @@ def main() -> None:
             method="metaicl", tasks_per_step=prompts, seed=seed
         ).make_sampler(tasks, words)
 
-    check = measure(model, sampler(2, options.seed + 1), WAYS)  # warms up, too
+    check = measure(model, sampler(2, options.seed + 1), 0, WAYS)  # warms up, too
     print(
         "before timing, relative difference from the padded gradient:",
         check["differences"],
@@ -93,7 +96,12 @@ def main() -> None:
     source, rows = sampler(options.prompts, options.seed), []
     for step in range(options.steps):
         rows.append(
-            measure(model, source, WAYS if step < options.parts else ("padded", "ours"))
+            measure(
+                model,
+                source,
+                step,
+                WAYS if step < options.parts else ("padded", "ours"),
+            )
         )
         shown = ", ".join(
             f"{took:.1f} s {way}" for way, took in rows[-1]["seconds"].items()
@@ -119,9 +127,9 @@ def main() -> None:
     options.record.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def measure(model, sampler, ways) -> dict:
-    """Seconds and tokens of one meta-batch by every way, and how far the gradients are from the first way's."""
-    draw, episodes = seconds(sampler.sample)
+def measure(model, sampler, step: int, ways) -> dict:
+    """Seconds and tokens of one meta-batch by every way, and how far gradients differ."""
+    draw, episodes = seconds(sampler.sample, step)
     times, tokens, differences, expected = {}, {}, {}, None
     for way in ways:
         counter = Counter(model)
@@ -147,7 +155,10 @@ def seconds(run, *inputs) -> tuple[float, object]:
 
 
 def everywhere(model, episodes, least: int) -> dict:
-    """As MetaICL's code: at least ``least`` positions, all through head and cross-entropy, then the mask; mean over prompts."""
+    """As MetaICL's code: all of at least ``least`` positions, then the mask.
+
+    The mean over prompts.
+    """
     model.zero_grad()
     for episode in episodes:
         missing = max(0, least - episode.query.input_ids.shape[1])
@@ -180,13 +191,16 @@ WAYS = dict(
 
 
 def step_of_adam(params) -> None:
-    """One step of the outer optimiser, with its parameters as gradients; what they are does not change the time."""
+    """One step of the outer optimiser; what the gradients are changes no time."""
     optimizer = Adam(1e-5)
     optimizer.update(params, optimizer.init(params), params)
 
 
 def flops(config, length: int, head: int) -> int:
-    """Of one forward pass of ``length`` tokens with ``head`` positions of logits (protocol 8.2); a gradient takes three."""
+    """Of one forward pass of ``length`` tokens with ``head`` positions of logits.
+
+    Protocol 8.2; a gradient takes three.
+    """
     n, d = config.n_layer, config.n_embd
     return (
         24 * length * n * d**2
@@ -196,8 +210,12 @@ def flops(config, length: int, head: int) -> int:
 
 
 def verdicts(rows: list[dict], config) -> list[str]:
-    """Throughputs in prompts a second relative to padded, what they are made of, tokens and ceiling, with the bars."""
-    prompts = [(n, t) for row in rows for n, t in zip(row["lengths"], row["targets"])]
+    """Prompts per second relative to padded, what they are made of, with the bars."""
+    prompts = [
+        (n, t)
+        for row in rows
+        for n, t in zip(row["lengths"], row["targets"], strict=True)
+    ]
     ceiling = (
         len(prompts)
         * flops(config, LENGTH, LENGTH)
@@ -217,13 +235,15 @@ def verdicts(rows: list[dict], config) -> list[str]:
             SAME,
             most=True,
         ),
-        f"ceiling by FLOPs of these prompts: {ceiling:.3g}, of which reached: {total / ceiling:.0%}",
+        f"ceiling by FLOPs of these prompts: {ceiling:.3g}, of which reached: "
+        f"{total / ceiling:.0%}",
         f"tokens: {sum(n for n, _ in prompts)} real, "
         + ", ".join(
             f"{sum(row['tokens'][way] for row in rows)} {way}"
             for way in ("padded", "ours")
         ),
-        f"mean prompt: {fmean(n for n, _ in prompts):.0f} tokens, {fmean(t for _, t in prompts):.1f} of them targets",
+        f"mean prompt: {fmean(n for n, _ in prompts):.0f} tokens, "
+        f"{fmean(t for _, t in prompts):.1f} of them targets",
         "seconds a prompt: "
         + ", ".join(
             f"{_total(rows, way) / len(prompts):.2f} {way}"
@@ -233,7 +253,12 @@ def verdicts(rows: list[dict], config) -> list[str]:
     ]
     both = [row for row in rows if len(row["seconds"]) == len(WAYS)]
     steps = (
-        zip(("no padding", "head at targets", "together"), WAYS, list(WAYS)[1:])
+        zip(
+            ("no padding", "head at targets", "together"),
+            WAYS,
+            list(WAYS)[1:],
+            strict=False,
+        )
         if both
         else ()
     )
