@@ -3,8 +3,11 @@
 import copy
 import gzip
 import json
+import os
 import re
 import string
+import traceback
+import warnings
 from pathlib import Path
 
 import torch
@@ -267,3 +270,30 @@ def rounding(compute, model) -> float:
         for dtype in (torch.float32, torch.float64)
     )
     return distance({n: t.double() for n, t in coarse.items()}, fine)
+
+
+def forked(work) -> int:
+    """Run ``work()`` in a process of its own that shares what is imported here.
+
+    Returns its process id. It exits with 0, or with 1 after an exception, which is
+    written to standard error.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of other threads: none holds a lock here
+        pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        warnings.simplefilter("ignore")
+        work()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def status_of(pid: int) -> int:
+    """How a process of `forked` ended: its exit status, or minus its signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
