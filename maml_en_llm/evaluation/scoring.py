@@ -10,7 +10,6 @@ from ..errors import check_integer, listed, shown
 from ..models import safe
 from ..models.loss import using_attention
 from ..models.sizes import architecture, positions_of, rows_of, text_config
-from ..models.tokenizer import warn_of_bos
 from ..prompts import Format, Prompt, PromptEncoder
 from ..tasks.examples import Example
 from .prompt_nll import plain_scores, shared_scores
@@ -72,7 +71,6 @@ def score_options(
         max_example_length=max_example_length,
     )
     encoder = PromptEncoder(tokenizer, fmt)
-    warn_of_bos(tokenizer)
     prefix = encoder.demonstrations(demonstrations, instruction)
     prompts = []
     for n, query in enumerate(queries):

@@ -9,7 +9,6 @@ from transformers import AutoTokenizer, GPT2TokenizerFast, PreTrainedModel
 
 from ..base.weights import SHIPPED
 from ..errors import shown
-from . import safe
 from .folder import reason
 from .sizes import rows_of
 
@@ -53,8 +52,7 @@ def tokenizer_for(name) -> str | Path:
 def check_tokenizer(words, model: PreTrainedModel) -> None:
     """Raise `ValueError` where a text can have ids beyond the model's embedding.
 
-    Special words that no text uses, such as an added [PAD], may lie beyond. Warns once
-    where the tokenizer begins its texts with a word that prompts do not have.
+    Special words that no text uses, such as an added [PAD], may lie beyond.
     """
     rows = rows_of(model)
     special = set(words.all_special_ids)
@@ -67,23 +65,6 @@ def check_tokenizer(words, model: PreTrainedModel) -> None:
             f"tokenizer: expected token ids below {rows}, the rows of the model's "
             f"embedding, found {largest}, one of {len(words)}; name the tokenizer that "
             "belongs to the model"
-        )
-
-
-def warn_of_bos(words) -> None:
-    """Warn, once per tokenizer, where it begins a text with a word of its own."""
-    bos = getattr(words, "bos_token_id", None)
-    if bos is None:
-        return
-    with_all = words.encode("a")
-    if with_all[:1] == [bos] and words.encode("a", add_special_tokens=False)[:1] != [
-        bos
-    ]:
-        safe.say_once(
-            "bos",
-            f"{getattr(words, 'name_or_path', '')} {words.bos_token}",
-            f"tokenizer: its texts begin with {words.bos_token!r}, prompts do not "
-            "(MetaICL's format has none); a model that needs it scores worse",
         )
 
 

@@ -88,7 +88,7 @@ def test_several_blocks_equal_the_formula(mask):
                 *torch.autograd.grad(sum(g.cos().sum() for g in first), leaves),
             ]
         )
-    for ours, theirs in zip(*found):
+    for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
 
 
@@ -137,7 +137,7 @@ def test_a_spent_graph_holds_nothing():
         torch.autograd.grad(value, (q, k, v), retain_graph=True) for _ in range(2)
     ]  # the second builds it anew
     assert node.fused is None
-    for first, second in zip(*again):
+    for first, second in zip(*again, strict=True):
         torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 

@@ -44,7 +44,9 @@ def plain_loss(model, batch) -> torch.Tensor:
         torch.stack(
             [logp[row, n - 1, ids[n]] for n in range(len(ids)) if target[n]]
         ).mean()
-        for row, (ids, target) in enumerate(zip(batch.input_ids, batch.loss_mask))
+        for row, (ids, target) in enumerate(
+            zip(batch.input_ids, batch.loss_mask, strict=True)
+        )
     ]
     return -torch.stack(rows).mean()
 
@@ -59,6 +61,7 @@ def test_loss_and_gradient_equal_a_plain_call(kind):
         params,
         torch.autograd.grad(loss, list(params.values())),
         torch.autograd.grad(plain, list(model.parameters())),
+        strict=True,
     ):
         torch.testing.assert_close(
             a, b, rtol=0, atol=1e-10, msg=lambda m, name=name: f"{name}: {m}"

@@ -4,11 +4,11 @@ import json
 
 import pytest
 from helpers import write_bpe, write_model
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, GPT2TokenizerFast, PreTrainedTokenizerFast
 
 from maml_en_llm import Example, load_model, score_options
-from maml_en_llm.models import load_tokenizer, safe
+from maml_en_llm.models import load_tokenizer
 
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
 QUERY = Example("a text", "yes", ("yes", "no"))
@@ -77,22 +77,12 @@ def test_an_unused_padding_word_beyond_the_embedding_is_fine(tmp_path):
     model, tokenizer = load_model(folder, tokenizer=words)
     assert tokenizer.pad_token_id == 256 == model.config.vocab_size
     assert len(score_options(model, tokenizer, (), [QUERY])[0]) == 2
+    # written out it is a text like others, or refused with its query
     written = Example("a [PAD] b", "yes", ("yes", "no"))
-    with pytest.raises(ValueError, match=r"queries\[1\]: .* ids below 256, .* 256"):
+    try:
         score_options(model, tokenizer, (), [QUERY, written])
-
-
-def test_a_first_word_that_prompts_lack_is_said_once(tmp_path):
-    words = byte_tokenizer(bos_token="<bos>")
-    words.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="<bos> $A", special_tokens=[("<bos>", words.bos_token_id)]
-    )
-    model, _ = load_model(write_model(tmp_path / "model"))
-    safe._told.clear()
-    with pytest.warns(UserWarning, match="tokenizer: its texts begin with '<bos>'"):
-        score_options(model, words, (), [QUERY])
-    score_options(model, words, (), [QUERY])
-    score_options(model, byte_tokenizer(bos_token="<bos>"), (), [QUERY])
+    except ValueError as error:
+        assert "queries[1]: expected token ids below 256" in str(error)
 
 
 def test_half_an_emoji_is_a_query_s_own_trouble(tmp_path):
