@@ -30,9 +30,9 @@ def cached(source: str = NAME) -> Path:
     """The folder of ``"minicrossfit"`` or ``"minicrossfit:<difficulty>"``.
 
     It is written to the user's cache (``$XDG_CACHE_HOME``, else ``~/.cache``) at first
-    use. If some of its files are gone, as after the cleaning of a disk, it is made again,
-    with a warning. Where the cache cannot be written to it is made in a temporary
-    folder of this process, with a warning.
+    use. If some of its files are gone, as after the cleaning of a disk, it is made
+    again, with a warning. Where the cache cannot be written to it is made in a
+    temporary folder of this process, with a warning.
 
     Raises:
         DataError: files of the cache that were changed.
@@ -99,7 +99,8 @@ def _compared(folder: Path, _signature: tuple) -> tuple[list[str], list[str]]:
 def _make(folder: Path, difficulty: str) -> None:
     if os.path.lexists(folder):
         warnings.warn(
-            f"{folder}: the benchmark's cached files are not all there; they are made again",
+            f"{folder}: the benchmark's files in the cache are not all there; they are "
+            "made again",
             stacklevel=3,
         )
         _remove(folder)

@@ -41,7 +41,7 @@ def download(address: str, files: Iterable[File]) -> Fetched:
         ValueError: an address of another form.
     """
     files = list(files)
-    repository, revision, folder = _parts(address)
+    repository, revision, folder = parts_of(address)
     hub = _Repository(address, repository, revision)
     chosen = _choose(files, folder, hub.listing)
     sums = hub.fetch(list(chosen.values()))
@@ -105,7 +105,7 @@ class _Repository:
             return list(tqdm(arriving, title, len(entries), unit="file", disable=quiet))
 
 
-def _parts(address: str) -> tuple[str, str | None, str]:
+def parts_of(address: str) -> tuple[str, str | None, str]:
     """Repository, revision if one is named, and folder."""
     owner, _, rest = address.removeprefix(HUB).partition("/")
     name, _, folder = rest.partition("/")

@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import minicrossfit
 from ..errors import DataError, shown
 from .files import Fetched, File, find
-from .hub import SCHEME, download
+from .hub import SCHEME, download, parts_of
 from .settings import FILE, Selection, Settings, published, read_settings, select
 
 
@@ -60,6 +60,7 @@ def open_source(source: str | Path) -> Source:
         )
     name = str(source)
     if name.startswith(SCHEME):
+        parts_of(name)  # said now, not when the files are wanted
         return Source(name, "hub", name, published())
     if os.path.isdir(name):
         return Source(name, "folder", name, _settings_of(Path(name)))

@@ -1,4 +1,4 @@
-"""Benchmarks from a hub: a server on this machine with the hub's addresses, and all that can go wrong on the way."""
+"""Benchmarks from a hub: a server on this machine, and all that can go wrong."""
 
 import gzip
 import hashlib
@@ -33,10 +33,13 @@ def git_sha1(content: bytes) -> str:
 
 
 class Hub(ThreadingHTTPServer):
-    """One dataset repository: ``commits`` maps a commit to its files, and "main" is the newest.
+    """One dataset repository: ``commits`` maps a commit to its files.
 
-    ``fault(method, path)`` may return a status to answer with, or what to do to a file: "cut" (the connection is closed in
-    the middle), "reset" (it breaks there), "short" (half of it, as if that were all), "altered" (another first byte).
+    "main" is the newest.
+
+    ``fault(method, path)`` may return a status to answer with, or what to do to a file:
+    "cut" (the connection is closed in the middle), "reset" (it breaks there), "short"
+    (half of it, as if that were all), "altered" (another first byte).
     """
 
     def __init__(self):
@@ -93,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
                 {"ETag": f'"{self.checksum(content)}"', "X-Repo-Commit": commit},
                 fault,
             )
-        else:  # the hub does not say whether a repository is private or not there at all
+        else:  # the hub does not say whether a repository is private or not there
             self.answer(b"", 401, {"X-Error-Code": "RepoNotFound"})
 
     do_HEAD = do_POST = do_GET
@@ -131,7 +134,7 @@ class Handler(BaseHTTPRequestHandler):
         self,
         content: bytes,
         status: int = 200,
-        headers: dict = {},
+        headers: dict | None = None,
         fault: str | None = None,
     ):
         if fault == "short":
@@ -139,7 +142,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "altered":
             content = bytes([content[0] ^ 1]) + content[1:]
         self.send_response(status)
-        for name, value in {"Content-Length": len(content), **headers}.items():
+        for name, value in {"Content-Length": len(content), **(headers or {})}.items():
             self.send_header(name, str(value))
         self.end_headers()
         if self.command != "HEAD":
@@ -160,7 +163,10 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A hub with five tasks, beside each file some that nobody needs; the cache is the test's own, waits are none."""
+    """A hub with five tasks, beside each file some that nobody needs.
+
+    The cache is the test's own, waits are none.
+    """
     for task in ["glue-sst2", "glue-wnli", "glue-rte", "my-glue-sst2", "piqa"]:
         write_benchmark(tmp_path / "hub" / "data", train=[task], test=[task])
         for other in ["16_13_dev.jsonl", "16_13_test.jsonl", "16_100_test.tsv"]:
@@ -187,7 +193,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def kept(tmp_path) -> list[str]:
-    """What the cache holds that a later call might take for a file of the benchmark, or for a part of one."""
+    """What the cache holds that a later call might take for a file, or part of one."""
     cache = tmp_path / "cache"
     return [
         p.name
@@ -274,7 +280,7 @@ def test_the_best_name_of_those_that_are_there(server, end):
 def test_a_task_that_the_hub_lacks_is_missing(server):
     with pytest.raises(
         DataError,
-        match="1 tasks of setting 'qa_to_qa' lack their files: unifiedqa:squad2; pass allow_missing",
+        match="1 tasks of setting 'qa_to_qa' lack their files: unifiedqa:squad2; pass",
     ):
         load_benchmark(HUB, "qa_to_qa", tasks=["unifiedqa:squad2"])
     server.commits[NEW]["data/unifiedqa:squad2/unifiedqa:squad2_train.jsonl"] = (
@@ -381,6 +387,7 @@ def failing(where, fault, times=math.inf):
         if method == where[0] and where[1] in path and left[0] > 0:
             left[0] -= 1
             return fault
+        return None
 
     return occur
 
@@ -489,6 +496,6 @@ def test_a_file_spoilt_in_the_cache_is_fetched_anew(server, tmp_path, lfs):
 def test_address_of_another_form(address):
     with pytest.raises(
         ValueError,
-        match=f"source: expected hf://datasets/<owner>/<name>/<folder>, found '{address}'",
+        match=f"source: expected hf://datasets/<owner>/<name>/<.*>, found '{address}'",
     ):
         load_benchmark(address, "hr_to_lr", tasks=["glue-sst2"])

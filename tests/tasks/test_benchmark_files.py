@@ -1,4 +1,4 @@
-"""Benchmarks from a folder (from the hub: test_hub.py), and how a reader learns what is wrong with one."""
+"""Benchmarks from a folder, and how a reader learns what is wrong with one."""
 
 import gzip
 import hashlib
@@ -53,7 +53,8 @@ def test_the_published_file_comes_before_a_substitute(tmp_path):
 
 
 def test_text_is_taken_as_it_stands(tmp_path):
-    # Inner whitespace, unicode line separators and escapes belong to the text; only "\n" ends a record.
+    # Inner whitespace, unicode line separators and escapes belong to the text; only
+    # "\n" ends a line of the file.
     text = "  é \u2028 \x85 a\\nb\t\n "
     write_benchmark(tmp_path)
     row = json.dumps(record("a", text, "yes"), ensure_ascii=False)
@@ -344,7 +345,7 @@ def hr_to_lr(metaicl_data):
 def test_real_folder_is_refused_with_the_list_of_missing_tasks(metaicl_data):
     with pytest.raises(
         DataError,
-        match="14 tasks .*scitail.*financial_phrasebank.*and 2 more; pass allow_missing",
+        match="14 tasks .*scitail.*financial_phrasebank.*and 2 more; pass",
     ):
         load_benchmark(metaicl_data, "hr_to_lr")
 

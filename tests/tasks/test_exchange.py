@@ -1,0 +1,115 @@
+"""Tasks from and to data sets of the `datasets` library, on local data only."""
+
+import json
+
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset
+from helpers import write_benchmark
+
+from maml_en_llm import DataError, Example, Task, load_benchmark
+
+TEXTS = ["a cat", "a dog", "an owl", "a cow"]
+ROWS = {"text": TEXTS, "label": [0, 1, 1, 0], "n": [1, 2, 3, 4]}
+LABELS = ClassLabel(names=["yes", "no"])
+FEATURES = Features({"text": Value("string"), "label": LABELS, "n": Value("int64")})
+
+
+@pytest.fixture
+def arrow(tmp_path):
+    Dataset.from_dict(ROWS, FEATURES).save_to_disk(tmp_path / "arrow")
+    return Dataset.load_from_disk(tmp_path / "arrow")
+
+
+def test_class_labels_give_answers_and_options(arrow):
+    task = Task.from_dataset(arrow, input="text", output="label", name="pets")
+    assert (task.name, task.kind, task.test) == ("pets", "classification", ())
+    assert task.train[1] == Example("a dog", "no", ("yes", "no"))
+
+
+def test_json_lines_with_functions(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    path = tmp_path / "q.jsonl"
+    rows = [{"q": f"{t}?", "choices": ["x", t], "right": 1} for t in TEXTS]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = load_dataset("json", data_files=str(path), cache_dir=str(tmp_path / "c"))
+    task = Task.from_dataset(
+        data["train"],
+        input=lambda row: f"question: {row['q']}",
+        output="right",
+        options="choices",
+        role="test",
+    )
+    assert task.kind == "multi-choice" and task.train == ()
+    assert task.test[0] == Example("question: a cat?", "a cat", ("x", "a cat"))
+
+
+def test_splits_become_the_parts_of_a_target(arrow):
+    splits = DatasetDict(train=arrow, validation=arrow)
+    read = dict(input="text", output="label", shots=2)
+    task = Task.from_dataset(splits, **read, seeds=[13, 21], instruction="choose")
+    again = Task.from_dataset(splits, **read, seeds=[13, 21], instruction="choose")
+    assert task == again and tuple(task.demonstrations) == (13, 21)
+    assert set(task.few_shot(13, 2)) <= set(task.train) and len(task.test) == 4
+
+
+def test_answers_without_options_are_free_form():
+    rows = [{"text": text, "answer": text.upper()} for text in TEXTS]
+    task = Task.from_dataset(rows, input="text", output="answer")
+    assert task.kind == "free-form" and task.train[0] == Example("a cat", "A CAT")
+
+
+BAD = {
+    "no such column": (dict(input="txt"), "input: expected one of .*nearest: text"),
+    "no such answers": (dict(output="labels"), "output: expected one of .*label"),
+    "no such options": (dict(options="choices"), "options: expected one of"),
+    "a column that is none": (dict(input=3), "input: expected the name of a column"),
+    "input of numbers": (dict(input="n"), r"dataset\[0\]: expected a text"),
+    "index of nothing": (dict(output="n"), r"dataset\[0\]: output: .*name the options"),
+    "index too large": (dict(output="n", options=["a"]), "an index of 1 options"),
+    "options of a string": (dict(options="text"), "expected a list of strings"),
+    "a function that fails": (
+        dict(input=lambda row: row["none"]),
+        r"dataset\[0\]: input: expected a value from the given function, found KeyErr",
+    ),
+    "unknown kind": (dict(kind="clasification"), "kind: expected one of"),
+    "unknown role": (dict(role="dev"), "role: expected one of"),
+    "name": (dict(name=3), "name: expected a string"),
+    "shots": (dict(shots=-1), "shots: expected a whole number"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD)
+def test_bad_columns_are_named(arrow, changes, message):
+    arguments = dict(input="text", output="label") | changes
+    with pytest.raises(DataError, match=message) as caught:
+        Task.from_dataset(arrow, **arguments)
+    assert len(str(caught.value)) < 500
+
+
+def test_bad_data_sets_are_named(arrow):
+    read = dict(input="text", output="label")
+    with pytest.raises(DataError, match="dataset: expected a data set of rows"):
+        Task.from_dataset("imdb", **read)
+    with pytest.raises(DataError, match="dataset: expected examples, found no row"):
+        Task.from_dataset(arrow.select([]), **read)
+    with pytest.raises(DataError, match="expected a split 'train', 'test' or"):
+        Task.from_dataset(DatasetDict(dev=arrow), **read)
+    with pytest.raises(DataError, match="shots: expected at most 4, the rows"):
+        Task.from_dataset(DatasetDict(train=arrow, test=arrow), **read)
+    unknown = Dataset.from_dict(ROWS | {"label": [-1, 0, 0, 0]}, FEATURES)
+    with pytest.raises(DataError, match="an index of 2 options, found -1"):
+        Task.from_dataset(unknown, **read)
+
+
+def test_a_benchmark_as_data_sets_and_back(tmp_path):
+    benchmark = load_benchmark(write_benchmark(tmp_path), "mini")
+    splits = benchmark.to_datasets()
+    assert {name: len(part) for name, part in splits.items()} == {
+        "train": 80,
+        "demonstrations": 80,
+        "test": 6,
+    }
+    assert splits["demonstrations"].column_names[-1] == "seed"
+    part = splits["train"].filter(lambda row: row["task"] == "b")
+    read = dict(input="input", output="output", options="options")
+    assert Task.from_dataset(part, **read).train == benchmark.train[1].train
