@@ -169,9 +169,9 @@ def _insist(address: str, what: str, call: Callable):
     """
     from huggingface_hub.errors import HfHubHTTPError
 
-    # The bases: OSError and the errors of the client's HTTP library. Its other transport
-    # raises RuntimeError, and an answer that is not the hub's (a login page, a proxy's)
-    # ends in ValueError.
+    # The bases: OSError and the errors of the client's HTTP library. Its other
+    # transport raises RuntimeError, and an answer that is not the hub's (a login page,
+    # a proxy's) ends in ValueError.
     bases: Any = HfHubHTTPError.__bases__
     passing: tuple[type[Exception], ...] = (*bases, RuntimeError, ValueError)
     n = 0

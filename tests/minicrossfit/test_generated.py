@@ -1,4 +1,4 @@
-"""MiniCrossFit: its files are valid, apart, balanced and reproducible; and only its demonstrations say what is asked."""
+"""MiniCrossFit: valid, apart, balanced, reproducible, read by its demonstrations."""
 
 import json
 import subprocess
@@ -15,8 +15,8 @@ from maml_en_llm.minicrossfit import DIFFICULTIES, Difficulty, Draw
 from maml_en_llm.minicrossfit import benchmark as minicrossfit
 from maml_en_llm.minicrossfit.lexicon import UNSEEN
 from maml_en_llm.protocol import SEEDS
-from maml_en_llm.tasks import read_examples
 from maml_en_llm.tasks import load_settings as settings
+from maml_en_llm.tasks import read_examples
 
 SETTINGS = (
     "hr_to_lr",
@@ -27,7 +27,7 @@ SETTINGS = (
     "non_nli_to_nli",
     "non_paraphrase_to_paraphrase",
 )
-# a change of the generator changes these, and every number measured on the benchmark with them
+# a change of the generator changes these, and every number measured on the benchmark
 DIGESTS = {
     "normal": "f1d3026004f0ddae680bbebd8c0409fdffdf126f7337f15eb364bb789c10156c",
     "easy": "20e83892d28730d7301fd1a6645936eb3a293ca4f466638fd74c97813ad8eecb",
@@ -121,7 +121,7 @@ def test_label_words_of_a_target_are_its_own(normal):
 
 
 def words_alone(train, queries):
-    """The option whose words were the answer most often where the text's words occurred, in the meta-training tasks."""
+    """The option whose words were most often the answer to the text's words."""
     counts = Counter(
         (w, e.options.index(e.output))
         for t in train
@@ -136,7 +136,7 @@ def words_alone(train, queries):
         )
         for q in queries
     ]
-    return fmean(q.options[i] == q.output for i, q in zip(hits, queries))
+    return fmean(q.options[i] == q.output for i, q in zip(hits, queries, strict=True))
 
 
 def test_only_the_demonstrations_say_what_is_asked(normal):

@@ -1,4 +1,4 @@
-"""Prompts, token by token, against a second construction written from the protocol's text (section 2)."""
+"""Prompts by token against a second construction from the protocol's text (2)."""
 
 import statistics
 
@@ -129,7 +129,8 @@ def test_pieces(mode, separator, x, first, expected):
 
 # --- cuts (2.2, 2.3) ---
 
-# M = 40, so an x piece may have 38 tokens less its answer's piece. Lengths lie around that limit.
+# M = 40, so an x piece may have 38 tokens less its answer's piece. Lengths lie around
+# that limit.
 SEQUENCES = {
     "everything fits": ([5, 6], 7, 200),
     "a demonstration at its limit": ([33, 34, 35, 36], 7, 400),
@@ -341,7 +342,9 @@ def test_loss_falls_on_the_target_only(mode, separator):
         if mode == "direct"
         else [sep + "a text"] * 2
     )
-    for ids, mask, target in zip(batch.input_ids, batch.loss_mask, targets):
+    for ids, mask, target in zip(
+        batch.input_ids, batch.loss_mask, targets, strict=True
+    ):
         assert ids[mask].tolist() == CharTokenizer().encode(target)
 
 
@@ -403,7 +406,8 @@ def test_mean_length_of_the_demonstrations(bpe, real, name, mean):
 
 @pytest.mark.parametrize(("name", "share"), [("glue-rte", 1.0), ("glue-wnli", 0.07)])
 def test_share_of_prompts_that_overflow(bpe, real, name, share):
-    # protocol 8.3; a prompt that is cut has exactly 1,024 tokens and no longer begins with the demonstrations
+    # protocol 8.3; a prompt that is cut has exactly 1,024 tokens and no longer begins
+    # with the demonstrations
     encoder, task, cut = PromptEncoder(bpe), real[name], []
     for seed in SEEDS:
         shown = task.few_shot(seed, 16)

@@ -1,0 +1,263 @@
+"""What a model reads decodes to what was meant, or the text is refused.
+
+Tokenizers that put a space before every text, that change white space, that add special
+tokens; and any texts at all.
+"""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import (
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import PreTrainedTokenizerFast
+
+from maml_en_llm import Example, Format, PromptEncoder
+from maml_en_llm.base.corpus import build_tokenizer
+from maml_en_llm.prompts import pieces
+
+OPTIONS = ("positive", "negative")
+DEMONSTRATIONS = [
+    Example("a fine film", "positive", OPTIONS),
+    Example("dull  and\nlong", "negative", OPTIONS),
+]
+PLAIN = Example("a bad film", "negative", OPTIONS)
+PIECES = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), "\u2581"]
+MERGED = [("\u2581", "a"), ("\u2581", "p"), ("\u2581", "\u2581")]
+
+
+def bytes_tokenizer(normalizer=None, space=False) -> PreTrainedTokenizerFast:
+    """GPT-2's kind, with single bytes."""
+    alphabet = sorted(ByteLevel.alphabet())
+    words = {word: n for n, word in enumerate([*alphabet, "<bos>", "<|end|>"])}
+    tokenizer = Tokenizer(models.BPE(vocab=words, merges=[]))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<bos>", eos_token="<|end|>"
+    )
+
+
+def llama_tokenizer(scheme=None) -> PreTrainedTokenizerFast:
+    """Llama 1 and 2's kind: a space before every text, unknown letters as bytes."""
+    letters = [chr(i) for i in range(33, 127)]
+    joined = ["".join(pair) for pair in MERGED]
+    words = {word: n for n, word in enumerate([*PIECES, *letters, *joined])}
+    model = models.BPE(
+        vocab=words, merges=MERGED, unk_token="<unk>", fuse_unk=True, byte_fallback=True
+    )
+    tokenizer = Tokenizer(model)
+    if scheme is None:
+        replace = normalizers.Replace(" ", "\u2581")
+        tokenizer.normalizer = normalizers.Sequence(
+            [normalizers.Prepend("\u2581"), replace]
+        )
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(
+            prepend_scheme=scheme, split=False
+        )
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("\u2581", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    )
+
+
+FAITHFUL = {
+    "GPT-2": bytes_tokenizer,
+    "GPT-2 with a space in front": lambda: bytes_tokenizer(space=True),
+    "Qwen": lambda: bytes_tokenizer(normalizers.NFC()),
+    "Llama": llama_tokenizer,
+    "Metaspace always": lambda: llama_tokenizer("always"),
+    "Metaspace first": lambda: llama_tokenizer("first"),
+}
+
+
+def meant(demonstrations, query, answer, fmt) -> str:
+    shown = [*demonstrations, Example(query.input, answer)]
+    return "".join(
+        "".join(pieces(e.input, e.output, fmt, first=n == 0))
+        for n, e in enumerate(shown)
+    )
+
+
+def read(tokenizer, ids) -> str:
+    return tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+
+
+@pytest.mark.parametrize("make", FAITHFUL.values(), ids=FAITHFUL)
+@pytest.mark.parametrize("mode", ["direct", "channel"])
+@pytest.mark.parametrize("separator", ["space", "newline"])
+def test_a_prompt_reads_as_it_was_meant(make, mode, separator):
+    tokenizer, fmt = make(), Format(mode=mode, separator=separator)
+    prompts = PromptEncoder(tokenizer, fmt).query_prompts(DEMONSTRATIONS, PLAIN)
+    for prompt, option in zip(prompts, OPTIONS, strict=True):
+        text = meant(DEMONSTRATIONS, PLAIN, option, fmt)
+        assert read(tokenizer, prompt.ids).removeprefix(" ") == text
+
+
+LOSSY = {
+    "newlines to spaces": normalizers.Replace("\n", " "),
+    "runs of white space": normalizers.Replace(Regex(r"\s+"), " "),
+    "CR and LF": normalizers.Replace(Regex("\n\n"), "\n"),
+    "small letters": normalizers.Lowercase(),
+    "stripped": normalizers.Strip(),
+    "NFKC": normalizers.NFKC(),
+}
+
+
+@pytest.mark.parametrize("normalizer", LOSSY.values(), ids=LOSSY)
+def test_a_text_that_would_be_changed_is_refused(normalizer):
+    encoder = PromptEncoder(bytes_tokenizer(normalizer))
+    query = Example("A ﬁne  text\n\nof ² lines ", "yes", ("yes", "no"))
+    with pytest.raises(ValueError, match="text: expected a tokenizer that") as caught:
+        encoder.query_prompts(DEMONSTRATIONS, query)
+    assert len(str(caught.value)) < 500
+
+
+def test_words_without_spaces_are_read_as_they_are():
+    # By design no space is kept, and words that are unknown are.
+    tokenizer = build_tokenizer()
+    query = Example("ann sees xyz", "red", ("red", "blue"))
+    prompt = PromptEncoder(tokenizer).query_prompts([], query)[0]
+    assert prompt.ids == tuple(tokenizer.encode("ann sees xyz\nred"))
+
+
+SPECIAL = {"GPT-2": (bytes_tokenizer, "<|end|>"), "Llama": (llama_tokenizer, "</s>")}
+
+
+@pytest.mark.parametrize(("make", "mark"), SPECIAL.values(), ids=SPECIAL)
+def test_a_special_token_in_a_text_is_ordinary_text(make, mark):
+    tokenizer = make()
+    query = Example(f"so {mark} it ends", f"a{mark}", (f"a{mark}", "b"))
+    prompt = PromptEncoder(tokenizer).query_prompts([], query)[0]
+    assert tokenizer.eos_token_id not in prompt.ids
+    assert read(tokenizer, prompt.ids) == f"so {mark} it ends\na{mark}"
+
+
+def test_a_special_token_that_is_a_word_is_refused():
+    encoder = PromptEncoder(build_tokenizer())
+    query = Example("ann sees [PAD]", "red", ("red", "blue"))
+    for call in (encoder.query_prompts, encoder.training_prompt):
+        with pytest.raises(ValueError, match="no special token .*PAD.*; remove it"):
+            call([], query)
+    with pytest.raises(ValueError, match="no special token"):
+        encoder.check_target(query)
+
+
+def with_bos() -> PreTrainedTokenizerFast:
+    tokenizer = bytes_tokenizer()
+    bos = ("<bos>", tokenizer.bos_token_id)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[bos]
+    )
+    return tokenizer
+
+
+def test_a_beginning_that_the_tokenizer_adds_is_said_and_can_be_had():
+    tokenizer = with_bos()
+    with pytest.warns(UserWarning, match=r"PromptEncoder\(\.\.\., bos=True\)"):
+        plain = PromptEncoder(tokenizer).query_prompts(DEMONSTRATIONS, PLAIN)
+    encoder = PromptEncoder(tokenizer, bos=True)
+    for told, prompt in zip(
+        encoder.query_prompts(DEMONSTRATIONS, PLAIN), plain, strict=True
+    ):
+        assert told.ids == (tokenizer.bos_token_id, *prompt.ids)
+    short = PromptEncoder(tokenizer, Format(max_length=30), bos=True)
+    ids = short.training_prompt(DEMONSTRATIONS, PLAIN).ids
+    assert len(ids) == 30 and ids[0] == tokenizer.bos_token_id
+
+
+def test_no_beginning_to_be_had():
+    with pytest.raises(ValueError, match="bos: expected a tokenizer with"):
+        PromptEncoder(build_tokenizer(), bos=True)
+
+
+BAD_TEXTS = {"half a pair": "dog \ud800", "number": 3, "none": None, "bytes": b"dog"}
+
+
+@pytest.mark.parametrize("text", BAD_TEXTS.values(), ids=BAD_TEXTS)
+def test_what_is_no_text_is_named(text):
+    with pytest.raises(ValueError, match="text: expected"):
+        PromptEncoder(bytes_tokenizer()).tokens(text)
+
+
+BAD_FORMATS = {
+    "mode none": dict(mode=None),
+    "mode a list": dict(mode=["direct"]),
+    "mode long": dict(mode="d" * 10**5),
+    "separator a newline": dict(separator="\n"),
+    "length a string": dict(max_length="1024"),
+    "length a float": dict(max_length=1024.0),
+    "length NaN": dict(max_length=float("nan")),
+    "length infinite": dict(max_length=float("inf")),
+    "length true": dict(max_length=True),
+    "length negative": dict(max_length=-1),
+    "example length none": dict(max_example_length=None),
+    "example length 2": dict(max_example_length=2),
+}
+
+
+@pytest.mark.parametrize("fields", BAD_FORMATS.values(), ids=BAD_FORMATS)
+def test_bad_formats_are_named(fields):
+    (name,) = fields
+    with pytest.raises(ValueError, match=f"{name}: expected .*, found ") as caught:
+        Format(**fields)
+    assert len(str(caught.value)) < 500
+
+
+def test_examples_that_do_not_fit_are_counted():
+    fits, long = Example("x", "yes"), Example("x", "y" * 50)
+    foreign = Example("x", "ü" * 24)  # 48 bytes
+    fmt = Format(max_example_length=40, max_length=100)
+    encoder = PromptEncoder(bytes_tokenizer(), fmt)
+    found = encoder.misfits([fits, long, fits, foreign])
+    assert list(found) == [1, 3] and "an answer of 51 tokens" in found[1]
+    channel = PromptEncoder(
+        bytes_tokenizer(), Format(mode="channel", max_example_length=40, max_length=30)
+    )
+    assert list(channel.misfits([fits, Example("x" * 40, "yes")])) == [1]
+    for n, example in enumerate([fits, long, fits, foreign]):
+        try:
+            encoder.training_prompt([fits], example)
+        except ValueError:
+            assert n in found
+        else:
+            assert n not in found
+
+
+TEXTS = st.text(st.characters(codec=None), max_size=30) | st.text(
+    "a \n<|end|>", max_size=9
+)
+
+
+@pytest.mark.parametrize("name", ["GPT-2", "Qwen", "Llama", "Metaspace first"])
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
+@given(TEXTS, TEXTS, st.sampled_from(["direct", "channel"]))
+def test_any_texts(name, text, answer, mode):
+    import unicodedata
+
+    tokenizer, fmt = FAITHFUL[name](), Format(mode=mode)
+    query = Example(text, answer, (answer,))
+    try:
+        (prompt,) = PromptEncoder(tokenizer, fmt).query_prompts(DEMONSTRATIONS, query)
+    except ValueError as error:
+        assert "expected" in str(error) and len(str(error)) < 500
+    else:
+        text = meant(DEMONSTRATIONS, query, answer, fmt)
+        found = read(tokenizer, prompt.ids)
+        assert unicodedata.normalize("NFC", found) == unicodedata.normalize("NFC", text)
