@@ -3,9 +3,11 @@
 They are the only parameters that the inner loop, or all of training, moves.
 """
 
+import copy
+
 import pytest
 import torch
-from helpers import batch_for, distance, small_model
+from helpers import batch_for, distance, rounding, small_model
 from peft import LoraConfig, inject_adapter_in_model
 
 from maml_en_llm import (
@@ -25,7 +27,7 @@ TARGETS = {"gpt2": ["c_attn"], "llama": ["q_proj", "v_proj"]}
 
 @pytest.fixture(params=TARGETS)
 def lora(request):
-    """A model with rank-2 adapters away from their start; its parameters; their names."""
+    """A model with rank-2 adapters, its parameters, the names of the adapters."""
     config = LoraConfig(
         r=2,
         target_modules=TARGETS[request.param],
@@ -39,6 +41,26 @@ def lora(request):
     for p in adapters.values():
         torch.nn.init.normal_(p, std=0.1, generator=source)
     return model, parameters(model), set(adapters)
+
+
+def tolerance(model, names) -> float:
+    """What two ways to a gradient may differ by.
+
+    Llama computes its norms in float32 whatever the weights: then 8 times what plain
+    float32 is off.
+    """
+    if model.config.model_type == "gpt2":
+        return 1e-9
+    support, query = [batch_for(model, seed) for seed in range(3)], batch_for(model, 3)
+
+    def gradient(other):
+        loss, params, inner = PromptLoss(other), parameters(other), Adam(1e-3)
+        found = meta_gradient(
+            loss, params, support, query, inner, adapt=names, mode="unrolled"
+        )
+        return found.grads
+
+    return 8 * rounding(gradient, model)
 
 
 @pytest.fixture
@@ -57,10 +79,11 @@ def test_gradient_of_the_adapters_alone(lora, batches):
     textbook = meta_gradient(
         PromptLoss(model), params, *inner_phase, adapt=names, mode="unrolled"
     )
-    assert distance(whole.grads, textbook.grads) < 1e-9
+    bound = tolerance(model, names)
+    assert distance(whole.grads, textbook.grads) < bound
     assert (
         set(alone.grads) == names
-        and distance(alone.grads, {n: whole.grads[n] for n in names}) < 1e-12
+        and distance(alone.grads, {n: whole.grads[n] for n in names}) < bound
     )
     moved = {n for n, p in whole.adapted.items() if not torch.equal(p, before[n])}
     assert moved == names
@@ -86,10 +109,16 @@ def test_central_differences_along_an_adapter(lora, batches):
         PromptLoss(model), adapters, batches[:2], batches[3], SGD(0.01)
     ).grads
     size = sum(g.square().sum() for g in direction.values()).item()
-    h = (
-        1e-4 / size**0.5
-    )  # Llama computes its norms in 32 bits: a smaller step would drown
-    assert (objective(h) - objective(-h)) / (2 * h) == pytest.approx(size, rel=1e-4)
+    # Llama computes its norms in float32: a smaller step would drown.
+    h = 1e-4 / size**0.5
+    noise = 0.0
+    if model.config.model_type != "gpt2":
+        coarse = PromptLoss(copy.deepcopy(model).float())
+        low = {n: p.float() for n, p in params.items()}
+        losses = [(coarse(low, b), PromptLoss(model)(params, b)) for b in batches]
+        noise = max((a.double() - b).abs().item() for a, b in losses) / h
+    found = (objective(h) - objective(-h)) / (2 * h)
+    assert found == pytest.approx(size, rel=1e-4, abs=4 * noise)
 
 
 def test_adapters_of_several_tasks_together(lora):
@@ -106,7 +135,7 @@ def test_adapters_of_several_tasks_together(lora):
         .grads
         for t in (False, True)
     ]
-    assert set(found[0]) == names and distance(*found) < 1e-9
+    assert set(found[0]) == names and distance(*found) < tolerance(model, names)
 
 
 @pytest.mark.parametrize("together", [False, True])
@@ -136,12 +165,9 @@ def test_adapters_move_inside_and_everything_outside(lora, together):
         )
         for e in episodes
     ]
-    assert (
-        distance(
-            outer.grads, {n: sum(one.grads[n] for one in alone) / 3 for n in params}
-        )
-        < 1e-8
-    )  # Llama computes its norms in 32 bits
+    assert distance(
+        outer.grads, {n: sum(one.grads[n] for one in alone) / 3 for n in params}
+    ) < tolerance(model, names)
     moved, advanced = adam.update(
         outer.grads, outer.state, params
     )  # shared moments: the outer step goes on from them
