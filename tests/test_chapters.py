@@ -1,4 +1,4 @@
-"""Chapters run by papermill from the command line, as a reader with other files would."""
+"""Chapters run by papermill from the command line, as a reader would run them."""
 
 import os
 import re
@@ -20,7 +20,7 @@ LOSS = re.compile(r"loss\D{0,40}?(\d+\.\d+)\D{0,20}?(?:→|->|to)\D{0,20}?(\d+\.
 
 
 def run(*command, timeout=TIMEOUT) -> subprocess.CompletedProcess:
-    # Under a timeout: papermill waits for ever for a kernel that was killed. One thread:
+    # Under a timeout: papermill waits for ever for a killed kernel. One thread:
     # on a busy machine a second one costs more in waiting than it brings.
     return subprocess.run(
         [sys.executable, *map(str, command)],

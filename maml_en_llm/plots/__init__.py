@@ -12,8 +12,8 @@ from .prompts import prompt_cut, prompt_height, prompt_tokens
 from .scores import (
     against_demonstrations,
     agreement,
+    all_settings,
     bars_with_range,
-    baselines,
     forest,
     label_changes,
 )
@@ -27,7 +27,7 @@ __all__ = [
     "against_peers",
     "agreement",
     "bars_with_range",
-    "baselines",
+    "all_settings",
     "cold_and_warm",
     "descent_paths",
     "emergence",

@@ -106,7 +106,7 @@ def agreement(axes: Axes, cosines: Mapping[str, Mapping[str, float]]) -> Axes:
     return axes
 
 
-def baselines(
+def all_settings(
     panels: Sequence[Axes],
     scores: Mapping[str, Mapping[str, Mapping[str, "Interval"]]],
     bands: Mapping[str, Sequence[float]],

@@ -79,14 +79,14 @@ def interval(mean, low, high):
     return Interval(mean, low, high, 3, 31)
 
 
-def test_baselines_have_a_point_with_its_interval_per_method(two):
+def test_all_settings_have_a_point_with_its_interval_per_method(two):
     found = {"MetaICL": interval(60, 55, 66), "zero-shot": interval(40, 38, 42)}
     scores = {
         "direct": {"hr_to_lr": found, "non_qa_to_qa": {}},
         "channel": {"hr_to_lr": {"MetaICL": interval(50, 49, 51)}},
     }
     bands = {"hr_to_lr": (43.0, 81.0), "non_qa_to_qa": (36.0, 98.0)}
-    assert plots.baselines(two, scores, bands) is two
+    assert plots.all_settings(two, scores, bands) is two
     direct, channel = two
     assert [axes.get_title() for axes in two] == ["direct", "channel"]
     assert direct.get_ylim() == channel.get_ylim() == (0, 100)
