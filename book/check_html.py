@@ -28,11 +28,14 @@ files = [
     for page in pages(yaml.safe_load(Path("_toc.yml").read_text()))
 ]
 bad = [
-    str(file) for file in files if not file.is_file() or file.stat().st_size < SMALLEST
+    str(file)
+    for file in files
+    if not file.is_file() or file.stat().st_size < SMALLEST
 ]
 if bad:
     sys.exit(
-        f"expected a page of at least {SMALLEST} bytes for each entry of _toc.yml, "
+        f"expected a page of at least {SMALLEST} bytes for each entry of "
+        "_toc.yml, "
         f"missing or smaller: {', '.join(bad)}"
     )
 print(f"{len(files)} pages: {(html / 'index.html').resolve()}")

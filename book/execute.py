@@ -13,11 +13,14 @@ from pathlib import Path
 import nbformat
 import papermill
 
-FOLDERS = ("METAICL_DATA", "GPT2_BPE")  # of local data; hub addresses are left alone
+FOLDERS = (
+    "METAICL_DATA",
+    "GPT2_BPE",
+)  # of local data; hub addresses are left alone
 
 
 def main():
-    """Execute NOTEBOOK in its own folder; OUTPUT appears whole, or not at all."""
+    """Execute NOTEBOOK in its folder; OUTPUT appears whole, or not at all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("notebook", type=Path)
     parser.add_argument("output", type=Path)
@@ -30,10 +33,15 @@ def main():
         dest="parameters",
     )
     parser.add_argument(
-        "--store", action="store_true", help="keep nothing that differs from run to run"
+        "--store",
+        action="store_true",
+        help="keep nothing that differs from run to run",
     )
     parser.add_argument(
-        "--timeout", type=int, default=900, help="seconds for the whole notebook"
+        "--timeout",
+        type=int,
+        default=900,
+        help="seconds for the whole notebook",
     )
     args = parser.parse_args()
     parameters = {name: literal(value) for name, value in args.parameters}
@@ -58,7 +66,7 @@ def main():
 
 
 def literal(text: str):
-    """A number, truth value, None or list as Python writes it, or else text."""
+    """Number, truth value, None or list as Python writes it, or else text."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -66,7 +74,7 @@ def literal(text: str):
 
 
 def make_absolute(variables) -> None:
-    """Chapters run in their own folder, where a relative path would point elsewhere."""
+    """Chapters run in their folder, where relative paths point elsewhere."""
     for name in FOLDERS:
         if variables.get(name) and Path(variables[name]).exists():
             variables[name] = str(Path(variables[name]).resolve())
@@ -125,7 +133,7 @@ def copy_tags(notebook):
 
 
 def strip(notebook):
-    """Drop times and paths: a chapter run again differs only in what it computes."""
+    """Drop times and paths: a new run differs only in what it computes."""
     for item in (notebook, *notebook.cells):
         item.metadata.pop("papermill", None)
     notebook.metadata.get("language_info", {}).pop("version", None)
