@@ -128,7 +128,7 @@ def main() -> None:
 
 
 def measure(model, sampler, step: int, ways) -> dict:
-    """Seconds and tokens of one meta-batch by every way, and how far gradients differ."""
+    """Seconds and tokens of one meta-batch by every way; how far gradients differ."""
     draw, episodes = seconds(sampler.sample, step)
     times, tokens, differences, expected = {}, {}, {}, None
     for way in ways:
