@@ -191,6 +191,8 @@ def reproduce(arguments: list[str]) -> None:
     if options.benchmark:
         preset = replace(preset, benchmark=options.benchmark)
     out = check_output(options.out, "--out")
+    if os.path.isdir(options.log):
+        raise ValueError(f"--log: expected a file, found a folder, {options.log}")
     runs = experiment.runs(preset, **given(options, choices))
     with Bar(len(runs)) as bar:
         rows = run(runs, options.log, progress=lambda row: bar.count(row["method"]))
