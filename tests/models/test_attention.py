@@ -1,4 +1,4 @@
-"""Attention "twice" against the formula, derivative by derivative, and the tied embedding."""
+"""Attention "twice" against the formula, and the tied embedding."""
 
 import pytest
 import torch
@@ -28,7 +28,10 @@ def inputs(length=LENGTH, heads=3, prompts=2):
 
 
 def padded(length):
-    """Causal, in the second prompt a window of three keys, of which the last ones are padding: queries there see none."""
+    """Causal, in the second prompt a window of three keys, the last ones padding.
+
+    Queries there see none.
+    """
     mask = torch.ones(2, 1, length, length, dtype=torch.bool).tril()
     mask[1] &= mask[1].triu(-2)
     mask[1, ..., 3:] = False

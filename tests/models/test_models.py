@@ -1,6 +1,7 @@
-"""The prompt loss against plain calls of the model, its guards, and loading models from configurations and folders."""
+"""The prompt loss against plain calls of the model, its guards, and loading."""
 
 import json
+from copy import deepcopy
 
 import pytest
 import torch
@@ -28,14 +29,11 @@ PROMPTS = [
 ]
 
 
-# Softmax, norms and rotations of these run in 32 bits whatever the weights are, so that padding changes the rounding.
-TOLERANCE = {"gpt2": 1e-12} | dict.fromkeys(("gpt-neox", "llama", "qwen2", "opt"), 2e-6)
-
-
 def plain_loss(model, batch) -> torch.Tensor:
-    """Mean over prompts of the mean target NLL, from logits at every position of one plain call.
+    """Mean over prompts of the mean target NLL, from one plain call.
 
-    transformers' own ``labels=`` would round the logits to 32 bits.
+    Logits are taken at every position; transformers' own ``labels=`` would round them
+    to 32 bits.
     """
     logp = model(
         input_ids=batch.input_ids, attention_mask=batch.attention_mask
@@ -49,6 +47,16 @@ def plain_loss(model, batch) -> torch.Tensor:
         )
     ]
     return -torch.stack(rows).mean()
+
+
+@torch.no_grad()
+def rounding_of(model, batch) -> float:
+    """Ten times what a plain call in float32 is off from ``model``'s in float64.
+
+    Softmax, norms and rotations of many classes are in 32 bits whatever the weights.
+    """
+    coarse = plain_loss(deepcopy(model).float(), batch)
+    return 10 * max((coarse - plain_loss(model, batch)).abs().item(), 1e-8)
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
@@ -79,7 +87,7 @@ def test_loss_equals_transformers_own_at_its_precision():
         PromptLoss(model)(parameters(model), collate([prompt])),
         own.detach(),
         rtol=0,
-        atol=1e-6,
+        atol=2e-7 * own.item(),  # two units in the last place of 32 bits
     )
 
 
@@ -96,22 +104,22 @@ def test_loss_is_a_function_of_the_given_parameters_only(kind):
         assert torch.equal(p, before[name]) and p.grad is None
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_padding_does_not_change_the_loss(kind, attention):
     model = small_model(kind, attention=attention)
     loss, params, batch = PromptLoss(model), parameters(model), collate(PROMPTS)
     alone = torch.stack([loss(params, collate([prompt])) for prompt in PROMPTS]).mean()
-    torch.testing.assert_close(loss(params, batch), alone, rtol=0, atol=TOLERANCE[kind])
+    tolerance = rounding_of(model, batch)
+    torch.testing.assert_close(loss(params, batch), alone, rtol=0, atol=tolerance)
     # wider, and with other ids in the padding than collate's zeros
     ids, real, target = (
         torch.nn.functional.pad(t, (0, 9))
         for t in (batch.input_ids, batch.attention_mask, batch.loss_mask)
     )
     padded = Batch(ids.where(real.bool(), torch.tensor(42)), real, target)
-    torch.testing.assert_close(
-        loss(params, padded), alone, rtol=0, atol=TOLERANCE[kind]
-    )
+    torch.testing.assert_close(loss(params, padded), alone, rtol=0, atol=tolerance)
 
 
 def test_tied_head_is_one_parameter():
@@ -136,7 +144,7 @@ GUARDS = {  # what spoils a model, the modes that it spoils, the error
     "active dropout": (
         _training,
         {"reverse", "unrolled", "finite_difference"},
-        r"dropout: .*found transformer.h.1.mlp.dropout.p = 0.1 and 0 more.*model.eval\(\)",
+        r"dropout: .*found transformer.h.1.mlp.dropout.p = 0.1 and 0 .*model.eval\(\)",
     ),
     "checkpointing": (
         lambda model: model.activation_checkpointing_enable(),
