@@ -6,7 +6,7 @@ These are the currencies in which methods can be compared at an equal budget.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .base import Method, Passes
+from .base import Method
 from .episodes import Episode
 
 
@@ -34,8 +34,3 @@ class Budget:
                 self.gradients += gradients
                 self.tokens_forward += forward * batch.n_tokens
                 self.tokens_backward += backward * batch.n_tokens
-
-
-def passes(method: Method, k: int) -> list[Passes]:
-    """`Method.passes`."""
-    return method.passes(k)

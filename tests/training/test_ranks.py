@@ -21,7 +21,7 @@ def free_port() -> int:
 
 
 def together(size: int, work) -> list[int]:
-    """Process ids of ``work(rank)`` in ``size`` processes, set up as ``torchrun`` does."""
+    """Process ids of ``work(rank)`` in ``size`` processes, as ``torchrun`` has them."""
     port = free_port()
 
     def one(rank):
