@@ -51,8 +51,7 @@ def write_benchmark(out: str | Path, difficulty: str | Difficulty = "normal") ->
             f"difficulty: expected a name or a Difficulty, found {shown(difficulty)}"
         )
     try:
-        if os.path.lexists(out):
-            raise FileExistsError
+        _check_absent(out)
         out.parent.mkdir(parents=True, exist_ok=True)
         with new_folder(out) as folder:
             fill(folder, difficulty)
@@ -66,6 +65,14 @@ def write_benchmark(out: str | Path, difficulty: str | Difficulty = "normal") ->
             f"out: expected a new folder that can be written, found {shown(str(out))} "
             f"({error.strerror or error}); name another one"
         ) from error
+
+
+def _check_absent(path: Path) -> None:
+    try:
+        path.lstat()  # fails, too, for a name that is too long
+    except FileNotFoundError:
+        return
+    raise FileExistsError(str(path))
 
 
 @contextmanager

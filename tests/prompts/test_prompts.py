@@ -60,7 +60,8 @@ def examples(lengths, option="yes"):
 
 # --- pieces (2.1) ---
 
-# ids of GPT-2's BPE; foo 21943, " foo" 22944, positive 24561, " positive" 3967, \n 198, \n\n 628
+# ids of GPT-2's BPE; foo 21943, " foo" 22944, positive 24561, " positive" 3967,
+# \n 198, \n\n 628
 FOO = Example("foo", "positive", ("positive", "positive"))
 GOLDEN_IDS = {
     ("direct", "newline"): ([21943, 198, 24561, 628, 198, 21943], [198, 24561]),
@@ -87,7 +88,7 @@ def test_no_separator_before_the_first_piece(bpe):
 
 
 def test_pieces_are_tokenised_alone(bpe):
-    # The newline that ends a text does not merge with those of the separator that follows it.
+    # The newline that ends a text does not merge with those of the separator after it.
     query = Example("foo\n", "positive")
     prompt = PromptEncoder(bpe, Format(mode="channel")).training_prompt([query], query)
     assert prompt.ids == (24561, 198, 21943, 198, 628, 198, 24561, 198, 21943, 198)
@@ -227,7 +228,7 @@ def test_an_answer_is_never_cut():
         tuple(tok("\n" + "y" * 30)),
         tuple(tok("\n" + "z" * 10)),
     ]
-    # The shorter option leaves more room on the left: the two prompts begin at different tokens.
+    # The shorter option leaves more room on the left: the prompts begin differently.
     whole = encoder.demonstrations([long] * 3) + prompts[0].ids[-38:-31]
     assert [len(p.ids) for p in prompts] == [80, 80]
     assert [p.ids[: -p.n_target] for p in prompts] == [whole[-49:], whole[-69:]]
@@ -240,7 +241,7 @@ def test_one_cut_of_x_for_all_options(mode):
         CharTokenizer(), Format(mode=mode, max_example_length=40)
     ).query_prompts([], query)
     x = CharTokenizer.words["x"]
-    # 40 − 2 − 21 for the x piece; the answer's piece has no newline in channel mode, the text's piece has it
+    # 40 − 2 − 21 for the x piece; in channel mode the text's piece has the newline
     assert [prompt.ids.count(x) for prompt in prompts] == [17, 17]
 
 
@@ -248,7 +249,7 @@ TOO_LONG = {  # format, answer → message
     "an answer over M − 2": (
         dict(max_example_length=40),
         "y" * 38,
-        r"max_example_length: an answer of 39 tokens does not fit 40 \(at most 38\): 'yyy",
+        r"max_example_length: an answer of 39 tokens does not fit 40 \(at most 38\)",
     ),
     "no room for context": (
         dict(max_length=10),
