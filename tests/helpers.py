@@ -1,4 +1,7 @@
-"""Small models, a small tokenizer and small task folders: nothing here needs a network or real data."""
+"""Small models, a small tokenizer and small task folders.
+
+Nothing here needs a network or real data.
+"""
 
 import copy
 import gzip
@@ -38,7 +41,8 @@ OPTIMIZERS = [  # one of each rule
 ]
 WORDS = 97  # vocabulary of the models and of `CharTokenizer`
 
-# Large initial weights: with the default 0.02 every prediction is uniform, and no test could tell two apart.
+# Large initial weights: with the default 0.02 every prediction is uniform, and no test
+# could tell two apart.
 LLAMA = dict(
     hidden_size=32,
     num_hidden_layers=2,
@@ -104,7 +108,10 @@ def small_model(
 
 
 class CharTokenizer:
-    """A word a character, and one for two newlines in a row: like GPT-2's BPE it depends on where a text is cut."""
+    """A token per character, and one for two newlines in a row.
+
+    Like GPT-2's BPE it depends on where a text is cut.
+    """
 
     words = {
         word: n for n, word in enumerate([*map(chr, range(32, 127)), "\n", "\n\n"])
@@ -158,7 +165,10 @@ def record(
 def records(
     task: str, n: int, *, kind: str = "classification", start: int = 0
 ) -> list[dict]:
-    """Different records of one kind; the answer of a classification is "yes" where the text begins with a vowel."""
+    """Different examples of one kind.
+
+    The answer of a classification is "yes" where the text begins with a vowel.
+    """
     out = []
     for i in range(start, start + n):
         letter = string.ascii_lowercase[i % 26]
