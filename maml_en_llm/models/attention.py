@@ -64,8 +64,9 @@ class _Gradient(torch.autograd.Function):
         inputs = ctx.saved_tensors
         wide = torch.promote_types(inputs[0].dtype, torch.float32)  # sums over blocks
         sums = [torch.zeros_like(t, dtype=wide) for t in inputs]
-        for rows, keys in _blocks(inputs[0], inputs[1], ctx.mask):
-            p = _probabilities(*inputs[:2], ctx.mask, ctx.scale, rows, keys)
+        q, k = inputs[0], inputs[1]
+        for rows, keys in _blocks(q, k, ctx.mask):
+            p = _probabilities(q, k, ctx.mask, ctx.scale, rows, keys)
             _pull_back(p, inputs, adjoints, sums, ctx.scale, rows, keys)
         grads = [s.to(t.dtype) for s, t in zip(sums, inputs, strict=True)]
         return *grads, None, None, None
@@ -78,8 +79,9 @@ def _fused(q, k, v, mask, scale, wanted=True):
     """
     inputs = [t.detach().requires_grad_(wanted) for t in (q, k, v)]
     with torch.enable_grad():
+        query, key, value = inputs
         output = scaled_dot_product_attention(
-            *inputs, mask, is_causal=_causal(q, mask), scale=scale
+            query, key, value, mask, is_causal=_causal(q, mask), scale=scale
         )
     return output, inputs
 

@@ -13,7 +13,8 @@ _LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len")
 def base_of(model: PreTrainedModel) -> PreTrainedModel:
     """The model itself; the one inside where adapters or `torch.compile` wrap it."""
     base = getattr(model, "_orig_mod", model)
-    return base.get_base_model() if hasattr(base, "get_base_model") else base
+    inside = getattr(base, "get_base_model", None)
+    return inside() if callable(inside) else base
 
 
 def architecture(model: PreTrainedModel) -> str:
@@ -38,7 +39,7 @@ def text_config(model: PreTrainedModel) -> PretrainedConfig:
 
 def attention_of(model: PreTrainedModel) -> str:
     """The name of the attention implementation that the language model uses."""
-    return text_config(model)._attn_implementation
+    return str(text_config(model)._attn_implementation)
 
 
 def positions_of(model: PreTrainedModel) -> int | None:
@@ -68,7 +69,12 @@ def width_of(model: PreTrainedModel) -> int:
     width = getattr(text_config(model), "hidden_size", None)
     if isinstance(width, int):
         return width
-    return model.get_input_embeddings().weight.shape[-1]
+    table = model.get_input_embeddings()
+    if isinstance(table, torch.nn.Embedding):
+        return table.embedding_dim
+    raise ValueError(
+        f"model: expected a hidden_size, found none: {architecture(model)}"
+    )
 
 
 def rows_of(model: PreTrainedModel) -> int:
