@@ -164,7 +164,7 @@ def _write_task(
     (folder / plan.name).mkdir()
     for part, n in parts.items():
         noise = 0.0 if part.endswith("test") else difficulty.noise
-        examples = _examples(draw, plan.name, recipe, labels, n, noise, seen)
+        examples = _made(draw, plan.name, recipe, labels, n, noise, seen)
         lines = "".join(json.dumps(example) + "\n" for example in examples)
         (folder / plan.name / f"{plan.name}_{part}.jsonl").write_bytes(lines.encode())
     return dict(
@@ -175,7 +175,7 @@ def _write_task(
     )
 
 
-def _examples(
+def _made(
     draw: Draw, name: str, recipe: Recipe, labels, n: int, noise: float, seen: set[str]
 ) -> list[dict]:
     """n examples with inputs not in ``seen``.

@@ -43,12 +43,12 @@ def cached(source: str = NAME) -> Path:
     difficulty = difficulty or "normal"
     check_choice("difficulty", difficulty, DIFFICULTIES)
     folder = _root() / f"{NAME}-{difficulty}-{_CODE}"
-    if _whole(folder):
+    if _intact(folder):
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _alone(folder.parent):
-            if not _whole(folder):  # else another process was faster
+            if not _intact(folder):  # else another process was faster
                 _make(folder, difficulty)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -61,7 +61,7 @@ def _root() -> Path:
     return Path(home) / "maml_en_llm"
 
 
-def _whole(folder: Path) -> bool:
+def _intact(folder: Path) -> bool:
     """Whether all files that were written to the folder are there.
 
     Raises `DataError` if one of them has been changed since.
@@ -103,13 +103,13 @@ def _make(folder: Path, difficulty: str) -> None:
             "made again",
             stacklevel=3,
         )
-        _remove(folder)
+        _put_away(folder)
     with suppress(FileExistsError), new_folder(folder) as partial:
         fill(partial, DIFFICULTIES[difficulty])
         (partial / _DIGESTS).write_text(json.dumps(file_digests(partial)))
 
 
-def _remove(folder: Path) -> None:
+def _put_away(folder: Path) -> None:
     # Out of the way in one step, so that no half-removed folder is left to be found.
     with tempfile.TemporaryDirectory(prefix=".old-", dir=folder.parent) as old:
         folder.rename(Path(old) / folder.name)

@@ -15,98 +15,98 @@ class Domain(NamedTuple):
     foreign: bool = False  # no meta-training task is about it
 
 
-def _domain(
+def _field(
     first: str, second: str, opening: str, closing: str, foreign: bool = False
 ) -> Domain:
     groups = tuple(first.split()), tuple(second.split())
     return Domain(groups, tuple(opening.split("|")), tuple(closing.split("|")), foreign)
 
 
-def _words(text: str) -> list[str]:
+def _split(text: str) -> list[str]:
     return text.split()
 
 
 DOMAINS: dict[str, Domain] = {
-    "animals": _domain(
+    "animals": _field(
         "dog cat horse cow pig goat",
         "owl crow duck swan hawk robin",
         "outside",
         "again",
     ),
-    "food": _domain(
+    "food": _field(
         "bread cheese rice soup butter honey",
         "apple pear plum grape lemon peach",
         "at lunch",
         "now",
     ),
-    "music": _domain(
+    "music": _field(
         "drum bell gong piano organ triangle",
         "violin harp guitar cello flute horn",
         "on stage",
         "tonight",
     ),
-    "sport": _domain(
+    "sport": _field(
         "ball bat racket puck net goal",
         "runner swimmer boxer rider skater jumper",
         "after practice",
         "then",
     ),
-    "weather": _domain(
+    "weather": _field(
         "rain snow hail fog frost storm",
         "sun breeze rainbow dawn cloud sky",
         "this week",
         "here",
     ),
-    "travel": _domain(
+    "travel": _field(
         "train bus car truck tram taxi",
         "boat ship ferry canoe raft yacht",
         "on holiday",
         "there",
     ),
-    "clothes": _domain(
+    "clothes": _field(
         "coat scarf glove boot hat sweater",
         "shirt dress skirt sandal shorts belt",
         "in town",
         "today",
     ),
-    "home": _domain(
+    "home": _field(
         "chair table sofa bed shelf desk",
         "spoon fork plate cup bowl knife",
         "inside",
         "still",
     ),
-    "garden": _domain(
+    "garden": _field(
         "rose tulip lily daisy poppy orchid",
         "oak pine maple birch willow cedar",
         "in spring",
         "soon",
     ),
-    "school": _domain(
+    "school": _field(
         "pencil paper ruler chalk eraser book",
         "teacher pupil coach librarian principal nurse",
         "before class",
         "too",
     ),
-    "market": _domain(
+    "market": _field(
         "coin note cheque card receipt ticket",
         "baker butcher grocer tailor florist barber",
         "at noon",
         "also",
     ),
-    "sea": _domain(
+    "sea": _field(
         "shark whale tuna cod seal dolphin",
         "shell coral sand pearl weed pebble",
         "near shore",
         "alone",
     ),
-    "space": _domain(
+    "space": _field(
         "comet meteor asteroid moon planet star",
         "rocket rover probe shuttle satellite antenna",
         "beyond earth|through the lens",
         "slowly|in orbit",
         True,
     ),
-    "medicine": _domain(
+    "medicine": _field(
         "fever cough rash cramp nausea headache",
         "pill syrup bandage needle mask splint",
         "at the clinic|for one patient",
@@ -120,35 +120,35 @@ UNSEEN = tuple(name for name, domain in DOMAINS.items() if domain.foreign)
 
 
 MOODS = (
-    _words("good great lovely fine superb pleasant"),
-    _words("bad awful ugly poor dreadful nasty"),
+    _split("good great lovely fine superb pleasant"),
+    _split("bad awful ugly poor dreadful nasty"),
 )
 
-SIZES = (_words("big huge tall wide"), _words("small tiny short narrow"))
+SIZES = (_split("big huge tall wide"), _split("small tiny short narrow"))
 
-COLOURS = _words("red blue green yellow white black brown pink")
+COLOURS = _split("red blue green yellow white black brown pink")
 
-STATES = _words("old new wet dry clean dirty warm cold")
+STATES = _split("old new wet dry clean dirty warm cold")
 
-NAMES = _words("ann bob carl dora emil fay gus hana")
+NAMES = _split("ann bob carl dora emil fay gus hana")
 
-PLACES = _words("box bag room hall yard cellar attic tent")
+PLACES = _split("box bag room hall yard cellar attic tent")
 
-VERBS = _words("likes sees wants finds holds hides moves draws")
+VERBS = _split("likes sees wants finds holds hides moves draws")
 
-ADVERBS = _words("often rarely maybe surely never always")
+ADVERBS = _split("often rarely maybe surely never always")
 
 OPPOSITES = dict(
     zip(
-        _words("big small good bad old wet clean warm tall wide"),
-        _words("small big bad good new dry dirty cold short narrow"),
+        _split("big small good bad old wet clean warm tall wide"),
+        _split("small big bad good new dry dirty cold short narrow"),
         strict=True,
     )
 )
 
-NUMBERS = _words("one two three four")
+NUMBERS = _split("one two three four")
 
-LABELS = _words("""
+LABELS = _split("""
 alpha beta gamma delta sigma omega copper silver golden iron tin zinc north south east
 west left right upper lower circle square cross diamond heart spade club crown monday
 tuesday friday sunday april june august october salt pepper sugar spice king queen
@@ -163,7 +163,7 @@ velvet satin marble granite amber ivory crimson scarlet violet indigo olive teal
 maroon
 """)
 
-FUNCTION = _words("""
+FUNCTION = _split("""
 the a and was is in at with has have but . , ? : ; [SEP] of who where what which before
 after it not are decide read answer text word words how many copy by to say choose
 question from context whether sentences mean same follows last other kind colour size

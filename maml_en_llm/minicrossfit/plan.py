@@ -72,7 +72,7 @@ _BESIDE = [
 ]
 
 
-_TABLE = _CLASSIFICATION | _NLI | _PARAPHRASE | _QUESTIONS | _FREE_FORM
+_DOMAINS = _CLASSIFICATION | _NLI | _PARAPHRASE | _QUESTIONS | _FREE_FORM
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Plan:
 def plans() -> list[Plan]:
     """All tasks, in a fixed order."""
     found = []
-    for family, domains in _TABLE.items():
+    for family, domains in _DOMAINS.items():
         train, target = (part.split() for part in domains.split("|"))
         variants = VARIANTS if family in _CLASSIFICATION | _NLI | _PARAPHRASE else 1
         found += [

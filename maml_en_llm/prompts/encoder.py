@@ -21,7 +21,7 @@ from ..errors import shown
 from ..tasks.examples import Example
 from .batches import Prompt
 from .encoding import TextEncoder, first_token
-from .form import LONGEST_SEPARATOR, RESERVED, Format, pieces
+from .form import LONGEST_SEPARATOR, SPARE, Format, pieces
 
 Ids = tuple[int, ...]
 
@@ -179,7 +179,7 @@ class PromptEncoder:
             return False
         if not answer.isascii() or self._encoder.marked(text + answer):
             return False
-        of_example = self.fmt.max_example_length - RESERVED
+        of_example = self.fmt.max_example_length - SPARE
         of_target = self.fmt.max_length - len(self._start) - 1
         longest = len(answer) + LONGEST_SEPARATOR
         if self.fmt.mode == "direct":
@@ -201,12 +201,12 @@ class PromptEncoder:
             both.append((self.tokens(context, first=first), self.tokens(target)))
         direct = self.fmt.mode == "direct"
         longest = max(len(target if direct else context) for context, target in both)
-        room = self.fmt.max_example_length - RESERVED - longest
+        room = self.fmt.max_example_length - SPARE - longest
         if room < 0:
             raise ValueError(
                 f"max_example_length: an answer of {longest} tokens does not fit "
                 f"{self.fmt.max_example_length} (at most "
-                f"{self.fmt.max_example_length - RESERVED}): "
+                f"{self.fmt.max_example_length - SPARE}): "
                 f"{shown(max(answers, key=len))}; raise the limit"
             )
         if direct:

@@ -6,7 +6,7 @@ from ..errors import check_choice, check_integer
 from ..protocol import MODES, SEPARATORS
 
 # Room that the reference leaves for BOS and EOS in M, though it adds neither.
-RESERVED = 2
+SPARE = 2
 LONGEST_SEPARATOR = 4  # tokens: three newlines, and a space of the tokenizer's own
 
 
@@ -31,7 +31,7 @@ class Format:
         check_choice("mode", self.mode, MODES)
         check_choice("separator", self.separator, SEPARATORS)
         for name in ("max_length", "max_example_length"):
-            length = check_integer(name, getattr(self, name), RESERVED + 1)
+            length = check_integer(name, getattr(self, name), SPARE + 1)
             object.__setattr__(self, name, length)
 
     def sequence_limit(self, demonstrations: int, instruction: str = "") -> int:

@@ -175,7 +175,7 @@ def load_benchmark(
         if not allow_missing:
             raise DataError(f"{message}; pass allow_missing=True to go on without")
         warnings.warn(f"{message}; they are left out", stacklevel=2)
-    return _read(opened, selection, fetched)
+    return _read_selection(opened, selection, fetched)
 
 
 def _missing_message(
@@ -187,7 +187,9 @@ def _missing_message(
     )
 
 
-def _read(opened: Source, selection: Selection, fetched: Fetched) -> Benchmark:
+def _read_selection(
+    opened: Source, selection: Selection, fetched: Fetched
+) -> Benchmark:
     known, left_out = opened.settings.names(), set(fetched.missing)
     parts: dict[tuple[str, str], dict] = {}
     for file, path in fetched.paths.items():
@@ -199,7 +201,7 @@ def _read(opened: Source, selection: Selection, fetched: Fetched) -> Benchmark:
             others=known,
             demonstrations=isinstance(file.part, int),
         )
-        _add(parts, file, examples)
+        _put(parts, file, examples)
     train, test = (
         tuple(
             _task(name, parts[role, name], opened.settings)
@@ -220,7 +222,7 @@ def _read(opened: Source, selection: Selection, fetched: Fetched) -> Benchmark:
     )
 
 
-def _add(parts: dict, file: File, examples: tuple[Example, ...]) -> None:
+def _put(parts: dict, file: File, examples: tuple[Example, ...]) -> None:
     if file.part == "train":
         parts["train", file.task] = {"train": examples}
     elif file.part == "test":

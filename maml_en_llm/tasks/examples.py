@@ -12,8 +12,8 @@ from ..errors import DataError, listed, shown
 from .strict_json import parse
 
 LONGEST_LINE = 2**22  # bytes; the longest published line has about 10,000
-KEYS = ("task", "input", "output", "options")
-_POINTER = b"version https://git-lfs"
+_FIELDS = ("task", "input", "output", "options")
+_LFS_START = b"version https://git-lfs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ def read_examples(
 
 def _opened(path: Path) -> Any:
     with path.open("rb") as raw:
-        start = raw.read(len(_POINTER))
-    if start == _POINTER:
+        start = raw.read(len(_LFS_START))
+    if start == _LFS_START:
         raise DataError(
             f"{path}: expected examples, found a git-lfs pointer to them; fetch the "
             "file itself, for instance with `git lfs pull`"
@@ -103,12 +103,12 @@ def _example(line: bytes, where: str, demonstrations: bool) -> _Line:
         raise DataError(
             f"{where}: expected a JSON object, found a {type(record).__name__}"
         )
-    lacking = [key for key in KEYS if key not in record]
+    lacking = [key for key in _FIELDS if key not in record]
     if lacking:
         raise DataError(
-            f"{where}: expected keys {', '.join(KEYS)}; {', '.join(lacking)} missing"
+            f"{where}: expected keys {', '.join(_FIELDS)}; {', '.join(lacking)} missing"
         )
-    task, text, answer, options = (record[key] for key in KEYS)
+    task, text, answer, options = (record[key] for key in _FIELDS)
     if not isinstance(task, str) or not task.strip():
         raise DataError(
             f"{where}: expected a non-empty string in 'task', found {shown(task)}"

@@ -42,7 +42,7 @@ def read(
     ):
         if text is not None and not isinstance(text, str):
             raise DataError(f"{argument}: expected a string, found {shown(text)}")
-    shots = _whole("shots", shots)
+    shots = _whole_number("shots", shots)
     name = name or _name_of(dataset)
     reader = _Reader(input, output, options)
     facts = dict(name=name, kind=kind, domain=domain, instruction=instruction)
@@ -75,11 +75,11 @@ def to_datasets(train: Iterable, test: Iterable) -> "DatasetDict":
     features = dict(task=text, input=text, output=text, options=List(text))
     rows: dict[str, list[dict]] = {"train": [], "demonstrations": [], "test": []}
     for task in train:
-        rows["train"] += [_row(task.name, example) for example in task.train]
+        rows["train"] += [_as_columns(task.name, example) for example in task.train]
     for task in test:
-        rows["test"] += [_row(task.name, example) for example in task.test]
+        rows["test"] += [_as_columns(task.name, example) for example in task.test]
         rows["demonstrations"] += [
-            {**_row(task.name, example), "seed": seed}
+            {**_as_columns(task.name, example), "seed": seed}
             for seed, examples in task.demonstrations.items()
             for example in examples
         ]
@@ -93,7 +93,7 @@ def to_datasets(train: Iterable, test: Iterable) -> "DatasetDict":
     return DatasetDict(splits)
 
 
-def _row(task: str, example: Example) -> dict:
+def _as_columns(task: str, example: Example) -> dict:
     return {
         "task": task,
         "input": example.input,
@@ -204,7 +204,7 @@ def _drawn(examples: tuple[Example, ...], shots: int, seed: str) -> tuple[Exampl
     return tuple(random.Random(seed).sample(examples, shots))
 
 
-def _whole(argument: str, value) -> int:
+def _whole_number(argument: str, value) -> int:
     try:
         return check_integer(argument, value)
     except ValueError as error:

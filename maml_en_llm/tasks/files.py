@@ -41,10 +41,12 @@ class Fetched:
 
 def needed(selection: Selection, seeds: Sequence[int]) -> list[File]:
     """Every file of a selection, once."""
-    train = [File(task, "train", _names(task, TRAIN_FILES)) for task in selection.train]
+    train = [
+        File(task, "train", _file_names(task, TRAIN_FILES)) for task in selection.train
+    ]
     test = []
     for task in selection.test:
-        test.append(File(task, "test", _names(task, TEST_FILES)))
+        test.append(File(task, "test", _file_names(task, TEST_FILES)))
         test += [File(task, seed, _shots(task, seed)) for seed in seeds]
     return train + test
 
@@ -62,9 +64,9 @@ def _first(folder: Path, names: Iterable[str]) -> Path | None:
 
 
 def _shots(task: str, seed: int) -> tuple[str, ...]:
-    return _names(task, [DEMONSTRATION_FILE.format(task=task, seed=seed)])
+    return _file_names(task, [DEMONSTRATION_FILE.format(task=task, seed=seed)])
 
 
-def _names(task: str, patterns: Iterable[str]) -> tuple[str, ...]:
+def _file_names(task: str, patterns: Iterable[str]) -> tuple[str, ...]:
     stems = [f"{task}/{pattern.format(task=task)}" for pattern in patterns]
     return tuple(f"{stem}{ending}" for stem in stems for ending in ENDINGS)

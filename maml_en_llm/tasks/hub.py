@@ -43,7 +43,7 @@ def download(address: str, files: Iterable[File]) -> Fetched:
     files = list(files)
     repository, revision, folder = parts_of(address)
     hub = _Repository(address, repository, revision)
-    chosen = _choose(files, folder, hub.listing)
+    chosen = _first_there(files, folder, hub.listing)
     sums = hub.fetch(list(chosen.values()))
     names = {
         file: next((name for name in file.names if name in chosen), None)
@@ -118,7 +118,7 @@ def parts_of(address: str) -> tuple[str, str | None, str]:
     return f"{owner}/{name}", revision or None, folder.strip("/")
 
 
-def _choose(
+def _first_there(
     files: Iterable[File], folder: str, ask: Callable[[list[str]], list]
 ) -> dict:
     """Of each file the first name that the hub has, with the hub's entry for it."""

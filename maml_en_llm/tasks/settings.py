@@ -22,7 +22,7 @@ from .strict_json import parse
 
 KINDS = ("classification", "multi-choice", "free-form")
 ROLES = ("train", "test")
-UNSEEN = "unseen_domain_test"
+UNSEEN_TARGETS = "unseen_domain_test"
 FILE = "settings.json"
 LARGEST_FILE = 2**26  # bytes
 _FACTS = ("kind", "domain", "instruction")
@@ -124,7 +124,7 @@ def select(
         tuple(name for name in lists[role] if wanted is None or name in wanted)
         for role in ROLES
     )
-    return Selection(setting, train, test, frozenset(lists[UNSEEN]) & set(test))
+    return Selection(setting, train, test, frozenset(lists[UNSEEN_TARGETS]) & set(test))
 
 
 def without_leaks(lists: Mapping[str, list[str]]) -> dict[str, list[str]]:
@@ -175,21 +175,21 @@ def _lists(value: Any, where: str) -> dict[str, list[str]]:
             f"{where}: expected lists 'train' and 'test' in every setting, found no "
             f"{' and no '.join(map(repr, lacking))}"
         )
-    _refuse_misspelt(lists, (*ROLES, UNSEEN), where)
+    _refuse_misspelt(lists, (*ROLES, UNSEEN_TARGETS), where)
     found = {
-        role: _names(lists.get(role, []), f"{where}: {role}")
-        for role in (*ROLES, UNSEEN)
+        role: _checked_names(lists.get(role, []), f"{where}: {role}")
+        for role in (*ROLES, UNSEEN_TARGETS)
     }
-    for name in found[UNSEEN]:
+    for name in found[UNSEEN_TARGETS]:
         if name not in found["test"]:
             raise DataError(
-                f"{where}: {UNSEEN}: expected targets of this setting, found "
+                f"{where}: {UNSEEN_TARGETS}: expected targets of this setting, found "
                 f"{shown(name)}{nearest(name, found['test'])}"
             )
     return found
 
 
-def _names(value: Any, where: str) -> list[str]:
+def _checked_names(value: Any, where: str) -> list[str]:
     if not isinstance(value, list):
         raise DataError(f"{where}: expected a list of task names, found {shown(value)}")
     for name in value:
