@@ -66,17 +66,7 @@ def choose_rate(
     rates = _check_rates(rates)
     check_integer("n_tasks", n_tasks, 1)
     check_integer("seed", seed)
-    labelled = [
-        task for task in tasks if task.kind != "free-form" and len(task.train) > SHOTS
-    ]
-    if not labelled:
-        raise ValueError(
-            f"tasks: expected tasks with options and more than {SHOTS} examples, "
-            "found none"
-        )
-    every = max(len(labelled) // n_tasks, 1)
-    chosen = labelled[seed % every :: every][:n_tasks]
-    held = Benchmark((), as_targets(chosen))
+    held = Benchmark((), _judges(tasks, n_tasks, seed))
 
     def score(rate: float) -> float:
         adapt = Adaptation(steps=steps, optimizer=make(rate))
@@ -97,6 +87,19 @@ def choose_rate(
             f"{shown(rates)}; lower them"
         )
     return best
+
+
+def _judges(tasks: Sequence[Task], n_tasks: int, seed: int) -> tuple[Task, ...]:
+    labelled = [
+        task for task in tasks if task.kind != "free-form" and len(task.train) > SHOTS
+    ]
+    if not labelled:
+        raise ValueError(
+            f"tasks: expected tasks with options and more than {SHOTS} examples, "
+            "found none"
+        )
+    every = max(len(labelled) // n_tasks, 1)
+    return as_targets(labelled[seed % every :: every][:n_tasks])
 
 
 def _check_rates(rates) -> tuple[float, ...]:

@@ -41,22 +41,16 @@ def evaluate(
 ) -> dict:
     """Score every target task with ``k`` demonstrations for each demonstration seed.
 
-    Device and type are the model's own. Returns the record of `evaluate_by`.
+    Device and type are the model's own. Returns the record of `evaluate_by`. Before any
+    task is scored, raises `ValueError` (of data: `DataError`) for what cannot be.
 
     Args:
-        max_records: only the first test examples of each task: a declared deviation,
-            for quick looks.
-        instructions: each task's instruction stands before its demonstrations
-            (MetaICT).
+        max_records: only the first test examples of each task: a declared deviation.
+        instructions: each task's instruction stands before its demonstrations.
         pmi: scores are those of `score_pmi`, in direct mode.
-        adapt: every task and seed is scored by a copy of the model that was first
-            adapted to its demonstrations: 16, or ``k`` where that is more than none;
-            without demonstrations in the prompt, to each of them alone.
-
-    Raises:
-        DataError: fewer than ``k`` demonstrations, an unknown or doubled seed, or a
-            task without the instruction asked for: before any task is scored.
-        ValueError: another argument that cannot be, likewise.
+        adapt: every task and seed is scored by a copy of the model adapted to its
+            demonstrations: 16, or ``k`` where that is more than none; without
+            demonstrations in the prompt, to each of them alone.
     """
     fmt = Format(
         mode=mode,
@@ -69,26 +63,12 @@ def evaluate(
     _check_demonstrations(benchmark, k, seeds, instructions, adapt)
     _check_model(model)
     score = score_pmi if pmi else score_options
-
-    def scorer(task: Task, seed: int, queries: Sequence[Example]):
-        told = task.instruction if instructions and task.instruction else ""
-        shown_first, asked = task.few_shot(seed, k), model
-        if adapt is not None:
-            shots = task.few_shot(seed, k or SHOTS)
-            asked = adapt(model, tokenizer, shots, fmt, alone=k == 0, instruction=told)
-        return score(
-            asked, tokenizer, shown_first, queries, **vars(fmt), instruction=told
-        )
-
+    scorer = _model_scorer(model, tokenizer, k, fmt, score, adapt, instructions)
     record = evaluate_by(
         scorer, benchmark, seeds=seeds, max_records=max_records, progress=progress
     )
-    record["protocol"] |= vars(fmt) | dict(
-        k=k,
-        instructions=instructions,
-        pmi=pmi,
-        adapt=None if adapt is None else repr(adapt),
-    )
+    how = dict(k=k, instructions=instructions, pmi=pmi, adapt=adapt and repr(adapt))
+    record["protocol"] |= vars(fmt) | how
     return record
 
 
@@ -151,6 +131,24 @@ def score_predictions(
 def metric_name(task: Task) -> str:
     """What `score_predictions` measures on this task."""
     return "macro-F1" if task.kind == "classification" else "accuracy"
+
+
+def _model_scorer(model, tokenizer, k: int, fmt: Format, score, adapt, instructions):
+    def scorer(task: Task, seed: int, queries: Sequence[Example]):
+        instruction = ""
+        if instructions and task.instruction:
+            instruction = task.instruction
+        asked = model
+        if adapt is not None:
+            shots = task.few_shot(seed, k or SHOTS)
+            asked = adapt(
+                model, tokenizer, shots, fmt, alone=k == 0, instruction=instruction
+            )
+        demonstrations = task.few_shot(seed, k)
+        how = vars(fmt) | dict(instruction=instruction)
+        return score(asked, tokenizer, demonstrations, queries, **how)
+
+    return scorer
 
 
 def _task_row(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..provenance import digest
 
-PLACES = 7  # hexadecimal digits of a place
+PLACE_DIGITS = 7  # hexadecimal digits of a place
 
 
 class Claims:
@@ -58,4 +58,4 @@ def claims_on(log: Path) -> Iterator[Claims]:
 
 
 def _place(key: tuple) -> int:
-    return int(digest(*map(str, key))[:PLACES], 16)
+    return int(digest(*map(str, key))[:PLACE_DIGITS], 16)

@@ -15,8 +15,8 @@ from .claims import claims_on
 from .code import code_below, torch_version
 from .run import Run
 
-KEYS = ("hash", "inputs", "code", "torch")
-MESSAGE = 400  # characters of a failed run's error
+KEY_NAMES = ("hash", "inputs", "code", "torch")
+REASON = 400  # characters of a failed run's error
 
 
 class Key(NamedTuple):
@@ -102,7 +102,7 @@ def _complete(run, key, log: Path, progress) -> tuple[dict, str]:
         model, tokenizer = _model(run.config)
         record = run.compute(bench, model, tokenizer)
     except Exception as error:
-        message = f"{type(error).__name__}: {error}"[:MESSAGE]
+        message = f"{type(error).__name__}: {error}"[:REASON]
         warnings.warn(f"run {run.name!r} failed: {message}", stacklevel=3)
         return found, message
     record |= key._asdict() | parts
@@ -117,7 +117,7 @@ def _read(log: str | Path) -> list[dict]:
     log = Path(log)
     rows = read_rows(log)
     for number, row in enumerate(rows, 1):
-        lacking = [name for name in KEYS[:2] if not isinstance(row.get(name), str)]
+        lacking = [name for name in KEY_NAMES[:2] if not isinstance(row.get(name), str)]
         if lacking:
             raise ValueError(
                 f"{log}:{number}: expected a record of a run, found none of its "
@@ -131,7 +131,7 @@ def _by_key(log: Path) -> dict[Key, dict]:
 
 
 def _key_of(row: Mapping) -> Key:
-    return Key(*(str(row.get(name, "")) for name in KEYS))
+    return Key(*(str(row.get(name, "")) for name in KEY_NAMES))
 
 
 def _key(run: Run) -> Key:

@@ -22,9 +22,9 @@ from .rows import METHODS, RULES
 GRADIENTS_PER_STEP = 16
 PROMPTS_PER_STEP = 16
 
-KEPT = ("mean", "worst", "unseen_mean", "unseen_worst", "ece", "failed")
+KEPT_OF_A_MODEL = ("mean", "worst", "unseen_mean", "unseen_worst", "ece", "failed")
 # of a rule: 0 and 1 are no confidences, and draws no demonstration seeds
-RULE_KEPT = ("mean", "unseen_mean", "failed")
+KEPT_OF_A_RULE = ("mean", "unseen_mean", "failed")
 LAST_LOSSES = 20  # outer steps whose mean loss is kept
 DIGITS_KEPT = 2  # of a point
 
@@ -158,11 +158,11 @@ class Run:
         )
         if self.name in RULES:
             how = dict(seeds=self.seeds, max_records=self.max_records)
-            record |= _kept(RULES[self.name](bench, how), RULE_KEPT)
+            record |= _kept(RULES[self.name](bench, how), KEPT_OF_A_RULE)
         else:
             spent = self._train(bench, model, tokenizer)
             found = evaluate(model, tokenizer, bench, **self.evaluation)
-            record |= _kept(found, KEPT) | spent
+            record |= _kept(found, KEPT_OF_A_MODEL) | spent
         device = "cpu" if self.name in RULES else model.device
         record["provenance"] = describe(device, time.perf_counter() - start)
         return record
