@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import sys
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,12 +49,14 @@ def tiny():
     return load_model("tiny-base")
 
 
+@pytest.mark.numeric
 def test_the_shipped_weights_are_those_of_the_record(tiny, record):
     model, tokenizer = tiny
     assert weights_hash(model) == record["weights"]
-    assert held_out_loss(model, tokenizer) == pytest.approx(
-        record["probes"][-1]["loss"], abs=1e-3
-    )
+    loss = held_out_loss(model, tokenizer)
+    lost = abs(loss - held_out_loss(deepcopy(model).double(), tokenizer))
+    # the record's was summed in another order, over rows that float32 rounds each alike
+    assert abs(loss - record["probes"][-1]["loss"]) <= 10 * max(lost, 2**-23 * loss)
     assert (
         sum(p.numel() for p in model.parameters()) == record["parameters"] <= 3_000_000
     )
@@ -70,20 +73,27 @@ def test_it_learns_in_context(tiny):
     )
 
 
-def test_twenty_steps_repeat_the_first_losses_of_the_record(record):
+@pytest.mark.numeric
+def test_ten_steps_repeat_the_first_losses_of_the_record(record):
+    """Another machine rounds as much as float32 loses here against float64."""
     config = PretrainConfig(**record["config"])  # JSON's lists are taken too
     tokenizer = build_tokenizer()
-    model = build_model(config, len(tokenizer) - len(NEWLINES))
-    optimizer = torch.optim.AdamW(
-        model.parameters(), betas=config.betas, weight_decay=config.weight_decay
-    )
-    losses = [
-        pretraining._step(
-            model, optimizer, batch(config, tokenizer, step), config, step
+    losses = {}
+    for dtype in (torch.float32, torch.float64):
+        model = build_model(config, len(tokenizer) - len(NEWLINES)).to(dtype)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), betas=config.betas, weight_decay=config.weight_decay
         )
-        for step in range(20)
-    ]
-    assert losses == pytest.approx(record["losses"][:20], abs=2e-3)
+        losses[dtype] = [
+            pretraining._step(
+                model, optimizer, batch(config, tokenizer, step), config, step
+            )
+            for step in range(10)
+        ]
+    exact = numpy.array(losses[torch.float64])
+    lost = numpy.abs(numpy.array(losses[torch.float32]) - exact).max()
+    off = numpy.abs(numpy.array(record["losses"][:10]) - exact).max()
+    assert off <= 10 * lost + 5e-6  # the record has five digits
 
 
 def content(folder: Path) -> dict:
