@@ -369,15 +369,17 @@ def test_a_task_with_too_few_examples_left_is_refused():
         EpisodeSampler([long_answers("a", 6, 0, 1)], encoder, 1, demonstrations=4)
 
 
-LENGTHS = {  # max_length, positions, demonstrations, whether refused
+# Examples of 13 tokens and at most 14 by their bytes:
+# max_length, positions, demonstrations, whether refused
+LENGTHS = {
     "the format cuts": (64, 64, 8, False),
     "no limit": (1024, None, 8, False),
-    "bytes say that all fit": (1024, 200, 2, False),
-    "tokens say that all fit": (1024, 56, 3, False),
-    "one token too few": (1024, 55, 3, True),
+    "bytes say that all fit": (1024, 14 * 3, 2, False),
+    "tokens say that all fit": (1024, 13 * 4, 3, False),
+    "one token too few": (1024, 13 * 4 - 1, 3, True),
     "many": (1024, 256, 39, True),
-    "bare": (1024, 14, 0, False),
-    "bare, too long": (1024, 13, 0, True),
+    "bare": (1024, 13, 0, False),
+    "bare, too long": (1024, 12, 0, True),
 }
 
 
@@ -385,15 +387,13 @@ LENGTHS = {  # max_length, positions, demonstrations, whether refused
     "length, positions, shown, refused", LENGTHS.values(), ids=LENGTHS
 )
 def test_prompts_longer_than_the_model_are_refused(length, positions, shown, refused):
-    # every example is 14 tokens: "\n\n" and "\n", 8 of text, "\n", and 2 of the answer
     same = tuple(Example("12345678", "no", ("no", "yes")) for _ in range(40))
     tasks = [Task("a", "classification", train=same)]
     encoder = PromptEncoder(CharTokenizer(), Format(max_length=length))
-    each = len(encoder.tokens("\n\n\n12345678")) + len(encoder.tokens("\nno"))
-    limit = positions and positions - 14 * (shown + 1) + each * (shown + 1)
+    assert sum(map(len, encoder.example(same[0], first=False))) == 13
     sampler = EpisodeSampler(tasks, encoder, 1, demonstrations=shown)
     if not refused:
-        sampler.check_positions(limit)
+        sampler.check_positions(positions)
         return
     with pytest.raises(ValueError, match="max_length: expected at most .* of task 'a'"):
-        sampler.check_positions(limit)
+        sampler.check_positions(positions)

@@ -20,6 +20,8 @@ from maml_en_llm.methods import Budget
 from maml_en_llm.prompts import Prompt, bucket, collate
 from maml_en_llm.tensors import clip_by_norm
 
+pytestmark = pytest.mark.numeric
+
 PARAMS = {
     "x": torch.tensor([0.7, -0.4], dtype=torch.float64),
     "y": torch.tensor([1.3], dtype=torch.float64),

@@ -17,6 +17,7 @@ from helpers import (
 from maml_en_llm import (
     DataError,
     PromptEncoder,
+    PromptLoss,
     TrainConfig,
     meta_train,
     train,
@@ -244,3 +245,34 @@ def test_fused_attention_is_refused_for_the_second_order(config, tasks):
         meta_train(model, CharTokenizer(), tasks, config)
     meta_train(model, CharTokenizer(), tasks, replace(config, gradient="first_order"))
     meta_train(model, CharTokenizer(), tasks, replace(config, method="metaicl"))
+
+
+@pytest.mark.numeric
+@pytest.mark.parametrize("method", ["metaicl", "maml-en-llm", "reptile"])
+def test_batches_in_parts_give_the_same_run(config, tasks, method, monkeypatch):
+    sizes = []
+    whole = PromptLoss.split
+
+    def split(self, batch):
+        parts = whole(self, batch)
+        sizes.extend(len(part.input_ids) for _, part in parts)
+        return parts
+
+    monkeypatch.setattr(PromptLoss, "faster_together", lambda *_: False)
+    monkeypatch.setattr("maml_en_llm.training.config.TOKENS_AT_ONCE", 0)
+    plain, _ = run(config, tasks, method=method, prompts=3)
+    monkeypatch.setattr(PromptLoss, "split", split)
+    parts, _ = run(config, tasks, method=method, prompts=3, prompts_at_once=1)
+    assert set(sizes) == {1}
+    assert parts["losses"] == pytest.approx(plain["losses"], rel=1e-9)
+
+
+def test_methods_of_one_seed_see_the_same_meta_batches(config, tasks):
+    """The first query losses of n tasks are those of the first n of more."""
+    few, many = (
+        run(config, tasks, method="metaicl", steps=1, tasks_per_step=n)[0]
+        for n in (1, 2)
+    )
+    maml, _ = run(config, tasks, steps=1, tasks_per_step=1, inner_lr=0)
+    assert maml["losses"] == pytest.approx(few["losses"], rel=1e-12)
+    assert many["losses"] != few["losses"]
