@@ -30,7 +30,7 @@ class Episode:
     query: Batch
 
 
-class Draw(NamedTuple):
+class EpisodeDraw(NamedTuple):
     """An episode before its texts are read: tasks and records by their places."""
 
     task: int
@@ -133,7 +133,7 @@ class EpisodeSampler:
         """One episode of outer step ``step``."""
         return self.encode(self.draw(step, index))
 
-    def draw(self, step: int, index: int) -> Draw:
+    def draw(self, step: int, index: int) -> EpisodeDraw:
         """Tasks and records of one episode."""
         key = f"{self.seed} {check_integer('step', step)} {index}"
         rng = random.Random(key)
@@ -143,9 +143,9 @@ class EpisodeSampler:
         query, *support = self._prompts_of(task, key)
         if query_task != task:
             query, *_ = self._prompts_of(query_task, key)
-        return Draw(task, query_task, support, query)
+        return EpisodeDraw(task, query_task, support, query)
 
-    def encode(self, draw: Draw) -> Episode:
+    def encode(self, draw: EpisodeDraw) -> Episode:
         """The episode that a draw stands for."""
         task = self.tasks[draw.task]
         query_task = self.tasks[draw.query_task]

@@ -19,7 +19,7 @@ from ..tasks import Task, limit
 # tiny-base on two cores, 16 prompts a step taking half as long as one by one
 TOKENS_AT_ONCE = 2**11
 
-DTYPES = ("float32", "float64", "bfloat16", "float16")
+DTYPE_NAMES = ("float32", "float64", "bfloat16", "float16")
 LARGEST = 2**63 - 1  # of a seed
 
 
@@ -260,7 +260,7 @@ CHECKS: dict[str, Callable] = {
     "max_example_length": partial(check_integer, least=3),
     "prompts_at_once": _or_none(partial(check_integer, least=1)),
     "device": _device,
-    "dtype": _of(DTYPES),
+    "dtype": _of(DTYPE_NAMES),
     "skip_steps": check_integer,
 }
 """What each field is checked by: (name, value) → the value as it is kept."""

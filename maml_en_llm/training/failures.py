@@ -38,7 +38,7 @@ def explained(
     )
 
 
-def reason(
+def cause_of(
     step: int,
     loss: PromptLoss,
     params: Tensors,

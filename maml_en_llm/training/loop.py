@@ -12,7 +12,7 @@ from ..provenance import weights_hash
 from ..tasks import Task
 from ..tensors import clip_by_norm
 from .config import TrainConfig
-from .failures import check_end, check_start, explained, reason
+from .failures import cause_of, check_end, check_start, explained
 from .ranks import Ranks
 from .record import make_record
 from .state import TrainState
@@ -162,5 +162,5 @@ class Loop:
             for place in range(self.config.tasks_per_step)
         ]
         names = [self.sampler.tasks[draw.task].name for draw in draws]
-        where, advice = reason(state.step, self.loss, state.params, self.method, own)
+        where, advice = cause_of(state.step, self.loss, state.params, self.method, own)
         return explained(state.step, loss, norm, names, where=where, advice=advice)
