@@ -5,7 +5,7 @@ import math
 from report import figure_of, value_of, verdict
 
 from maml_en_llm import optimizers
-from maml_en_llm.meta.trajectory import EVERY
+from maml_en_llm.meta.trajectory import SPACING
 
 PEERS = ("higher", "torchopt")
 # For Adam: (parameter-bound, activation-bound)
@@ -115,14 +115,14 @@ def _distance_from_limit(
     Those of the gradients, and of the bytes that have to be moved.
 
     An update reads g, θ, m, v and writes three, its adjoint reads six and writes three
-    tensors; `EVERY` - 1 states of `EVERY` are rebuilt. A product is added (3) or taken
+    tensors; `SPACING` - 1 states of `SPACING` are rebuilt. A product is added (3) or taken
     by differences: norm (1), θ + h·v (3), difference (4).
     """
     gradients, passes = {
         "reverse": (4 * k, 3 * k),
         "finite_difference": (2 * k + 1, 8 * k),
     }[method]
-    passes += 7 * (k + sum(t % EVERY for t in range(k - 1))) + 9 * k
+    passes += 7 * (k + sum(t % SPACING for t in range(k - 1))) + 9 * k
     what = (
         f"{method}, k = {k}, in times of {gradients} gradients and {passes} passes "
         "over the parameters"

@@ -11,7 +11,7 @@ from ..minicrossfit import lexicon as words
 from ..minicrossfit.draw import Draw
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
-EQUALS, SPARE, BAR = MARKS = ["=", "_", "|"]
+EQUALS, UNUSED, BAR = MARKS = ["=", "_", "|"]
 PUNCTUATION = [":", ";", ",", "."]
 # the last of the lexicon: a model is given them after its training
 NEWLINES = ["\n", "\n\n", "\n\n\n"]

@@ -1,9 +1,9 @@
 """The states of an inner loop, last first, most of them rebuilt instead of kept.
 
 A step of Adam leaves three tensors per parameter behind (θ, m, v) but is a pure
-function of one new one, its gradient. So every `EVERY`-th state is kept whole, and
+function of one new one, its gradient. So every `SPACING`-th state is kept whole, and
 between two of them only the gradients: the same updates give the same states again, to
-the bit, in buffers that are already there. With EVERY = 4 and k = 6, where gradients
+the bit, in buffers that are already there. With SPACING = 4 and k = 6, where gradients
 are not wanted themselves, these are kept (the last state is asked for first):
 
     t         0    1    2    3    4    5
@@ -19,7 +19,7 @@ from ..tensors import Tensors
 
 # One kept state and three gradients are 6 tensors per parameter where four states are
 # 12, for 6 more updates in 4 steps.
-EVERY = 4
+SPACING = 4
 LARGE = 2**25  # bytes; from here on glibc gives every tensor pages of its own
 
 
@@ -37,7 +37,7 @@ class Trajectory:
         self.inner, self.names, self.k, self.keep_grads = inner, names, k, keep_grads
         # Without moments a gradient is as large as the state it would replace. (And
         # without steps there is no optimiser.)
-        self.every = EVERY if getattr(inner, "slots", ()) else 1
+        self.every = SPACING if getattr(inner, "slots", ()) else 1
         self.states: dict[int, tuple[Tensors, Any]] = {}
         self.grads: list[Tensors | None] = []
         self.buffers: tuple[Tensors, Any] | None = None

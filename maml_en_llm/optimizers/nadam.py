@@ -29,7 +29,7 @@ class NAdam(Adam):
         """(θ', m', v'): first m and v, then the direction a g + b m', then the step."""
         b1, b2 = self.betas
         c2 = 1 - b2**t
-        a, b = shares(b1, self.momentum_decay, t)
+        a, b = look_ahead(b1, self.momentum_decay, t)
         m = torch.lerp(m, g, 1 - b1, out=out[1])  # β₁ m + (1−β₁) g
         v = torch.mul(v, b2, out=out[2])  # β₂ v
         v = v.addcmul_(g, g, value=1 - b2)  #      + (1−β₂) g²
@@ -50,7 +50,7 @@ class NAdam(Adam):
         """
         b1, b2 = self.betas
         c2 = 1 - b2**t
-        a, b = shares(b1, self.momentum_decay, t)
+        a, b = look_ahead(b1, self.momentum_decay, t)
         root = v * (b2 / c2)
         root = root.addcmul_(g, g, value=(1 - b2) / c2)  # v'/c₂
         root = root.add_(self.eps_root).sqrt_()  # r
@@ -68,7 +68,7 @@ class NAdam(Adam):
 
 
 @lru_cache
-def shares(beta: float, decay: float, t: int) -> tuple[float, float]:
+def look_ahead(beta: float, decay: float, t: int) -> tuple[float, float]:
     """(a, b): the weights of the gradient and of its mean in step ``t``."""
     now = momentum(beta, decay, t)
     then = momentum(beta, decay, t + 1)

@@ -19,7 +19,7 @@ from maml_en_llm.optimizers import (
     fields_of,
     make_optimizer,
 )
-from maml_en_llm.optimizers.nadam import momentum, shares
+from maml_en_llm.optimizers.nadam import look_ahead, momentum
 
 DIVIDE = [Adam, AdamW, NAdam, RMSprop, Lion]
 
@@ -90,10 +90,10 @@ def test_the_schedule_of_nadam():
     assert momentum(0.9, 4e-3, 0) == pytest.approx(0.45)
     assert momentum(0.9, 4e-3, 10**6) == pytest.approx(0.9)
     one, two = momentum(0.9, 4e-3, 1), momentum(0.9, 4e-3, 2)
-    assert shares(0.9, 4e-3, 1) == pytest.approx((1, two / (1 - one * two)))
+    assert look_ahead(0.9, 4e-3, 1) == pytest.approx((1, two / (1 - one * two)))
     # Far on, the product of all rates is nothing, and need not be multiplied out.
     far = (1 - momentum(0.9, 4e-3, 10**5)), momentum(0.9, 4e-3, 10**5 + 1)
-    assert shares(0.9, 4e-3, 10**5) == pytest.approx(far, rel=1e-15)
+    assert look_ahead(0.9, 4e-3, 10**5) == pytest.approx(far, rel=1e-15)
 
 
 def quadratic(params, batch):
