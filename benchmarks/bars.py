@@ -115,8 +115,8 @@ def _distance_from_limit(
     Those of the gradients, and of the bytes that have to be moved.
 
     An update reads g, θ, m, v and writes three, its adjoint reads six and writes three
-    tensors; `SPACING` - 1 states of `SPACING` are rebuilt. A product is added (3) or taken
-    by differences: norm (1), θ + h·v (3), difference (4).
+    tensors; `SPACING` - 1 states of `SPACING` are rebuilt. A product is added (3) or
+    taken by differences: norm (1), θ + h·v (3), difference (4).
     """
     gradients, passes = {
         "reverse": (4 * k, 3 * k),
