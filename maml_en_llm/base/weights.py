@@ -2,4 +2,4 @@
 
 from pathlib import Path
 
-SHIPPED = {"tiny-base": Path(__file__).parent / "tiny_base"}
+SHIPPED = {"tiny-base": Path(__file__).parents[1] / "tiny_base"}
