@@ -36,13 +36,14 @@ def check_integer(argument: str, value, least: int = 0, most: int | None = None)
     Whole numbers of other libraries pass, truth values and strings do not.
     """
     whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or value < least or (most is not None and value > most):
+    number = int(value) if whole else least - 1
+    if number < least or (most is not None and number > most):
         upper = "" if most is None else f" and at most {most}"
         raise ValueError(
             f"{argument}: expected a whole number of at least {least}{upper}, "
             f"found {shown(value)}"
         )
-    return int(value)
+    return number
 
 
 def check_number(
@@ -59,10 +60,10 @@ def check_number(
     With ``above`` it has to be more than ``least``, with ``below`` less than ``most``.
     `ValueError` for anything else: text, truth values, infinities, not-a-number.
     """
-    real = isinstance(value, Real) and not isinstance(value, bool)
-    fits = real and math.isfinite(value)
-    fits = fits and (value > least if above else value >= least)
-    fits = fits and (value < most if below else value <= most)
+    number = _as_float(value)
+    fits = math.isfinite(number)
+    fits = fits and (number > least if above else number >= least)
+    fits = fits and (number < most if below else number <= most)
     if not fits:
         low = f"{'more than' if above else 'at least'} {least:g}"
         high = f" and {'less than' if below else 'at most'} {most:g}"
@@ -70,7 +71,7 @@ def check_number(
             f"{argument}: expected a finite number, {low}"
             f"{'' if math.isinf(most) else high}, found {shown(value)}"
         )
-    return float(value)
+    return number
 
 
 def nearest(value, known: Iterable[str]) -> str:
@@ -97,3 +98,13 @@ def listed(names: Iterable) -> str:
     names = [str(name)[:SHOWN] for name in names]
     more = f", … and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more
+
+
+def _as_float(value) -> float:
+    """Not-a-number for what is no real number."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return math.inf

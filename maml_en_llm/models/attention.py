@@ -36,11 +36,12 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        fused = ctx.fused or _fused(*ctx.saved_tensors, ctx.mask, ctx.scale)
+        q, k, v = ctx.saved_tensors
+        fused = ctx.fused or _fused(q, k, v, ctx.mask, ctx.scale)
         if not torch.is_grad_enabled():
             # the last time, most likely: autograd does not free what it does not know
             ctx.fused = None
-        grads = _Gradient.apply(*ctx.saved_tensors, grad, ctx.mask, ctx.scale, fused)
+        grads = _Gradient.apply(q, k, v, grad, ctx.mask, ctx.scale, fused)
         return *grads, None, None
 
 
@@ -51,7 +52,8 @@ class _Gradient(torch.autograd.Function):
     def forward(ctx, q, k, v, grad, mask, scale, fused):
         ctx.save_for_backward(q, k, v, grad)
         ctx.mask, ctx.scale = mask, scale
-        return torch.autograd.grad(*fused, grad, retain_graph=True)
+        output, inputs = fused
+        return torch.autograd.grad(output, inputs, grad, retain_graph=True)
 
     @staticmethod
     def backward(ctx, *adjoints):

@@ -5,6 +5,7 @@ Code that comes with a model is never run and nothing is asked on the terminal
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -88,7 +89,8 @@ def load_model(
     source.remember(model, given, revision)
     model = fuse_gelu(model).eval()
     _check_causal(model)
-    return model.to(device), words
+    torch.nn.Module.to(model, device)  # in place
+    return model, words
 
 
 def as_dtype(dtype: torch.dtype | str) -> torch.dtype:
@@ -180,7 +182,7 @@ def _random(config, attention: str, dtype, seed: int) -> PreTrainedModel:
 def _pretrained(name, attention: str, dtype, revision) -> PreTrainedModel:
     hub = {} if revision is None or Path(name).is_dir() else {"revision": revision}
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             name,
             attn_implementation=attention,
             dtype=dtype,
@@ -191,6 +193,7 @@ def _pretrained(name, attention: str, dtype, revision) -> PreTrainedModel:
         )
     except Exception as error:  # a damaged file brings about any of a dozen kinds
         raise _refused(str(name), error) from error
+    model, info = loaded
     _check_complete(name, info)
     return model
 

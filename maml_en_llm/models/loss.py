@@ -216,9 +216,9 @@ def _constant_padding(model: PreTrainedModel) -> Iterator[None]:
     ]
 
     def lookup(table):
-        def forward(ids):
-            rows = embedding(ids, table.weight)
-            return rows.where((ids != table.padding_idx)[..., None], rows.detach())
+        def forward(input):
+            rows = embedding(input, table.weight)
+            return rows.where((input != table.padding_idx)[..., None], rows.detach())
 
         return forward
 

@@ -2,6 +2,7 @@
 
 import inspect
 from functools import cache
+from typing import Any
 
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
@@ -12,8 +13,8 @@ _LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len")
 
 def base_of(model: PreTrainedModel) -> PreTrainedModel:
     """The model itself; the one inside where adapters or `torch.compile` wrap it."""
-    base = getattr(model, "_orig_mod", model)
-    inside = getattr(base, "get_base_model", None)
+    base: Any = getattr(model, "_orig_mod", model)
+    inside: Any = getattr(base, "get_base_model", None)
     return inside() if callable(inside) else base
 
 

@@ -8,6 +8,7 @@ their sum is a third. Here the rows are added to the dense one where they belong
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch.nn import Embedding, Linear
@@ -56,7 +57,8 @@ def built_once(
 
     The outputs and derivatives are those of ``params``.
     """
-    name, words = tied_weight(model), model.get_input_embeddings()
+    name = tied_weight(model)
+    words: Any = model.get_input_embeddings()
     if name not in params:  # no such weight, or it is not among those that vary
         yield params
         return

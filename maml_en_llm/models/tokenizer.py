@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import tokenizers
-from transformers import AutoTokenizer, GPT2TokenizerFast, PreTrainedModel
+from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedModel
 
 from ..base.weights import SHIPPED
 from ..errors import shown
@@ -25,7 +25,7 @@ def load_tokenizer(name: str | Path, *, revision: str | None = None):
     hub = {} if revision is None or folder.is_dir() else {"revision": revision}
     try:
         if _is_bare_gpt2(folder):
-            return GPT2TokenizerFast.from_pretrained(folder)
+            return GPT2Tokenizer.from_pretrained(folder)
         return AutoTokenizer.from_pretrained(
             folder if folder.is_dir() else name, trust_remote_code=False, **hub
         )
