@@ -15,7 +15,8 @@ def base_of(model: PreTrainedModel) -> PreTrainedModel:
     """The model itself; the one inside where adapters or `torch.compile` wrap it."""
     base: Any = getattr(model, "_orig_mod", model)
     inside: Any = getattr(base, "get_base_model", None)
-    return inside() if callable(inside) else base
+    wrapped: Any = inside() if callable(inside) else base
+    return wrapped
 
 
 def architecture(model: PreTrainedModel) -> str:
