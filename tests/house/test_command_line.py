@@ -80,7 +80,7 @@ def test_a_mistake_is_said_in_one_line(words, message, tmp_path, monkeypatch, ca
 
     (tmp_path / "file").write_text("mine")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     arguments = [word.format(tmp_path) for word in words.split()]
     monkeypatch.setattr(sys, "argv", ["maml_en_llm", *arguments])
     with pytest.raises(SystemExit) as ended:

@@ -253,4 +253,4 @@ def test_command_line(tmp_path):
         and "Traceback" not in again.stderr
     )
     unknown = subprocess.run([*command, "task"], capture_output=True, text=True)
-    assert unknown.returncode == 2 and "tasks,pretrain" in unknown.stderr
+    assert unknown.returncode == 2 and "nearest: tasks" in unknown.stderr
