@@ -2,10 +2,9 @@
 
 `describe` is what every record of a run carries. `write_whole` and `whole_folder`
 replace a file or folder in one step: a reader sees the old content or the new,
-whatever stops the writer. `append_rows` adds rows to a log that writers share.
+whatever stops the writer.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -13,7 +12,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime
@@ -132,33 +131,70 @@ def check_output(path: str | Path, argument: str = "output") -> Path:
     Makes the folder above it. Raises `ValueError` naming the argument where the folder
     cannot be made or written to.
     """
+    text = str(path)
+    if not isinstance(path, (str, Path)) or not text.strip() or "\0" in text:
+        raise ValueError(f"{argument}: expected a path, found {shown(path)}")
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        os.path.lexists(path) or path.lstat()  # a name that is too long shows here
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise _not_writable(path, argument, error) from error
+    try:
         with tempfile.TemporaryFile(dir=path.parent) as file:
             file.write(b" " * 4096)  # a full disk shows here
     except OSError as error:
-        raise ValueError(
-            f"{argument}: expected a path that can be written, found "
-            f"{shown(str(path))} ({error.strerror or error}); name another folder"
-        ) from error
+        raise _not_writable(path, argument, error) from error
     return path
 
 
+def check_file(path: str | Path, argument: str = "output") -> Path:
+    """`check_output` of a file: nothing is there, or a file that can be written."""
+    path = check_output(path, argument)
+    kind = "a folder" if path.is_dir() else "no ordinary file"
+    if path.exists() and not path.is_file():
+        raise ValueError(
+            f"{argument}: expected a file, found {kind}, {shown(str(path))}; name "
+            "another file"
+        )
+    if path.exists() and not os.access(path, os.W_OK):
+        raise ValueError(
+            f"{argument}: expected a file that can be written, found "
+            f"{shown(str(path))}, which is read-only; name another file"
+        )
+    return path
+
+
+def _not_writable(path: Path, argument: str, error: OSError) -> ValueError:
+    return ValueError(
+        f"{argument}: expected a path that can be written, found {shown(str(path))} "
+        f"({error.strerror or error}); name another folder"
+    )
+
+
 def write_whole(path: str | Path, content: bytes | str) -> None:
-    """Replace the file at ``path`` by ``content``, on the disk, whole or not at all."""
-    path = Path(path)
+    """Replace the file at ``path`` by ``content``, on the disk, whole or not at all.
+
+    Where ``path`` is a link, the file that it leads to. An `OSError` names the file.
+    """
+    path = Path(os.path.realpath(path))
     content = content.encode() if isinstance(content, str) else content
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    name = ""
     try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:200]}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+    except BaseException as error:
+        if name:
+            Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.strerror:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     sync_folder(path.parent)
 
@@ -171,7 +207,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     removed. A folder that is there already is replaced.
     """
     path = Path(path)
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    partial = Path(tempfile.mkdtemp(prefix=f".{path.name[:200]}.", dir=path.parent))
     try:
         os.chmod(partial, 0o777 & ~_umask())
         yield partial
@@ -179,80 +215,22 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
             if file.is_file():
                 _sync(file)
         if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+            old = Path(
+                tempfile.mkdtemp(prefix=f".{path.name[:200]}.old.", dir=path.parent)
+            )
             os.replace(path, old / path.name)
-            os.replace(partial, path)
-            shutil.rmtree(old, ignore_errors=True)
+            try:
+                os.replace(partial, path)
+            except BaseException:
+                os.replace(old / path.name, path)
+                raise
+            finally:
+                shutil.rmtree(old, ignore_errors=True)
         else:
             os.replace(partial, path)
         sync_folder(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def read_rows(log: str | Path) -> list[dict]:
-    """The rows of a JSON-lines log; nothing where there is none yet.
-
-    A last line that was being written when its writer was stopped is left out, and left
-    alone. Raises `ValueError` where the file is no log: a line that is not an object.
-    """
-    log = Path(log)
-    if not log.is_file():
-        return []
-    *lines, last = log.read_bytes().split(b"\n")
-    rows = []
-    for number, line in enumerate(lines, 1):
-        row = _row(line)
-        if row is None:
-            raise _no_log(log, number, line)
-        rows.append(row)
-    row = _row(last)
-    if row is not None:  # stopped just before the end of the line
-        rows.append(row)
-    elif last and not last.startswith(b"{"):
-        raise _no_log(log, len(lines) + 1, last)
-    return rows
-
-
-def append_rows(log: str | Path, rows: Sequence[Mapping], key=None) -> None:
-    """Add rows to a JSON-lines log, under a lock, each once.
-
-    ``key(row)`` names a row: one whose key is there already is not added again, so that
-    two writers do not double it. A torn last line is cut off first. A file that is no
-    log is refused as by `read_rows`, and left as it is.
-    """
-    log = Path(log)
-    with log.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
-        there = read_rows(log)
-        known = {key(row) for row in there} if key else set()
-        new = [row for row in rows if key is None or key(row) not in known]
-        text = "".join(json.dumps(row) + "\n" for row in new).encode()
-        whole = log.read_bytes()
-        end = whole.rfind(b"\n") + 1
-        if _row(whole[end:]) is not None:
-            text = b"\n" + text
-        elif whole[end:]:
-            file.truncate(end)
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _row(line: bytes) -> dict | None:
-    """The object that a line of a log holds, or None."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return row if isinstance(row, dict) else None
-
-
-def _no_log(log: Path, number: int, line: bytes) -> ValueError:
-    return ValueError(
-        f"{log}:{number}: expected a log of one JSON object per line, found "
-        f"{shown(line)}; name another file"
-    )
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,67 +1,76 @@
-"""Ctrl-C and SIGTERM, heard at a moment when everything can be saved."""
+"""Ctrl-C and SIGTERM as exceptions, which do not come while something is half done."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-HEARD = (signal.SIGINT, signal.SIGTERM)
 
+class Interrupted(KeyboardInterrupt):
+    """A run that was told to stop, and can go on.
 
-class Stopped(KeyboardInterrupt):
-    """What a signal ends; the message says what was saved.
-
-    ``code`` is the exit status by custom: 130 for Ctrl-C, 143 for SIGTERM.
+    ``step`` is the number of steps done, ``code`` the exit status by custom: 130 for
+    Ctrl-C, 143 for SIGTERM. The message says how to go on.
     """
 
-    def __init__(self, message: str, number: int):
+    def __init__(self, message: str, step: int, code: int):
         super().__init__(message)
+        self.step = step
+        self.code = code
+
+
+class Signalled(KeyboardInterrupt):
+    """A signal that came; ``code`` as of `Interrupted`."""
+
+    def __init__(self, number: int):
+        super().__init__()
         self.code = 128 + number
 
 
-class Listener:
-    """``signal`` is the number of the signal that was heard, or None."""
+class Signals:
+    """Raises a signal where it comes, or, while it is held, right after."""
 
-    signal: int | None = None
+    def __init__(self):
+        self.holding = False
+        self.waiting = 0
 
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Within, Ctrl-C and SIGTERM raise `Signalled`.
 
-@contextmanager
-def listening() -> Iterator[Listener]:
-    """Inside, the first Ctrl-C or SIGTERM is noted; a second one acts at once.
+        Only in the main thread, and only where nobody listens but other `Signals`.
+        """
+        usual = {
+            signal.SIGINT: signal.default_int_handler,
+            signal.SIGTERM: signal.SIG_DFL,
+        }
+        before = {}
+        if threading.current_thread() is threading.main_thread():
+            for number, default in usual.items():
+                handler = signal.getsignal(number)
+                other = isinstance(getattr(handler, "__self__", None), Signals)
+                if handler is default or other:
+                    before[number] = signal.signal(number, self._come)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
-    Only the main thread can listen; elsewhere nothing is ever heard.
-    """
-    listener = Listener()
-    if threading.current_thread() is not threading.main_thread():
-        yield listener
-        return
-    before = {number: signal.getsignal(number) for number in HEARD}
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within, a signal waits."""
+        self.holding = True
+        try:
+            yield
+        finally:
+            self.holding = False
+        if self.waiting:
+            number, self.waiting = self.waiting, 0
+            raise Signalled(number)
 
-    def note(number, _frame):
-        listener.signal = number
-        restore()
-
-    def restore():
-        for each, handler in before.items():
-            signal.signal(each, signal.SIG_DFL if handler is None else handler)
-
-    for number in HEARD:
-        signal.signal(number, note)
-    try:
-        yield listener
-    finally:
-        restore()
-
-
-@contextmanager
-def sigterm_as_exception() -> Iterator[None]:
-    """Inside, SIGTERM raises `Stopped`, so that what is unfinished is cleared away."""
-
-    def stop(number, _frame):
-        raise Stopped("", number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def _come(self, number: int, _frame) -> None:
+        if self.holding:
+            self.waiting = number
+        else:
+            raise Signalled(number)

@@ -2,17 +2,30 @@
 
 import json
 import os
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import listed, shown
+from ..locks import locked
 from ..provenance import check_output, plain, sync_folder
 from .recipe import PretrainConfig
 
 # folders inside the output, until the run is complete
 CHECKPOINTS = "checkpoints"
 FINAL = ".final"  # where model, tokenizer and record are written before they move up
+_OWN = re.compile(r"\.?step-\d+\.(json|safetensors).*")
+
+
+def as_output(output: str | Path) -> Path:
+    """``output`` as a whole path; `ValueError` for what is none."""
+    text = str(output)
+    if not isinstance(output, (str, Path)) or not text.strip() or "\0" in text:
+        raise ValueError(f"output: expected a folder, found {shown(output)}")
+    return Path(os.path.abspath(text))
 
 
 def complete_run(output: Path, config: PretrainConfig) -> dict | None:
@@ -21,14 +34,17 @@ def complete_run(output: Path, config: PretrainConfig) -> dict | None:
         raise ValueError(
             f"output: expected a folder, found a file at {shown(str(output))}"
         )
-    check_output(output / "record.json")
-    there = {path.name for path in output.iterdir()}
+    check_output(output)
+    there = {path.name for path in output.iterdir()} if output.is_dir() else set()
     if "record.json" in there:
-        record = _same_run(output / "record.json", config)
+        record = _same_run(output, config)
         remove_work(output)
         return record
     foreign = there - {CHECKPOINTS, FINAL}
-    if foreign and FINAL not in there:  # with it, they are files that have moved up
+    if FINAL in there:  # with it, they are files that have moved up
+        foreign = set()
+    foreign |= {f"{CHECKPOINTS}/{name}" for name in _strangers(output / CHECKPOINTS)}
+    if foreign:
         raise ValueError(
             f"output: expected a new folder or a run to go on with, found "
             f"{listed(sorted(foreign))} in {output}; name a new folder"
@@ -36,16 +52,55 @@ def complete_run(output: Path, config: PretrainConfig) -> dict | None:
     return None
 
 
-def _same_run(path: Path, config: PretrainConfig) -> dict:
+@contextmanager
+def alone(output: Path) -> Iterator[None]:
+    """Within, no other process can pre-train into ``output``."""
+    busy = (
+        f"output: another process is pre-training into {output}; wait for it, or name "
+        "a new folder"
+    )
+    with locked(output, busy):
+        check_output(output / "record.json")
+        yield
+
+
+def _strangers(folder: Path) -> list[str]:
+    """What lies among the checkpoints and is none."""
+    if not folder.is_dir():
+        return [""] if os.path.lexists(folder) else []
+    names = [path.name for path in folder.iterdir()]
+    return [name for name in names if not _OWN.fullmatch(name)]
+
+
+def _same_run(output: Path, config: PretrainConfig) -> dict:
+    path = output / "record.json"
     try:
         record = json.loads(path.read_bytes())
         if record["config"] == plain(asdict(config)):
+            record["parameters"], record["weights"], record["probes"][-1]
+            _check_there(output)
             return record
-    except (ValueError, KeyError, TypeError):
-        pass  # not a record of pre-training
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        if isinstance(error, _Incomplete):
+            raise
+        # else it is not a record of pre-training
     raise ValueError(
         f"output: {path} is not of a run of this configuration; name a new folder"
     )
+
+
+class _Incomplete(ValueError):
+    """A record without the model that it is of."""
+
+
+def _check_there(output: Path) -> None:
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        path = output / name
+        if not path.is_file() or not path.stat().st_size:
+            raise _Incomplete(
+                f"output: expected {path} beside record.json, found none; remove that "
+                "folder to pre-train anew"
+            )
 
 
 def move_up(output: Path) -> None:
@@ -63,5 +118,6 @@ def move_up(output: Path) -> None:
 
 def remove_work(output: Path) -> None:
     """Take away the folders that only a run under way needs."""
-    for name in (CHECKPOINTS, FINAL):
-        shutil.rmtree(output / name, ignore_errors=True)
+    shutil.rmtree(output / FINAL, ignore_errors=True)
+    if not _strangers(output / CHECKPOINTS):
+        shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)

@@ -13,6 +13,7 @@ same weights.
 import json
 import math
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -22,14 +23,24 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
-from ..checkpoint import check_finite, load_checkpoint, save_checkpoint
+from ..checkpoint import check_finite
+from ..errors import check_integer
 from ..minicrossfit.draw import Draw
 from ..provenance import plain, weights_hash
-from ..signals import Stopped, listening
+from ..signals import Interrupted, Signals
 from .corpus import MARKS, NEWLINES, PUNCTUATION, build_tokenizer, text
-from .output import CHECKPOINTS, FINAL, complete_run, move_up, remove_work
+from .output import (
+    CHECKPOINTS,
+    FINAL,
+    alone,
+    as_output,
+    complete_run,
+    move_up,
+    remove_work,
+)
 from .probes import next_word_loss, probes
 from .recipe import SEEDS_APART, PretrainConfig
+from .saved import load_state, save_state
 
 EVERY = 250  # steps between two checkpoints and two rows of probes
 
@@ -115,51 +126,75 @@ def pretrain(
     Raises:
         ValueError: ``output`` holds anything else, or cannot be written.
         FloatingPointError: a loss, gradient or weight that is not finite.
-        Stopped: Ctrl-C or SIGTERM, once the state is saved.
+        Interrupted: Ctrl-C or SIGTERM, once the state is saved.
     """
-    every = EVERY if every is None else every
-    output = Path(output)
-    complete = complete_run(output, config)
-    if complete is not None:
-        return complete
-    tokenizer = build_tokenizer()
-    model = build_model(config, len(tokenizer) - len(NEWLINES))
-    optimizer = torch.optim.AdamW(
-        model.parameters(), betas=config.betas, weight_decay=config.weight_decay
-    )
-    done = _resume(output / CHECKPOINTS, config, model, optimizer)
-    run = _Run(output, config, model, tokenizer, optimizer, done, probe)
-    last = config.steps if stop is None else min(stop, config.steps)
-    with listening() as listener:
-        for step in range(done["step"], last):
-            if step % every == 0:
-                run.look(step)
-                run.save(step)
-            run.step(step)
-            if progress is not None:
-                progress(step, done["losses"][-1])
-            if listener.signal is not None:
-                run.save(step + 1)
-                raise Stopped(run.stopped(step + 1), listener.signal)
-        if last < config.steps:
-            return done
-        run.look(config.steps)
-        return run.finish()
+    every = check_integer("every", EVERY if every is None else every, 1)
+    stop = config.steps if stop is None else check_integer("stop", stop)
+    output = as_output(output)
+    signals = Signals()
+    run = None
+    with signals.caught():
+        try:
+            complete = complete_run(output, config)
+            if complete is not None:
+                return complete
+            with alone(output):
+                run = _Run(output, config, probe, signals)
+                return run.go(min(stop, config.steps), every, progress)
+        except KeyboardInterrupt as error:
+            code = getattr(error, "code", 128 + signal.SIGINT)
+            step, told = (0, _BEGINS_AGAIN) if run is None else run.stopped()
+            raise Interrupted(told, step, code) from None
+
+
+_BEGINS_AGAIN = "stopped before the first step; the same command begins again"
 
 
 class _Run:
     """A run under way: what it has, and where it is kept."""
 
-    def __init__(self, output, config, model, tokenizer, optimizer, done, probe):
-        self.output, self.config, self.done = output, config, done
-        self.model, self.tokenizer, self.optimizer = model, tokenizer, optimizer
-        self.probe = probe
-        self.start = time.perf_counter() - done["seconds"]
+    def __init__(self, output, config, probe, signals):
+        self.output, self.config, self.probe = output, config, probe
+        self.signals = signals
+        self.tokenizer = build_tokenizer()
+        self.model = build_model(config, len(self.tokenizer) - len(NEWLINES))
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+        )
+        self.done = load_state(output / CHECKPOINTS, config, self.model, self.optimizer)
+        self.saved = self.done["step"]
+        self.whole = True  # whether the weights are those of the last step
+        self.complete = False
+        self.start = time.perf_counter() - self.done["seconds"]
+
+    def go(self, last: int, every: int, progress: Callable | None) -> dict:
+        """Make the steps before ``last``; the record, or what there is before it."""
+        try:
+            for step in range(self.done["step"], last):
+                with self.signals.held():
+                    if step % every == 0:
+                        self.look(step)
+                        self.save()
+                    self.step(step)
+                if progress is not None:
+                    progress(step, self.done["losses"][-1])
+            if last < self.config.steps:
+                return self.done
+            self.look(self.config.steps)
+            with self.signals.held():
+                return self.finish()
+        except BaseException as error:
+            self.put_down(error)
+            raise
 
     def step(self, step: int) -> None:
+        self.whole = False
         ids = batch(self.config, self.tokenizer, step).to(self.model.device)
         loss = _step(self.model, self.optimizer, ids, self.config, step)
         self.done["losses"].append(loss)
+        self.whole = True
 
     def look(self, step: int) -> None:
         """Add a row of probes."""
@@ -170,20 +205,43 @@ class _Run:
         row = {"step": step, **probes(whole, self.tokenizer), **more}
         self.done["probes"].append(row)
 
-    def save(self, step: int) -> None:
+    def save(self) -> None:
+        step = len(self.done["losses"])
         self.done.update(step=step, seconds=time.perf_counter() - self.start)
         folder = self.output / CHECKPOINTS
-        _save(folder, self.done, self.config, self.model, self.optimizer)
+        with self.signals.held():
+            save_state(folder, self.done, self.config, self.model, self.optimizer)
+            self.saved = step
 
-    def stopped(self, step: int) -> str:
-        return (
-            f"stopped after step {step} of {self.config.steps}, all is saved in "
-            f"{self.output}; the same command goes on from there"
+    def put_down(self, error: BaseException) -> None:
+        """Save what there is, whatever has stopped the run."""
+        step = len(self.done["losses"])
+        if not self.whole or self.complete or step in (0, self.saved):
+            return
+        try:
+            self.save()
+        except (OSError, FloatingPointError) as second:
+            error.add_note(f"no checkpoint of step {step}: {second}")
+
+    def stopped(self) -> tuple[int, str]:
+        """Steps done, and how to go on."""
+        step = len(self.done["losses"])
+        if self.complete:
+            return step, f"stopped; {self.output} is complete"
+        if not self.saved:
+            return step, _BEGINS_AGAIN
+        return step, (
+            f"stopped after step {step} of {self.config.steps}, all up to step "
+            f"{self.saved} is saved in {self.output}; the same command goes on from "
+            "there"
         )
 
     def finish(self) -> dict:
         self.done.update(seconds=time.perf_counter() - self.start)
-        return _finish(self.output, self.config, self.model, self.tokenizer, self.done)
+        done = (self.model, self.tokenizer, self.done)
+        record = _finish(self.output, self.config, *done)
+        self.complete = True
+        return record
 
 
 def _step(model, optimizer, ids, config: PretrainConfig, step: int) -> float:
@@ -200,37 +258,6 @@ def _step(model, optimizer, ids, config: PretrainConfig, step: int) -> float:
         )
     optimizer.step()
     return loss.item()
-
-
-def _save(folder: Path, done: dict, config: PretrainConfig, model, optimizer) -> None:
-    tensors = {}
-    for name, weight in model.named_parameters():
-        tensors[f"weight.{name}"] = weight
-        for part, value in optimizer.state.get(weight, {}).items():
-            tensors[f"{part}.{name}"] = value
-    facts = {"config": asdict(config), "done": done}
-    try:
-        save_checkpoint(folder, done["step"], tensors, facts)
-    except FloatingPointError as error:
-        raise FloatingPointError(f"step {done['step']}: {error}; lower lr") from error
-
-
-def _resume(folder: Path, config: PretrainConfig, model, optimizer) -> dict:
-    found = load_checkpoint(folder)
-    if found is None:
-        return {"step": 0, "seconds": 0.0, "losses": [], "probes": []}
-    _, tensors, facts = found
-    if facts.get("config") != plain(asdict(config)):
-        raise ValueError(
-            f"output: {folder} is of another configuration; name a new folder"
-        )
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            weight.copy_(tensors.pop(f"weight.{name}"))
-    for key, value in tensors.items():
-        part, name = key.split(".", 1)
-        optimizer.state[model.get_parameter(name)][part] = value
-    return facts["done"]
 
 
 def _finish(output: Path, config: PretrainConfig, model, tokenizer, done: dict) -> dict:

@@ -32,37 +32,23 @@ def score_options(
     share_prefix: bool = True,
     tokens_at_once: int = 512,
 ) -> list[list[float]]:
-    """Score every option of every query.
+    """Score every option of every query: one row per query, in nats per token.
 
         score(c) = mean over target tokens of −log p(token | everything before it)
 
-    Smaller is better. The target is the option in direct mode and the query's text in
-    channel mode; the separator's own token counts (protocol 4.2).
+    Smaller is better. The target is the option in direct mode, in channel mode the
+    query's text; the separator's own token counts (protocol 4.2).
 
     Args:
-        instruction: stands before the demonstrations.
-        share_prefix: nothing that prompts have in common is computed twice: the
-            demonstrations are run once, and a `Trie` holds what comes after them.
-            Without, every option is a sequence of its own, as it is for models whose
-            attention is not over all that precedes (a sliding window, ALiBi, none) or
-            whose class is not known to be right (said once). The scores are the same.
-        tokens_at_once: bounds the memory: one call of the model has that many tokens
-            and at most one prompt more.
+        instruction: stands first.
+        share_prefix: demonstrations are run once, a `Trie` holds what comes after them.
+            Without, or for an unknown model, each option is a sequence of its own.
+        tokens_at_once: of one call of the model, which has at most one prompt more.
 
-    Returns:
-        One row per query: one score per option, in nats per token.
-
-    Raises:
-        ValueError: a query, named by its number, without options, with a blank one or
-            two that are the same to the tokenizer, with a target that does not fit or
-            a text that cannot be encoded; more tokens than the model has positions, ids
-            that it does not have, or a score that is not a number.
+    Raises `ValueError` for a query, by its number, that cannot be scored, and for a
+    model in training mode or whose scores are not numbers.
     """
-    if model.training:
-        raise ValueError(
-            "model: expected evaluation mode, found training mode, whose dropout is "
-            "random; model.eval()"
-        )
+    _check_evaluating(model)
     tokens_at_once = check_integer("tokens_at_once", tokens_at_once, 1)
     fmt = Format(
         mode=mode,
@@ -80,13 +66,25 @@ def score_options(
     flat = [prompt for options in prompts for prompt in options]
     scores = iter(_scores(model, flat, prefix, share_prefix, tokens_at_once))
     table = [[next(scores) for _ in options] for options in prompts]
+    _check_scores(table)
+    return table
+
+
+def _check_evaluating(model) -> None:
+    if model.training:
+        raise ValueError(
+            "model: expected evaluation mode, found training mode, whose dropout is "
+            "random; model.eval()"
+        )
+
+
+def _check_scores(table: list[list[float]]) -> None:
     for n, row in enumerate(table):
         if not all(map(math.isfinite, row)):
             raise ValueError(
                 f"queries[{n}]: expected finite scores, found [{listed(row)}]; the "
                 "model's weights may be damaged"
             )
-    return table
 
 
 def score_pmi(

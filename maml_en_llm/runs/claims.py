@@ -8,7 +8,7 @@ process leaves no claim behind. Threads of one process share their claims.
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..provenance import digest
@@ -20,8 +20,8 @@ class Claims:
     """Claims on the runs of one log."""
 
     def __init__(self, log: Path):
-        path = log.with_name(f".{log.name}.claims")
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._path = log.with_name(f".{log.name}.claims")
+        self._file = self._open()
 
     def take(self, key: tuple, wait: bool = False) -> bool:
         """Claim a run; False where another process has it.
@@ -32,6 +32,10 @@ class Claims:
         how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
         try:
             fcntl.lockf(self._file, how, 1, _place(key))
+            while not self._is_there():  # its last user has taken it away
+                os.close(self._file)
+                self._file = self._open()
+                fcntl.lockf(self._file, how, 1, _place(key))
         except (BlockingIOError, PermissionError):
             return False
         except OSError:
@@ -40,11 +44,25 @@ class Claims:
 
     def give_up(self, key: tuple) -> None:
         """Let others have the run."""
-        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _place(key))
+        with suppress(OSError):
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _place(key))
 
     def close(self) -> None:
-        """Give up all claims."""
+        """Give up all claims; the last to do so takes the file away."""
+        with suppress(OSError):
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._is_there():
+                self._path.unlink()
         os.close(self._file)
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+
+    def _is_there(self) -> bool:
+        try:
+            return os.path.samestat(self._path.stat(), os.fstat(self._file))
+        except FileNotFoundError:
+            return False
 
 
 @contextmanager

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from ..errors import listed, shown
 from ..models import load_model
-from ..provenance import append_rows, check_output, digest, read_rows, weights_hash
+from ..provenance import check_file, digest, weights_hash
 from ..tasks import Benchmark, load_benchmark
 from ..training import TrainConfig
 from .claims import claims_on
 from .code import code_below, torch_version
+from .json_lines import append_rows, read_rows
 from .run import Run
 
 KEY_NAMES = ("hash", "inputs", "code", "torch")
@@ -58,7 +59,7 @@ def reproduce(
     for run in runs:
         if not isinstance(run, Run):
             raise ValueError(f"runs: expected runs, found {shown(run)}")
-    log = check_output(log, "log")
+    log = check_file(log, "log")
     keys = [_key(run) for run in runs]
     found = _by_key(log)
     failed: dict[Key, str] = {}

@@ -48,6 +48,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "test_tasks": _or_none(_COUNT),
     "test_records": _or_none(_COUNT),
     "eval_seeds": partial(check_integer, least=1, most=len(SEEDS)),
+    "device": _text,
 }
 
 
@@ -78,6 +79,7 @@ class Preset:
     test_tasks: int | None = None
     test_records: int | None = None
     eval_seeds: int  # of the five demonstration seeds
+    device: str = "cpu"  # or "auto", the first of CUDA, MPS and CPU that is there
 
     def __post_init__(self):
         for field in fields(self):
@@ -114,6 +116,7 @@ class Preset:
             inner_lr=self.inner_rate,
             sampling="uniform",
             max_length=self.tokens,
+            device=self.device,
         )
         return TrainConfig(**own | changes)
 
@@ -169,6 +172,7 @@ PRESETS: Mapping[str, Preset] = {
         runs=1,
         test_records=64,
         eval_seeds=1,
+        device="auto",
     ),
     "paper": Preset(
         benchmark=METAICL,
@@ -181,6 +185,7 @@ PRESETS: Mapping[str, Preset] = {
         lr=1e-5,
         runs=3,
         eval_seeds=5,
+        device="auto",
     ),
 }
 

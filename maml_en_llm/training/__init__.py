@@ -1,7 +1,7 @@
 """Meta-training: a configuration, the loop, and runs that can be put down."""
 
+from ..signals import Interrupted
 from .config import TrainConfig
-from .interrupts import Interrupted
 from .loop import meta_train
 from .ranks import RankLost
 from .run import CHECKPOINT_EVERY, train

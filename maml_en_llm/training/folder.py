@@ -4,10 +4,11 @@ runs/first.checkpoint/     while the run goes on
 runs/first/                the model, its tokenizer and record.json, once complete
 """
 
-import fcntl
 import json
 import os
+import re
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,11 +16,16 @@ from pathlib import Path
 
 from ..checkpoint import load_checkpoint, save_checkpoint
 from ..errors import listed, shown
-from ..provenance import check_output, sync_folder, whole_folder
+from ..locks import locked
+from ..models.folder import has_weights
+from ..provenance import check_output, code_hash, sync_folder, versions, whole_folder
+from ..signals import Signals
 from .config import TrainConfig
-from .interrupts import Signals
 from .record import as_json
 from .state import TrainState
+
+# what a run may leave beside its output
+OWN_FILES = re.compile(r"\.?step-\d+\.(json|safetensors).*|\.?(last-good|output).*")
 
 
 class OutputTaken(FileExistsError, ValueError):
@@ -49,6 +55,8 @@ class RunFolder:
     origin: dict = field(default_factory=dict)
     saved: int | None = None  # step of the newest checkpoint
     seconds: float = 0.0  # that earlier processes spent
+    complete: bool = False  # whether this process has written the output
+    made: list[dict] = field(default_factory=list)  # code and torch of all sittings
     _found: tuple | None = None
 
     @property
@@ -60,14 +68,15 @@ class RunFolder:
         """The record of this run, if it is complete.
 
         Raises:
-            OutputTaken: something else is there.
+            OutputTaken: something else is there, or the weights are not.
         """
         if not os.path.lexists(self.output):
             return None
         try:
             record = json.loads((self.output / "record.json").read_bytes())
             config = record["config"]
-        except (OSError, ValueError, KeyError, TypeError):
+            record["losses"], record["weights"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise OutputTaken(
                 f"output: {self.output} is there already; name a new folder"
             ) from None
@@ -77,18 +86,46 @@ class RunFolder:
                 f"output: {self.output} is there already, of another configuration "
                 f"({changes}); name a new folder"
             )
-        if self.first:
+        self._check_weights()
+        if self.first and not self._foreign():
             shutil.rmtree(self.checkpoints, ignore_errors=True)
         return record
 
-    def look(self) -> None:
-        """Make sure that the output can be written, and read the newest checkpoint.
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Within, no other process can train into the same output.
 
         Raises:
-            ValueError: it cannot, or the checkpoint is of another configuration.
+            ValueError: one does already, or the output cannot be written.
         """
-        if self.first:
-            check_output(self.output)
+        if not self.first:
+            yield
+            return
+        check_output(self.checkpoints)
+        if os.path.lexists(self.checkpoints) and not self.checkpoints.is_dir():
+            raise OutputTaken(
+                f"output: {self.checkpoints} is there already, and is no folder of "
+                "checkpoints; name a new output"
+            )
+        busy = (
+            f"output: another process is training into {self.output}; wait for it, or "
+            "name a new folder"
+        )
+        with locked(self.checkpoints, busy):
+            yield
+
+    def look(self) -> None:
+        """Read the newest checkpoint.
+
+        Raises:
+            OutputTaken: it is of another configuration, or files of others are there.
+        """
+        foreign = self._foreign()
+        if foreign:
+            raise OutputTaken(
+                f"output: {self.checkpoints} holds what is no checkpoint "
+                f"({listed(foreign[:3])}); name a new folder"
+            )
         found = load_checkpoint(self.checkpoints)
         if found is None:
             return
@@ -99,6 +136,7 @@ class RunFolder:
                 f"({changes}); name a new folder, or remove that one"
             )
         self._found = found
+        self.saved = found[0]
 
     def resume(self, start: TrainState) -> TrainState:
         """The state of the newest checkpoint, or ``start`` where there is none.
@@ -116,35 +154,16 @@ class RunFolder:
                     f"output: {self.checkpoints} holds a run that began with other "
                     f"{name}; name a new folder, or remove that one"
                 )
-        self.saved = step
         self.seconds = facts["seconds"]
+        self.made = [made for made in facts.get("made", []) if made != _here()]
+        if self.made:
+            warnings.warn(
+                f"output: the checkpoint of step {step} in {self.checkpoints} was made "
+                f"by other code or another torch ({shown(self.made[-1])}); the run "
+                "goes on from it, and its record says so",
+                stacklevel=2,
+            )
         return TrainState.load(step, tensors, facts["state"], start)
-
-    @contextmanager
-    def opened(self, state: TrainState) -> Iterator[None]:
-        """Within, no other process can train into the same output.
-
-        Raises:
-            ValueError: one does already, or the disk has too little room.
-        """
-        if not self.first:
-            yield
-            return
-        self.checkpoints.mkdir(exist_ok=True)
-        handle = os.open(self.checkpoints, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._check_room(state)
-            yield
-        except BlockingIOError:
-            raise ValueError(
-                f"output: another process is training into {self.output}; wait for it, "
-                "or name a new folder"
-            ) from None
-        finally:
-            os.close(handle)
-            if self.checkpoints.is_dir() and not any(self.checkpoints.iterdir()):
-                self.checkpoints.rmdir()
 
     def save(self, state: TrainState, seconds: float) -> None:
         """Add a checkpoint, unless the newest is of the same step."""
@@ -154,6 +173,7 @@ class RunFolder:
             "config": as_json(self.config),
             "origin": self.origin,
             "seconds": seconds,
+            "made": [*self.made, _here()],
             "state": state.facts(),
         }
         with self.signals.held():
@@ -181,11 +201,14 @@ class RunFolder:
                 text = json.dumps(record, indent=1)
                 (partial / "record.json").write_text(text, encoding="utf-8")
             os.replace(whole, self.output)
+            self.complete = True
             sync_folder(self.output.parent)
             shutil.rmtree(self.checkpoints, ignore_errors=True)
 
-    def _check_room(self, state: TrainState) -> None:
+    def check_room(self, state: TrainState) -> None:
         """Room for three checkpoints, the third while the first is still there."""
+        if not self.first:
+            return
         need = 3 * sum(tensor.nbytes for tensor in state.tensors().values())
         free = shutil.disk_usage(self.checkpoints).free
         if free < need:
@@ -193,6 +216,28 @@ class RunFolder:
                 f"output: expected {need / 2**30:.2g} GiB of room for checkpoints at "
                 f"{self.checkpoints}, found {free / 2**30:.2g}; name another disk"
             )
+
+    def _check_weights(self) -> None:
+        try:
+            found = has_weights(self.output)
+        except ValueError as error:
+            raise OutputTaken(f"output: {error}, beside record.json") from None
+        if not found:
+            raise OutputTaken(
+                f"output: expected the weights of the run beside {self.output}/"
+                "record.json, found none; remove that folder to train anew"
+            )
+
+    def _foreign(self) -> list[str]:
+        """What lies among the checkpoints and is none of a run's files."""
+        if not self.checkpoints.is_dir():
+            return []
+        names = sorted(path.name for path in self.checkpoints.iterdir())
+        return [name for name in names if not OWN_FILES.fullmatch(name)]
+
+
+def _here() -> dict:
+    return {"code": code_hash(), "torch": versions()["torch"]}
 
 
 def _differences(old, config: TrainConfig) -> str:

@@ -1,18 +1,19 @@
 """A whole run: from a configuration to a folder, in as many sittings as it takes."""
 
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import check_integer
+from ..errors import check_integer, shown
 from ..models import load_model
 from ..provenance import weights_hash
+from ..signals import Interrupted, Signals
 from ..tasks import load_benchmark
 from .config import TrainConfig
 from .folder import RunFolder, as_folder
-from .interrupts import Interrupted, Signals
 from .loop import Loop
-from .ranks import joined_ranks
+from .ranks import Ranks, joined_ranks
 from .record import data_hash, make_record
 from .state import TrainState
 
@@ -51,21 +52,62 @@ def train(
     """
     if checkpoint_every is not None:
         checkpoint_every = check_integer("checkpoint_every", checkpoint_every, 1)
+    _check_progress(config, progress)
     signals = Signals()
-    running = None
+    folder = None
+    if output is not None:
+        folder = RunFolder(as_folder(output), config, signals)
+    sitting = Sitting(config, folder)
     with signals.caught(), joined_ranks(config.device) as ranks:
         try:
-            folder = None
-            if output is not None:
-                folder = RunFolder(as_folder(output), config, signals, ranks.first)
-                record = folder.finished()
-                if record is not None:
-                    return record
-                folder.look()
-            running = Running(config, folder, ranks)
-            return running.run(checkpoint_every, progress if ranks.first else None)
+            return sitting.run(ranks, checkpoint_every, progress)
         except KeyboardInterrupt as error:
-            raise _interrupted(config, running, output, error) from None
+            raise sitting.interrupted(error) from None
+
+
+class Sitting:
+    """One call of `train`: the run that it takes up, and how far that has come."""
+
+    def __init__(self, config: TrainConfig, folder: RunFolder | None):
+        self.config, self.folder = config, folder
+        self.running: Running | None = None
+
+    def run(self, ranks: Ranks, every: int | None, progress) -> dict:
+        """The record of the run: that which is there, or its own."""
+        progress = progress if ranks.first else None
+        if self.folder is None:
+            self.running = Running(self.config, None, ranks)
+            return self.running.run(every, progress)
+        folder = self.folder
+        folder.first = ranks.first
+        record = folder.finished()
+        if record is not None:
+            return record
+        with folder.locked():
+            record = folder.finished()  # another process may have just ended
+            if record is not None:
+                return record
+            folder.look()
+            self.running = Running(self.config, folder, ranks)
+            return self.running.run(every, progress)
+
+    def interrupted(self, error: KeyboardInterrupt) -> Interrupted:
+        """What says how far the run has come, and how to go on."""
+        folder = self.folder
+        step = (folder and folder.saved) or 0
+        if self.running is not None:
+            step = self.running.state.step
+        done = f"stopped after {step} of {self.config.steps} outer steps"
+        if folder is None:
+            how = "nothing is kept, since no output was named"
+        elif folder.complete:
+            how = f"{folder.output} is complete"
+        elif folder.saved is not None:
+            how = f"the same command goes on from step {folder.saved}"
+        else:
+            how = "the same command begins again"
+        code = getattr(error, "code", 128 + signal.SIGINT)
+        return Interrupted(f"{done}; {how}", step, code)
 
 
 class Running:
@@ -109,16 +151,16 @@ class Running:
         if self.folder is None:
             self._steps(every, progress)
             return self._record()
-        with self.folder.opened(self.state):
-            try:
-                self._steps(every, progress)
-                record = self._record()
-                self.folder.finish(self.loop.model, self.tokenizer, record)
-            except FloatingPointError as error:
-                raise self._keep_weights(self.folder, error) from None
-            except BaseException as error:
-                self._keep_state(self.folder, error)
-                raise
+        self.folder.check_room(self.state)
+        try:
+            self._steps(every, progress)
+            record = self._record()
+            self.folder.finish(self.loop.model, self.tokenizer, record)
+        except FloatingPointError as error:
+            raise self._keep_weights(self.folder, error) from None
+        except BaseException as error:
+            self._keep_state(self.folder, error)
+            raise
         return record
 
     def _steps(self, every: int | None, progress: Callable | None) -> None:
@@ -137,6 +179,8 @@ class Running:
         record["missing_tasks"] = list(self.benchmark.missing)
         record["revision"] = self.benchmark.revision  # of a hub source
         record["checksums"] = dict(self.benchmark.checksums)
+        if self.folder is not None and self.folder.made:
+            record["earlier_sittings"] = self.folder.made  # of other code
         return record
 
     def _keep_weights(self, folder: RunFolder, error: Exception) -> FloatingPointError:
@@ -148,7 +192,7 @@ class Running:
 
     def _keep_state(self, folder: RunFolder, error: BaseException) -> None:
         """Save what there is, whatever has stopped the run."""
-        if not self.state.step or folder.output.exists():
+        if not self.state.step or folder.complete:
             return
         try:
             folder.save(self.state, self.seconds)
@@ -156,17 +200,10 @@ class Running:
             error.add_note(f"no checkpoint of step {self.state.step}: {second}")
 
 
-def _interrupted(config, running, output, error: KeyboardInterrupt) -> Interrupted:
-    step = 0 if running is None else running.state.step
-    code = getattr(error, "code", 130)
-    done = f"stopped after {step} of {config.steps} outer steps"
-    folder = None if running is None else running.folder
-    if output is None:
-        how = "nothing is kept, since no output was named"
-    elif folder is not None and folder.output.exists():
-        how = f"{output} is complete"
-    elif folder is not None and folder.saved is not None:
-        how = f"the same command goes on from step {folder.saved}"
-    else:
-        how = "the same command begins again"
-    return Interrupted(f"{done}; {how}", step, code)
+def _check_progress(config, progress) -> None:
+    if not isinstance(config, TrainConfig):
+        raise ValueError(f"config: expected a TrainConfig, found {shown(config)}")
+    if progress is not None and not callable(progress):
+        raise ValueError(
+            f"progress: expected a function of step and row, found {shown(progress)}"
+        )

@@ -29,7 +29,7 @@ from maml_en_llm.base.probes import held_out_loss, probes
 from maml_en_llm.checkpoint import load_checkpoint
 from maml_en_llm.minicrossfit import Draw
 from maml_en_llm.provenance import weights_hash
-from maml_en_llm.signals import Stopped
+from maml_en_llm.signals import Interrupted
 
 pretraining = sys.modules["maml_en_llm.base.pretrain"]
 
@@ -185,7 +185,7 @@ def test_a_signal_saves_and_the_run_goes_on(number, whole, tmp_path):
         if step == 10:
             os.kill(os.getpid(), number)
 
-    with pytest.raises(Stopped, match="after step 11 of 24.* goes on") as stopped:
+    with pytest.raises(Interrupted, match="after step 11 of 24.* goes on") as stopped:
         run_pretraining(SMALL, tmp_path / "cut", every=8, progress=progress)
     assert stopped.value.code == 128 + number
     assert load_checkpoint(tmp_path / "cut/checkpoints")[0] == 11
