@@ -9,28 +9,26 @@ reproduce  compute the records of an experiment; resumable
 COMMAND --help lists its options.
 """
 
-import argparse
 import json
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
 
-from .errors import nearest, shown
-from .options import Bar, add_fields, add_parameters, given
-from .signals import sigterm_as_exception
-
-PROGRAM = "python -m maml_en_llm"
+from .endings import end, run_command, speak_anywhere
+from .errors import check_integer, check_number, listed, nearest, shown
+from .options import Bar, Parser, add_fields, add_parameters, given, quiet
+from .provenance import check_file, check_output, describe, plain, write_whole
+from .signals import Signals
 
 
 def tasks(arguments: list[str]) -> None:
     """Write MiniCrossFit into a new folder and print its digest."""
     from .minicrossfit import DIFFICULTIES, write_benchmark
-    from .provenance import check_output
 
-    parser = _parser("tasks", tasks)
+    parser = Parser("tasks", tasks.__doc__)
     parser.add_argument("--out", required=True, help="the folder to make")
     parser.add_argument("--difficulty", default="normal", choices=list(DIFFICULTIES))
     options = parser.parse_args(arguments)
@@ -44,7 +42,7 @@ def pretrain(arguments: list[str]) -> None:
     from .base import pretrain as run
     from .evaluation.in_context import in_context
 
-    parser = _parser("pretrain", pretrain)
+    parser = Parser("pretrain", pretrain.__doc__)
     parser.add_argument("--out", required=True, help="folder of the model and record")
     add_fields(parser, PretrainConfig)
     options = parser.parse_args(arguments)
@@ -59,10 +57,10 @@ def pretrain(arguments: list[str]) -> None:
 
 def train(arguments: list[str]) -> None:
     """Meta-train. The same command goes on with an interrupted run."""
-    from .training import CHECKPOINT_EVERY, TrainConfig
+    from .training import CHECKPOINT_EVERY, TrainConfig, is_first
     from .training import train as run
 
-    parser = _parser("train", train)
+    parser = Parser("train", train.__doc__)
     parser.add_argument("--output", required=True, help="folder of model and record")
     parser.add_argument(
         "--checkpoint-every",
@@ -73,18 +71,22 @@ def train(arguments: list[str]) -> None:
     add_fields(parser, TrainConfig)
     options = parser.parse_args(arguments)
     config = TrainConfig(**given(options, TrainConfig))
-    with Bar(config.steps) as bar:
+    first = is_first()
+    with Bar(config.steps, drawn=first) as bar:
         record = run(
             config,
             output=options.output,
             checkpoint_every=options.checkpoint_every,
             progress=lambda step, row: bar.step(step, row["loss"]),
         )
-    if os.environ.get("RANK", "0") == "0":
-        losses = [loss for loss in record["losses"] if loss is not None]
+    losses = [loss for loss in record["losses"] if loss is not None]
+    told = "every one skipped"
+    if losses:
+        told = f"loss {losses[0]:.3f} → {losses[-1]:.3f} nats per target token"
+    if first:
         print(
             f"{options.output}: model, tokenizer and record.json; {config.steps} outer "
-            f"steps, loss {losses[0]:.3f} → {losses[-1]:.3f} nats per target token"
+            f"steps, {told}"
         )
 
 
@@ -93,11 +95,10 @@ def evaluate(arguments: list[str]) -> None:
     from .evaluation import evaluate as run
     from .models import load_model
     from .protocol import SEEDS
-    from .provenance import check_output
     from .tasks import load_benchmark
     from .training import TrainConfig
 
-    parser = _parser("evaluate", evaluate)
+    parser = Parser("evaluate", evaluate.__doc__)
     parser.add_argument("--output", help="file of the record, JSON")
     parser.add_argument("--demonstration-seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--max-records", type=int, help="test examples per task (all)")
@@ -109,14 +110,13 @@ def evaluate(arguments: list[str]) -> None:
     add_fields(parser, TrainConfig, only=EVALUATED)
     options = parser.parse_args(arguments)
     config = TrainConfig(**given(options, TrainConfig))
-    if options.output and os.path.lexists(check_output(options.output, "--output")):
-        raise FileExistsError(
-            f"--output: {options.output} is there already; name a new file"
-        )
+    adapt = _adaptation(options.adaptation_steps, config)
+    _check_before(options.max_records, options.output)
+    seeds = options.demonstration_seeds
     where = [config.benchmark, config.setting]
     leaks = {"allow_missing": config.allow_missing, "faithful": config.faithful}
-    seeds = options.demonstration_seeds
     benchmark = load_benchmark(*where, seeds=seeds, **leaks)
+    quiet()
     how = ("tokenizer", "dtype", "device", "seed")
     model, tokenizer = load_model(
         config.model, **{name: getattr(config, name) for name in how}
@@ -131,11 +131,18 @@ def evaluate(arguments: list[str]) -> None:
             max_records=options.max_records,
             instructions=options.instructions,
             pmi=options.pmi,
-            adapt=_adaptation(options.adaptation_steps, config),
+            adapt=adapt,
             progress=lambda task, _, score: bar.count(f"{task} {score:.1f}"),
             **vars(config.format),
         )
     _report(record, config, model.device, options.output)
+
+
+def _check_before(max_records: int | None, output: str | None) -> None:
+    if max_records is not None:
+        check_integer("--max-records", max_records, 1)
+    if output is not None and os.path.lexists(check_file(output, "--output")):
+        raise FileExistsError(f"--output: {output} is there already; name a new file")
 
 
 def _adaptation(steps: int, config):
@@ -147,16 +154,16 @@ def _adaptation(steps: int, config):
 
 
 def _report(record: dict, config, device, output: str | None) -> None:
-    from .provenance import describe, plain, write_whole
-
     record["config"] = {name: plain(getattr(config, name)) for name in EVALUATED}
     record["provenance"] = describe(device)
     for name, row in record["tasks"].items():
         print(f"{row['mean']:6.2f}  {row['metric']:<9} {name}")
-    if output:
+    if output is not None:
         write_whole(output, json.dumps(record, indent=1) + "\n")
-    said = f"{output}: record of" if output else "nothing written;"
-    print(f"{said} {len(record['tasks'])} tasks, mean {record['mean']:.2f} points")
+    said = f"{output}: record of" if output is not None else "nothing written;"
+    failed = f"; left out: {listed(record['failed'])}" if record["failed"] else ""
+    mean = f"mean {record['mean']:.2f} points"
+    print(f"{said} {len(record['tasks'])} tasks, {mean}{failed}")
 
 
 EVALUATED = (
@@ -169,16 +176,13 @@ EVALUATED = (
 
 def reproduce(arguments: list[str]) -> None:
     """Compute the records of an experiment. The same command goes on from its log."""
-    from dataclasses import replace
-
-    from .provenance import check_output, describe, write_whole
-    from .runs import EXPERIMENTS, PRESETS, compare, get_experiment, get_preset
+    from .runs import EXPERIMENTS, PRESETS, get_experiment, get_preset
     from .runs import reproduce as run
 
     named = arguments[:1] if arguments and not arguments[0].startswith("-") else []
-    experiment = get_experiment(named[0] if named else "baselines")
     name = named[0] if named else "baselines"
-    parser = _parser("reproduce", reproduce)
+    experiment = get_experiment(name)
+    parser = Parser("reproduce", reproduce.__doc__)
     parser.add_argument("experiment", nargs="?", help=", ".join(EXPERIMENTS))
     parser.add_argument("--preset", default=experiment.preset, choices=list(PRESETS))
     parser.add_argument("--benchmark", help="another than the preset's")
@@ -187,26 +191,59 @@ def reproduce(arguments: list[str]) -> None:
     parser.add_argument("--compare", type=float, metavar="POINTS", help=COMPARE)
     choices = add_parameters(parser, experiment.make, {"max_records": ["--records"]})
     options = parser.parse_args(arguments)
+    if options.experiment not in (None, name):
+        parser.error(f"experiment: {shown(options.experiment)} has to come first")
     preset = get_preset(options.preset)
-    if options.benchmark:
+    if options.benchmark is not None:
         preset = replace(preset, benchmark=options.benchmark)
-    out = check_output(options.out, "--out")
-    if os.path.isdir(options.log):
-        raise ValueError(f"--log: expected a file, found a folder, {options.log}")
+    stored = _stored(options.out, options.log, options.compare)
     runs = experiment.runs(preset, **given(options, choices))
     with Bar(len(runs)) as bar:
         rows = run(runs, options.log, progress=lambda row: bar.count(row["method"]))
     if options.compare is not None:
-        stored = json.loads(out.read_bytes())["rows"]
-        found = compare(stored, rows, options.compare)
-        if found:
-            raise ValueError("; ".join(map(str, found[:5])))
-        print(f"{out}: {len(rows)} records agree within {options.compare} points")
+        _compare(stored, rows, options)
         return
     sizes = {"preset": options.preset, **given(options, choices)}
     content = {"machine": describe(), "sizes": sizes, "rows": rows}
-    write_whole(out, json.dumps(content) + "\n")
-    print(f"{out}: {len(rows)} records of {name}, also in {options.log}")
+    write_whole(options.out, json.dumps(content) + "\n")
+    print(f"{options.out}: {len(rows)} records of {name}, also in {options.log}")
+
+
+def _stored(out: str, log: str, compare: float | None) -> list[dict]:
+    """The records in ``out``, which may be replaced only if it holds records."""
+    check_file(out, "--out")
+    check_file(log, "--log")
+    if os.path.realpath(out) == os.path.realpath(log):
+        raise ValueError(f"--out: expected another file than --log, found {out}")
+    if compare is None and not os.path.exists(out):
+        return []
+    if compare is not None:
+        check_number("--compare", compare)
+    try:
+        rows = json.loads(Path(out).read_bytes())["rows"]
+        if all(isinstance(row["hash"], str) and row["tasks"] for row in rows):
+            return rows
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        pass  # said below
+    raise ValueError(
+        f"--out: expected a file of records as this command writes them"
+        f"{', to compare with' if compare is not None else ', or none yet'}, found "
+        f"something else at {shown(out)}; name another file"
+    )
+
+
+def _compare(stored: list[dict], rows: list[dict], options) -> None:
+    from .runs import compare
+
+    try:
+        found = compare(stored, rows, options.compare)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"--out: {options.out} holds a damaged record ({shown(error)})"
+        ) from error
+    if found:
+        raise ValueError("; ".join(map(str, found[:5])))
+    print(f"{options.out}: {len(rows)} records agree within {options.compare} points")
 
 
 COMPARE = "write nothing: fail where a total of the records in --out differs by more"
@@ -226,56 +263,22 @@ STOPPED = {
 
 
 def main() -> None:
-    """Run the command named first; whatever the user got wrong is said in one line."""
+    """Run the command named first."""
+    speak_anywhere()
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
-        print(__doc__)
+        run_command("help", lambda: print(__doc__), "stopped")
         return
     if name not in COMMANDS:
-        _end(2, f"expected a command, found {shown(name)}{nearest(name, COMMANDS)}")
+        end(2, f"expected a command, found {shown(name)}{nearest(name, COMMANDS)}")
     warnings.formatwarning = lambda message, *_: f"{name}: {message}\n"
-    # `train` hears signals itself, and only where nobody else does
-    terminable = nullcontext() if name == "train" else sigterm_as_exception()
-    try:
-        with terminable:
+
+    def command():
+        with Signals().caught():
             COMMANDS[name](arguments)
-    except KeyboardInterrupt as error:
-        default = STOPPED.get(name, "stopped; the same command begins again")
-        code = getattr(error, "code", 128 + signal.SIGINT)
-        _end(code, f"{name}: {str(error) or default}")
-    except Exception as error:
-        if not _is_the_users(error):
-            raise
-        _end(1, f"{name}: {_line(error)}")
 
-
-def _is_the_users(error: Exception) -> bool:
-    """Whether the message helps; anything else is a fault of this package."""
-    if isinstance(error, ImportError):
-        return not (error.name or "").startswith(__package__ or "maml_en_llm")
-    kinds = (ValueError, OSError, ArithmeticError, MemoryError)
-    return isinstance(error, kinds) or type(error).__name__ in (
-        "OutOfMemoryError",
-        "RankLost",
-        "SafetensorError",
-    )
-
-
-def _line(error: Exception) -> str:
-    text = str(error)
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        text = f"{error.filename}: {error.strerror}"
-    return " ".join([text, *getattr(error, "__notes__", [])])
-
-
-def _end(code: int, message: str) -> None:
-    print(" ".join(message.split()), file=sys.stderr)
-    sys.exit(code)
-
-
-def _parser(name: str, command: Callable) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        prog=f"{PROGRAM} {name}", description=command.__doc__, allow_abbrev=False
+    run_command(
+        name, command, STOPPED.get(name, "stopped; the same command begins again")
     )
 
 

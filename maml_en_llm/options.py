@@ -3,12 +3,64 @@
 import argparse
 import inspect
 import re
+import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, fields
 from types import NoneType, UnionType
 from typing import get_args, get_origin, get_type_hints
 
+from .endings import end
+from .errors import nearest, shown
+
+PROGRAM = "python -m maml_en_llm"
 COMMENT = re.compile(r"^    (\w+): [^#\n]*?(?:#\s*(.*))?$", re.MULTILINE)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are one line, and that takes each option once."""
+
+    def __init__(self, name: str, about: str | None):
+        super().__init__(
+            prog=f"{PROGRAM} {name}", description=about, allow_abbrev=False
+        )
+        self.name = name
+        for action in (None, "store"):
+            self.register("action", action, _Once)
+
+    def parse_args(self, args=None, namespace=None):
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            known = [flag for flag in self._option_string_actions if flag != "-h"]
+            word = unknown[0].partition("=")[0]
+            self.error(f"unknown option {shown(word)}{nearest(word, known)}")
+        return found
+
+    def error(self, message: str):
+        end(2, f"{self.name}: {message}; {self.prog} --help lists all options")
+
+
+class _Once(argparse.Action):
+    """Keeps a value, as argparse does, but only one."""
+
+    given = False
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        if self.given and option_string:
+            parser.error(f"{option_string}: expected once, found twice")
+        self.given = True
+        setattr(namespace, self.dest, values)
+
+
+class _Truth(argparse.BooleanOptionalAction):
+    """--this or --no-this, once."""
+
+    given = False
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        if self.given:
+            parser.error(f"{option_string}: expected once, found twice or its opposite")
+        self.given = True
+        super().__call__(parser, namespace, values, option_string)
 
 
 def add_fields(
@@ -58,7 +110,7 @@ def _add(parser, name: str, kind, about: str, aliases: list[str]) -> None:
     how: dict = {"dest": name, "help": about, "default": argparse.SUPPRESS}
     item, many = _item(kind)
     if item is bool:
-        parser.add_argument(*flags, action=argparse.BooleanOptionalAction, **how)
+        parser.add_argument(*flags, action=_Truth, **how)
     elif many:
         parser.add_argument(*flags, type=item, nargs="+", **how)
     else:
@@ -74,13 +126,24 @@ def _item(kind) -> tuple[type, bool]:
     return (item if item in (int, float, bool) else str), many
 
 
-class Bar:
-    """A bar on stderr with the last loss and the remaining time."""
+def quiet() -> None:
+    """Switch the bars of libraries off; a command has one of its own."""
+    from transformers.utils import logging
 
-    def __init__(self, total: int):
+    logging.disable_progress_bar()
+
+
+class Bar:
+    """A bar on stderr with the last loss and the remaining time, if ``drawn``."""
+
+    def __init__(self, total: int, drawn: bool = True):
         from tqdm import tqdm
 
-        self.bar = tqdm(total=total, mininterval=1, dynamic_ncols=True)
+        quiet()
+        drawn = drawn and sys.stderr is not None
+        self.bar = tqdm(
+            total=total, mininterval=1, dynamic_ncols=True, disable=not drawn
+        )
         self.begun = False
 
     def __enter__(self) -> "Bar":

@@ -137,7 +137,7 @@ def check_output(path: str | Path, argument: str = "output") -> Path:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.path.lexists(path) or path.lstat()  # a name that is too long shows here
+        path.lstat()  # a name that is too long shows here
     except FileNotFoundError:
         pass
     except OSError as error:

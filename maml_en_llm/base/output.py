@@ -77,7 +77,7 @@ def _same_run(output: Path, config: PretrainConfig) -> dict:
     try:
         record = json.loads(path.read_bytes())
         if record["config"] == plain(asdict(config)):
-            record["parameters"], record["weights"], record["probes"][-1]
+            _ = record["parameters"], record["weights"], record["probes"][-1]
             _check_there(output)
             return record
     except (ValueError, LookupError, TypeError, RecursionError) as error:

@@ -3,7 +3,7 @@
 from ..signals import Interrupted
 from .config import TrainConfig
 from .loop import meta_train
-from .ranks import RankLost
+from .ranks import RankLost, is_first
 from .run import CHECKPOINT_EVERY, train
 from .state import TrainState
 
@@ -13,6 +13,7 @@ __all__ = [
     "RankLost",
     "TrainConfig",
     "TrainState",
+    "is_first",
     "meta_train",
     "train",
 ]

@@ -1,6 +1,7 @@
 """Why a loss or a gradient is not finite: which prompt, and what to do."""
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -20,6 +21,16 @@ def check_start(params: Tensors) -> None:
                 f"of {p.numel()} in {name} that are not, before the first step; the "
                 "file is damaged: fetch it again"
             )
+
+
+def warn_if_unmoved(before: Tensors, after: Tensors) -> None:
+    """Warn where the first step has changed no weight: rounding has taken it all."""
+    if all(torch.equal(before[name], after[name]) for name in before):
+        warnings.warn(
+            "step 0: no weight has changed, the step is too small for the weights' "
+            "type; raise lr or clip, or take dtype='float64'",
+            stacklevel=2,
+        )
 
 
 def explained(

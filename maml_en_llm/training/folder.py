@@ -75,7 +75,7 @@ class RunFolder:
         try:
             record = json.loads((self.output / "record.json").read_bytes())
             config = record["config"]
-            record["losses"], record["weights"]
+            _ = record["losses"], record["weights"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise OutputTaken(
                 f"output: {self.output} is there already; name a new folder"

@@ -12,7 +12,7 @@ from ..provenance import weights_hash
 from ..tasks import Task
 from ..tensors import clip_by_norm
 from .config import TrainConfig
-from .failures import cause_of, check_end, check_start, explained
+from .failures import cause_of, check_end, check_start, explained, warn_if_unmoved
 from .ranks import Ranks
 from .record import make_record
 from .state import TrainState
@@ -112,6 +112,8 @@ class Loop:
             params, optimizer = self.optimizer.update(
                 grads, outer.state, params, lr=rate
             )
+            if state.step == 0:
+                warn_if_unmoved(state.params, params)
             inner_losses = [list(losses) for losses in outer.inner_losses]
             row |= {"loss": outer.loss, "inner_losses": inner_losses, "norm": norm}
         else:

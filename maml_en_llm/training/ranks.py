@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
+from ..errors import shown
 from ..methods import OuterGradient
 from ..models import as_device
 from ..optimizers import State, decoded
@@ -143,17 +144,18 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
     Raises:
         ValueError: environment variables of ``torchrun`` that are not numbers.
     """
-    size = _variable("WORLD_SIZE", 1)
+    size = _variable("WORLD_SIZE", 1, 1)
     if size == 1:
         yield Ranks()
         return
-    ranks = Ranks(_variable("RANK", 0), size)
+    ranks = Ranks(_variable("RANK", 0, 0, size - 1), size)
+    _variable("LOCAL_RANK", 0, 0)
     own = ranks.device(device)
     if own.type == "cuda":
         torch.cuda.set_device(own)
     made = not dist.is_initialized()
     if made:
-        dist.init_process_group("nccl" if own.type == "cuda" else "gloo")
+        _join("nccl" if own.type == "cuda" else "gloo", ranks)
     try:
         yield ranks
     finally:
@@ -161,11 +163,29 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
             dist.destroy_process_group()
 
 
-def _variable(name: str, default: int) -> int:
-    value = os.environ.get(name, str(default))
-    if not value.isdecimal():
+def is_first() -> bool:
+    """Whether this process is the one, of those of ``torchrun``, that writes."""
+    return _variable("WORLD_SIZE", 1, 1) == 1 or _variable("RANK", 0, 0) == 0
+
+
+def _join(backend: str, ranks: Ranks) -> None:
+    try:
+        dist.init_process_group(backend)
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
         raise ValueError(
-            f"{name}: expected a whole number from torchrun, found {value!r}"
+            f"ranks: expected process {ranks.rank} of {ranks.size} to meet the others "
+            f"at MASTER_ADDR and MASTER_PORT, found {shown(reason)}; start it by "
+            "torchrun, or without WORLD_SIZE"
+        ) from error
+
+
+def _variable(name: str, default: int, least: int, most: int = 2**20) -> int:
+    value = os.environ.get(name, str(default))
+    if not (value.isascii() and value.isdecimal() and least <= int(value) <= most):
+        raise ValueError(
+            f"{name}: expected a whole number from torchrun, at least {least} and at "
+            f"most {most}, found {shown(value)}; unset it to train in one process"
         )
     return int(value)
 

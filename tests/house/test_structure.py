@@ -15,7 +15,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
     *("errors", "protocol", "tensors", "signals", "locks", "provenance", "checkpoint"),
     *("minicrossfit", "base", "tasks", "prompts", "optimizers", "meta", "models"),
-    *("methods", "training", "evaluation", "runs", "plots", "options", "__main__"),
+    *("methods", "training", "evaluation", "runs", "plots"),
+    *("endings", "options", "__main__"),
 ]
 MODULE_LINES, FUNCTION_LINES, NESTING = 300, 50, 4
 # a method of training, and the row of a table that it is compared in

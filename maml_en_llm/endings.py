@@ -1,0 +1,92 @@
+"""How a command ends: with what it wrote, or with one line and an exit status."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+from .errors import shown
+
+LONGEST_MESSAGE = 480  # characters of a message
+BY_SIGNAL = 128  # exit status of a command that a signal has ended, less its number
+
+
+def run_command(name: str, command: Callable[[], None], stopped: str) -> None:
+    """Do ``command()``; whatever the user got wrong is said in one line.
+
+    ``stopped`` is said where Ctrl-C or SIGTERM came and the command said nothing.
+    """
+    try:
+        command()
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a full disk or a reader that has gone shows here
+    except KeyboardInterrupt as error:
+        code = getattr(error, "code", BY_SIGNAL + signal.SIGINT)
+        end(code, f"{name}: {str(error) or stopped}")
+    except BrokenPipeError:
+        _close_output()
+        sys.exit(BY_SIGNAL + signal.SIGPIPE)
+    except Exception as error:
+        if not is_the_users(error):
+            raise
+        end(1, f"{name}: {in_one_line(error)}")
+
+
+def is_the_users(error: Exception) -> bool:
+    """Whether the message helps; anything else is a fault of this package."""
+    if isinstance(error, ImportError):
+        return not (error.name or "").startswith(__package__ or "maml_en_llm")
+    kinds = (ValueError, OSError, ArithmeticError, MemoryError)
+    return isinstance(error, kinds) or type(error).__name__ in (
+        "OutOfMemoryError",
+        "RankLost",
+        "SafetensorError",
+    )
+
+
+def in_one_line(error: Exception) -> str:
+    """What an error says, with its notes, in at most `LONGEST_MESSAGE` characters."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        text = f"{shown(str(error.filename))}: {error.strerror}"
+    return shortened(" ".join([text, *getattr(error, "__notes__", [])]))
+
+
+def shortened(text: str) -> str:
+    """One line of at most `LONGEST_MESSAGE` characters.
+
+    It is cut in its middle, since the cure comes last.
+    """
+    text = " ".join(text.split())
+    if len(text) <= LONGEST_MESSAGE:
+        return text
+    part = LONGEST_MESSAGE // 2 - 2
+    return f"{text[:part]} … {text[-part:]}"
+
+
+def end(code: int, message: str) -> None:
+    """Say a message on stderr and exit."""
+    with suppress(OSError):
+        print(shortened(message), file=sys.stderr)
+    _close_output()
+    sys.exit(code)
+
+
+def _close_output() -> None:
+    """Give up what could not be written, so that Python does not try again at exit."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def speak_anywhere() -> None:
+    """Print what the terminal's encoding lacks as escapes, not as an error."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
