@@ -7,11 +7,13 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
-from ..errors import DataError, check_integer, listed, shown
+from ..errors import DataError, check_choice, check_integer, listed, shown
 from ..prompts import Format
 from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
+from ..tasks.settings import KINDS
 from .adaptation import Adaptation
+from .arguments import check_model
 from .metrics import accuracy, calibration_error, macro_f1, predict, probabilities
 from .scoring import score_options, score_pmi
 
@@ -61,7 +63,7 @@ def evaluate(
     seeds = _check_sizes(benchmark, seeds, max_records)
     _check_options(k, mode, instructions, pmi, adapt)
     _check_demonstrations(benchmark, k, seeds, instructions, adapt)
-    _check_model(model)
+    check_model(model)
     score = score_pmi if pmi else score_options
     scorer = _model_scorer(model, tokenizer, k, fmt, score, adapt, instructions)
     record = evaluate_by(
@@ -155,12 +157,11 @@ def _task_row(
     scorer: Scorer, task: Task, seeds: tuple, max_records: int | None, progress
 ) -> dict:
     queries = task.test[:max_records]
+    check_choice("kind", task.kind, KINDS, DataError)
+    if not queries:
+        raise DataError("test: expected at least one test example, found none")
     for n, query in enumerate(queries):
-        if len(set(query.options)) < 2:
-            raise DataError(
-                f"test example {n}: expected two options or more to choose from, "
-                f"found {shown(list(query.options))}"
-            )
+        _check_query(query, n)
     scores, errors = {}, []
     for seed in seeds:
         table = scorer(task, seed, queries)
@@ -175,6 +176,24 @@ def _task_row(
         worst=min(scores.values()),
         ece=fmean(errors),
     )
+
+
+def _check_query(query, n: int) -> None:
+    if not isinstance(query, Example) or not isinstance(query.options, (tuple, list)):
+        raise DataError(
+            f"test example {n}: expected an Example with options in a tuple, found "
+            f"{shown(query)}"
+        )
+    if len(set(query.options)) < 2:
+        raise DataError(
+            f"test example {n}: expected two options or more to choose from, "
+            f"found {shown(list(query.options))}"
+        )
+    if query.output.strip() not in {option.strip() for option in query.options}:
+        raise DataError(
+            f"test example {n}: expected an answer that is one of the options, "
+            f"{shown(query.options)}, found {shown(query.output)}"
+        )
 
 
 def _answers(queries, scores) -> list[str]:
@@ -263,16 +282,3 @@ def _check_demonstrations(benchmark, k, seeds, instructions, adapt) -> None:
             )
         for seed in seeds:
             task.few_shot(seed, wanted)
-
-
-def _check_model(model) -> None:
-    if not hasattr(model, "training") or not hasattr(model, "config"):
-        raise ValueError(
-            f"model: expected a causal language model (load_model), found "
-            f"{shown(model)}"
-        )
-    if model.training:
-        raise ValueError(
-            "model: expected evaluation mode, found training mode, whose dropout is "
-            "random; model.eval()"
-        )

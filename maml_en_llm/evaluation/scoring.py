@@ -12,6 +12,7 @@ from ..models.loss import using_attention
 from ..models.sizes import architecture, positions_of, rows_of, text_config
 from ..prompts import Format, Prompt, PromptEncoder
 from ..tasks.examples import Example
+from .arguments import check_model, checked_examples, prefix_of
 from .prompt_nll import plain_scores, shared_scores
 
 NULL = "N/A"  # stands for a query's text in PMI
@@ -48,7 +49,9 @@ def score_options(
     Raises `ValueError` for a query, by its number, that cannot be scored, and for a
     model in training mode or whose scores are not numbers.
     """
-    _check_evaluating(model)
+    check_model(model)
+    demonstrations = checked_examples("demonstrations", demonstrations)
+    queries = checked_examples("queries", queries)
     tokens_at_once = check_integer("tokens_at_once", tokens_at_once, 1)
     fmt = Format(
         mode=mode,
@@ -57,7 +60,7 @@ def score_options(
         max_example_length=max_example_length,
     )
     encoder = PromptEncoder(tokenizer, fmt)
-    prefix = encoder.demonstrations(demonstrations, instruction)
+    prefix = prefix_of(encoder, demonstrations, instruction)
     prompts = []
     for n, query in enumerate(queries):
         options = _encode(encoder, demonstrations, query, instruction, n)
@@ -68,14 +71,6 @@ def score_options(
     table = [[next(scores) for _ in options] for options in prompts]
     _check_scores(table)
     return table
-
-
-def _check_evaluating(model) -> None:
-    if model.training:
-        raise ValueError(
-            "model: expected evaluation mode, found training mode, whose dropout is "
-            "random; model.eval()"
-        )
 
 
 def _check_scores(table: list[list[float]]) -> None:
@@ -102,6 +97,8 @@ def score_pmi(
             "mode: expected 'direct', the only one that PMI is defined for, found "
             f"{shown(how['mode'])}"
         )
+    demonstrations = checked_examples("demonstrations", demonstrations)
+    queries = checked_examples("queries", queries)
     null = [replace(query, input=NULL) for query in queries]
     with_text = score_options(model, tokenizer, demonstrations, queries, **how)
     without = score_options(model, tokenizer, demonstrations, null, **how)

@@ -7,6 +7,7 @@ under another name, half a download, an adapter or a pointer of git-lfs are refu
 import json
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 
 from ..errors import listed, shown
@@ -26,6 +27,9 @@ _OTHER = {
     *(".sh", ".spm", ".svg", ".tiktoken", ".toml", ".tsv", ".txt", ".vocab", ".yaml"),
     *(".yml",),
 }
+# Ends of names of what older versions kept beside the weights
+BUFFERS = ("position_ids", "inv_freq", ".attn.bias", ".attn.masked_bias")
+_CODES = ("f8", "f4", "f6", "float8", "float4", "qint", "quint")  # types of few bits
 _SMALL = 2**16  # bytes; a file with no end to its name, such as LICENSE, is no larger
 _POINTER = b"version https://git-lfs"
 
@@ -42,6 +46,9 @@ def has_weights(folder: Path) -> bool:
             f"model: expected a whole model in {shown(str(folder))}, found an adapter "
             f"({listed(adapters)}); merge it into its base model first"
         )
+    for name in LOADED:
+        if (folder / name).is_symlink() and not (folder / name).exists():
+            check_weights(folder / name)
     if any((folder / name).is_file() for name in LOADED):
         for path in _files_to_load(folder):
             check_weights(path)
@@ -60,13 +67,17 @@ def check_weights(path: Path) -> None:
     """Raise `ValueError`, naming the file, where weights are damaged or not there."""
     problem = None
     if not path.is_file():
-        problem = "no file of this name"
+        link = path.is_symlink()
+        problem = "a link to nothing" if link else "no file of this name"
     elif _begins(path, _POINTER):
         problem = "a pointer of git-lfs; fetch the file itself (git lfs pull)"
     elif path.suffix == ".safetensors":
         problem = _safetensors_problem(path)
     elif path.stat().st_size == 0:
         problem = "an empty file; download it again"
+    coded = None if problem else _quantised(path)
+    if coded:
+        problem = f"quantised ones, {coded}; name the model that is not quantised"
     if problem:
         raise ValueError(f"{path}: expected weights, found {problem}")
 
@@ -77,6 +88,30 @@ def _safetensors_problem(path: Path) -> str | None:
             return None
     except Exception as error:  # of the library's own class, or of the file system
         return f"a damaged file ({reason(error)}); download it again"
+
+
+def _quantised(path: Path) -> str | None:
+    """The first tensor of one byte a number; loading would take its codes for values.
+
+    Masks, which older versions kept as bytes, are none.
+    """
+    kinds = {}
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                for name in file.keys():  # noqa: SIM118 (no mapping)
+                    kinds[name] = str(file.get_slice(name).get_dtype())
+        else:
+            found = torch.load(path, "cpu", weights_only=True, mmap=True)
+            kinds = {name: str(tensor.dtype) for name, tensor in found.items()}
+    except Exception:  # `from_pretrained` says what is wrong with the file
+        return None
+    for name, kind in kinds.items():
+        short = kind.removeprefix("torch.").lower()
+        coded = short in ("i8", "u8", "int8", "uint8") or short.startswith(_CODES)
+        if coded and not name.endswith(BUFFERS):
+            return f"{name} ({kind})"
+    return None
 
 
 def _files_to_load(folder: Path) -> list[Path]:

@@ -17,13 +17,13 @@ from transformers import (
 from transformers.activations import NewGELUActivation
 
 from ..base.weights import SHIPPED
-from ..errors import check_choice, check_integer, listed, nearest, shown
+from ..errors import check_choice, check_integer, nearest, shown
 from . import safe, source
 from .attention import TWICE
+from .complete import check_causal, check_complete, check_plain
 from .folder import has_weights, reason
-from .loss import using_attention
-from .sizes import architecture, rows_of, text_config
-from .tokenizer import check_tokenizer, load_tokenizer, tokenizer_for
+from .sizes import architecture
+from .tokenizer import check_tokenizer, is_path, load_tokenizer, tokenizer_for
 
 ATTENTIONS = ("auto", TWICE, "eager", "sdpa")
 DTYPES = {
@@ -44,37 +44,30 @@ def load_model(
     seed: int = 0,
     revision: str | None = None,
 ):
-    """Load a causal LM and its tokenizer; returns ``(model, tokenizer)``.
-
-    The model is in evaluation mode (no dropout).
+    """Load a causal LM, in evaluation mode; returns ``(model, tokenizer)``.
 
     Args:
-        name: ``"tiny-base"``, which comes with this package, a hub name, a folder in
-            `transformers` layout, a configuration file, or a configuration. Without
-            weights (a configuration, or a folder that holds none) the model is
-            initialised at random.
-        tokenizer: hub name or folder. Default: the model's own; a configuration has
-            none and is given GPT-2's byte-level BPE, from the folder ``$GPT2_BPE`` if
-            that is set, else from the hub.
+        name: ``"tiny-base"``, which is shipped, a hub name, a folder in `transformers`
+            layout, a configuration or its file; without weights they are random.
+        tokenizer: hub name or folder. Default: the model's own; a configuration is
+            given GPT-2's, from the folder ``$GPT2_BPE`` if set, else from the hub.
         attention: ``"twice"`` and ``"eager"`` can be differentiated twice, ``"sdpa"``
-            once. ``"auto"``: ``"twice"`` where it is known to be right for the model's
-            class, else ``"eager"``, with a warning once.
+            once. ``"auto"``: ``"twice"`` where that is known to be right, else
+            ``"eager"``, with a warning once.
         dtype: floating-point type of the weights, or its name.
-        device: where the model goes; ``"auto"`` is CUDA, MPS or CPU, the first there.
-        seed: of the random initialisation, and of nothing else.
+        device: ``"auto"`` is CUDA, MPS or CPU, the first there.
+        seed: of the random initialisation alone.
         revision: branch, tag or commit of a hub name.
 
-    Raises:
-        ValueError: nothing to load under that name, weights that are damaged or not
-            all those of the model, a model that sees the words to come, a tokenizer
-            with ids beyond the model's rows, or an attention, type or device that is
-            not there.
+    Raises `ValueError` for no such model, damaged or incomplete weights, one that sees
+    later words, a tokenizer with ids beyond its rows, a device that is not there.
     """
     check_choice("attention", attention, ATTENTIONS)
     dtype, device = as_dtype(dtype), as_device(device)
     seed = check_integer("seed", seed, most=2**63 - 1)
     given = name
-    name = SHIPPED.get(name, name) if isinstance(name, str) else name
+    name = SHIPPED.get(str(name), name) if isinstance(name, (str, Path)) else name
+    _check_revision(revision, name)
     config = _configuration(name)
     built = attention if attention in ("eager", "sdpa") else "eager"
     if config is None:
@@ -88,7 +81,7 @@ def load_model(
     check_tokenizer(words, model)
     source.remember(model, given, revision)
     model = fuse_gelu(model).eval()
-    _check_causal(model)
+    check_causal(model)
     torch.nn.Module.to(model, device)  # in place
     return model, words
 
@@ -114,12 +107,27 @@ def as_device(device: torch.device | str) -> torch.device:
     try:
         found = torch.device(device)
         torch.empty(1, device=found)
+        if found.type not in ("cpu", "cuda", "mps"):
+            raise TypeError(found.type)  # "meta", which computes nothing
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         raise ValueError(
             "device: expected auto, cpu, or cuda or mps where they are, found "
             f"{shown(str(device))}"
         ) from error
     return found
+
+
+def _check_revision(revision, name) -> None:
+    """A revision is of a repository on the hub, not of what lies here."""
+    if revision is None:
+        return
+    here = isinstance(name, PretrainedConfig) or (is_path(name) and Path(name).exists())
+    if here or not isinstance(revision, str) or not 0 < len(revision) <= 200:
+        where = "; it is for hub names only" if here else ""
+        raise ValueError(
+            "revision: expected None, or a branch, tag or commit of a hub name, found "
+            f"{shown(revision)}{where}"
+        )
 
 
 def fuse_gelu(model: PreTrainedModel) -> PreTrainedModel:
@@ -135,7 +143,7 @@ def _configuration(name) -> PretrainedConfig | None:
     """The configuration to initialise at random; None where there are weights."""
     if isinstance(name, PretrainedConfig):
         return name
-    if not isinstance(name, (str, Path)) or not str(name) or "\0" in str(name):
+    if not is_path(name):
         raise ValueError(
             "model: expected a name, a folder, a configuration file or a "
             f"configuration, found {shown(name)}"
@@ -188,52 +196,25 @@ def _pretrained(name, attention: str, dtype, revision) -> PreTrainedModel:
             dtype=dtype,
             trust_remote_code=False,
             weights_only=True,
+            ignore_mismatched_sizes=True,  # `check_complete` names them
             output_loading_info=True,
             **hub,
         )
     except Exception as error:  # a damaged file brings about any of a dozen kinds
         raise _refused(str(name), error) from error
     model, info = loaded
-    _check_complete(name, info)
+    check_plain(name, model)
+    check_complete(name, info)
     return model
 
 
-def _check_complete(name, info: dict) -> None:
-    """Refuse weights that are not exactly the model's; tied ones are there once."""
-    problems = []
-    for kind, keys in (
-        ("without", info.get("missing_keys")),
-        ("with foreign", _foreign(info.get("unexpected_keys"))),
-        ("with other shapes of", info.get("mismatched_keys")),
-    ):
-        if keys:
-            names = sorted(key if isinstance(key, str) else str(key[0]) for key in keys)
-            problems.append(f"{kind} {listed(names[:3])} ({len(names)} in all)")
-    if info.get("error_msgs"):
-        problems.append(str(info["error_msgs"][0])[:200])
-    if problems:
-        raise ValueError(
-            f"model: expected the weights of every tensor of {shown(str(name))} and no "
-            f"other, found a file {'; '.join(problems)}; config.json and weights may "
-            "be of different models, or damaged"
-        )
-
-
-def _foreign(keys) -> list[str]:
-    """Tensors of the file that the model has not, less buffers of older versions."""
-    buffers = ("position_ids", "inv_freq", ".attn.bias", ".attn.masked_bias")
-    return [
-        key
-        for key in keys or ()
-        if not key.endswith(buffers) and "pooler." not in key  # heads of BERT's family
-    ]
-
-
 def _refused(name: str, error: Exception) -> ValueError:
-    shipped = nearest(name, SHIPPED)
+    expected = "a folder, a configuration file or a name on the hub"
+    if Path(name).is_dir():
+        expected = "a folder with config.json and weights of one model"
     return ValueError(
-        "model: expected a folder, a configuration file or a name on the hub, found "
-        f"{shown(name)} ({reason(error)}){shipped}"
+        f"model: expected {expected}, found {shown(name)} ({reason(error)})"
+        f"{nearest(name, SHIPPED)}"
     )
 
 
@@ -255,25 +236,3 @@ def _set_attention(model: PreTrainedModel, attention: str) -> None:
         )
     if attention in (TWICE, "auto") and known:
         model.set_attn_implementation(TWICE)
-
-
-@torch.inference_mode()
-def _check_causal(model: PreTrainedModel) -> None:
-    """Refuse a model of BERT's family that has not been told to be a decoder.
-
-    It would see the answer. Others are causal by what they are.
-    """
-    told = getattr(text_config(model), "is_decoder", None)
-    if told is not False or model.dtype not in (torch.float32, torch.float64):
-        return
-    ids = torch.arange(4)[None] + rows_of(model) // 2
-    later = ids.clone()
-    later[0, -1] -= 1
-    with using_attention(model, "eager"):
-        first, second = (model(input_ids=i).logits[:, :-1] for i in (ids, later))
-    if (first - second).abs().max() > 1e-5 * first.abs().max():
-        raise ValueError(
-            "model: expected one that sees only the words before, found "
-            f"{architecture(model)}, which sees later ones, too; set is_decoder=True "
-            "in its configuration"
-        )

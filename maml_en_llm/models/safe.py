@@ -14,7 +14,7 @@ import warnings
 
 from transformers import PreTrainedModel
 
-from .sizes import architecture
+from .sizes import architecture, text_config, turns_with_length
 
 _TABLE = """
 AXK1ForCausalLM                               twice          sharing padding
@@ -188,17 +188,22 @@ def takes_twice(model: PreTrainedModel) -> bool:
 
 def stacks(model: PreTrainedModel) -> bool:
     """Whether the model's class is known to run over stacked parameters."""
-    return _has(model, "stacking")
+    return _has(model, "stacking") and not turns_with_length(model)
 
 
 def shares(model: PreTrainedModel) -> bool:
-    """Whether the model's class is known to score a trie of prompts as their rows."""
+    """Whether the model's class is known to score a trie of prompts as their rows.
+
+    Not with ALiBi, which "sdpa" adds at another place (Falcon).
+    """
+    if turns_with_length(model) or getattr(text_config(model), "alibi", False):
+        return False
     return _has(model, "sharing")
 
 
 def pads(model: PreTrainedModel) -> bool:
     """Whether the model's class is known to give padded rows their own scores."""
-    return _has(model, "padding")
+    return _has(model, "padding") and not turns_with_length(model)
 
 
 def _has(model: PreTrainedModel, path: str) -> bool:

@@ -87,6 +87,16 @@ def rows_of(model: PreTrainedModel) -> int:
     return text_config(model).vocab_size
 
 
+def turns_with_length(model: PreTrainedModel) -> bool:
+    """Whether every token's place is turned otherwise as soon as a row is long.
+
+    So "longrope" does (Phi-3, Phi-4-mini): the longest row of a call decides for all.
+    """
+    rope = getattr(text_config(model), "rope_parameters", None) or {}
+    parts = [rope, *(part for part in rope.values() if isinstance(part, dict))]
+    return any(part.get("rope_type") == "longrope" for part in parts)
+
+
 def windows(model: PreTrainedModel) -> bool:
     """Whether a layer may attend to the nearest words only."""
     config = text_config(model)

@@ -9,9 +9,11 @@ from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedModel
 
 from ..base.weights import SHIPPED
 from ..errors import shown
-from .folder import reason
+from .folder import has_weights, reason
 from .sizes import rows_of
 
+_GPT2_WORDS = (None, "gpt2", "gpt_neo", "gptj")  # types of model with GPT-2's ids
+_LONGEST = 1000  # bytes of a path or a name on the hub
 _NAMED = ("tokenizer.json", "tokenizer_config.json")
 
 
@@ -21,6 +23,10 @@ def load_tokenizer(name: str | Path, *, revision: str | None = None):
     A folder may hold GPT-2's bare ``vocab.json`` and ``merges.txt``: they are taken for
     GPT-2's only where no file of the folder says what they are. Raises `ValueError`.
     """
+    if not is_path(name):
+        raise ValueError(
+            f"tokenizer: expected a folder or a name on the hub, found {shown(name)}"
+        )
     folder = Path(SHIPPED.get(str(name), name))
     hub = {} if revision is None or folder.is_dir() else {"revision": revision}
     try:
@@ -38,6 +44,12 @@ def load_tokenizer(name: str | Path, *, revision: str | None = None):
         ) from error
 
 
+def is_path(name) -> bool:
+    """Whether ``name`` can be a folder's or a file's, or one on the hub."""
+    text = str(name) if isinstance(name, (str, Path)) else ""
+    return 0 < len(text.encode(errors="replace")) <= _LONGEST and "\0" not in text
+
+
 def tokenizer_for(name) -> str | Path:
     """Where the tokenizer of a model is, that was asked for by ``name``."""
     folder = Path(name) if isinstance(name, (str, Path)) else None
@@ -46,6 +58,14 @@ def tokenizer_for(name) -> str | Path:
         own = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt")
         bare = not any((folder / file).is_file() for file in own)
         bare = bare and not any(folder.glob("*.model"))  # SentencePiece
+    if bare and folder is not None and folder.is_dir() and has_weights(folder):
+        kind = _model_type(folder)
+        if kind not in _GPT2_WORDS:  # trained on other ids
+            raise ValueError(
+                f"tokenizer: expected that of a {shown(kind)} model in "
+                f"{shown(str(folder))}, found no file of one; fetch tokenizer.json and "
+                "tokenizer_config.json, or name it: load_model(..., tokenizer=…)"
+            )
     return os.environ.get("GPT2_BPE", "gpt2") if bare else name
 
 

@@ -45,6 +45,13 @@ class PromptEncoder:
     _known: dict[tuple[str, bool], Ids] = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
+        if isinstance(self.tokenizer, (str, bytes)) or not hasattr(
+            self.tokenizer, "encode"
+        ):
+            raise ValueError(
+                f"tokenizer: expected one (load_tokenizer), found "
+                f"{shown(self.tokenizer)}"
+            )
         self._encoder = TextEncoder(self.tokenizer)
         self._start: Ids = ()
         if self.bos:
@@ -223,7 +230,18 @@ def cut_left(context: Ids, target: Ids, limit: int, *, keep: int = 0) -> Prompt:
     predicted.
     """
     room = limit - len(target) - keep
-    if room < 1 or not context or not target:
+    if not target:
+        raise ValueError(
+            "prompt: expected a target of at least one token, found an empty one: in "
+            "channel mode no text, or none that max_example_length leaves room for; "
+            "leave the example out, or raise the limit"
+        )
+    if not context:
+        raise ValueError(
+            "prompt: expected at least one token before the target, found none: an "
+            "empty text without demonstrations; give it a text, or demonstrations"
+        )
+    if room < 1:
         raise ValueError(
             f"prompt: expected a target of 1 to {limit - keep - 1} tokens after at "
             f"least one token of context, found {len(target)} after {len(context)}; "

@@ -166,6 +166,9 @@ def load_benchmark(
         DataError: unknown setting, task or seed, a task without its file, a malformed
             file (with its line), or a hub that does not deliver (`hub.download`).
     """
+    for argument, value in (("allow_missing", allow_missing), ("faithful", faithful)):
+        if not isinstance(value, bool):
+            raise DataError(f"{argument}: expected True or False, found {shown(value)}")
     opened = open_source(source)
     selection = opened.select(setting, tasks, faithful=faithful)
     seeds = checked_seeds(seeds)
@@ -240,10 +243,10 @@ def _task(name: str, parts: dict, settings: Settings) -> Task:
 def kind_of(examples: Iterable[Example]) -> str:
     """The kind of a task by its options.
 
-    Those of a classification task are one fixed list; a multi-choice question brings
-    its own; a free-form task has none.
+    Those of a classification task are one fixed list, in whatever order; a multi-choice
+    question brings its own; a free-form task has none.
     """
-    lists = {example.options for example in examples}
+    lists = {frozenset(example.options) for example in examples}
     if not any(lists):
         return "free-form"
     return "classification" if len(lists) == 1 else "multi-choice"

@@ -1,18 +1,20 @@
 """Examples: one labelled text per line of a JSON-lines file (protocol 1.1)."""
 
 import gzip
+import stat
 import zlib
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ..errors import DataError, listed, shown
-from .strict_json import parse
+from .strict_json import SURROGATE, parse
 
 LONGEST_LINE = 2**22  # bytes; the longest published line has about 10,000
 _FIELDS = ("task", "input", "output", "options")
+_GZIP_START = b"\x1f\x8b"
 _LFS_START = b"version https://git-lfs"
 
 
@@ -52,6 +54,8 @@ def read_examples(
     Raises:
         DataError: names the file and the first bad line.
     """
+    if not isinstance(path, (str, Path)) or "\0" in str(path):
+        raise DataError(f"path: expected that of a file, found {shown(path)}")
     path = Path(path)
     try:
         with _opened(path) as file:
@@ -69,11 +73,14 @@ def read_examples(
             f"{path}: expected one JSON object per line, found an empty file"
         )
     _check_task(lines, task, others)
-    _check_labels(lines)
+    check_labels([(line.where, line.example) for line in lines])
     return tuple(line.example for line in lines)
 
 
 def _opened(path: Path) -> Any:
+    kind = path.stat().st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # a pipe may never say a word
+        raise DataError(f"{path}: expected a file of examples, found a device or pipe")
     with path.open("rb") as raw:
         start = raw.read(len(_LFS_START))
     if start == _LFS_START:
@@ -88,6 +95,11 @@ def _lines(file: BinaryIO, path: Path, demonstrations: bool) -> list[_Line]:
     found = []
     while line := file.readline(LONGEST_LINE + 1):
         where = f"{path}:{len(found) + 1}"
+        if line.startswith(_GZIP_START):
+            raise DataError(
+                f"{where}: expected JSON lines, found gzip once more than the file's "
+                "name says; end it with .gz, or unpack the file"
+            )
         if len(line) > LONGEST_LINE:
             raise DataError(
                 f"{where}: expected a line of at most {LONGEST_LINE:,} bytes, found a "
@@ -132,6 +144,12 @@ def check_example(
             f"{where}: expected a text, or an empty string, in 'input', "
             f"found {shown(text)}"
         )
+    for part in (text, answer, *(options if isinstance(options, list) else ())):
+        if isinstance(part, str) and not part.isascii() and SURROGATE.search(part):
+            raise DataError(
+                f"{where}: expected whole characters, found half a surrogate pair in "
+                f"{shown(part)}; remove it"
+            )
     if not isinstance(options, list) or not all(
         isinstance(option, str) for option in options
     ):
@@ -170,19 +188,24 @@ def _check_task(lines: list[_Line], task: str | None, others: Collection[str]) -
             )
 
 
-def _check_labels(lines: list[_Line]) -> None:
-    """Refuse doubled options where they are labels.
+def check_labels(examples: Sequence[tuple[str, Example]]) -> None:
+    """Refuse doubled options where they are labels; ``examples`` with their places.
+
+    Labels that differ by a blank at an end are one to the metric.
 
     Questions that bring their own options have some that are doubled, published ones
     too (1 in 1,000). A list of labels that most examples of a file share has none.
     """
-    sets = [frozenset(line.example.options) for line in lines]
+    sets = [
+        frozenset(option.strip() for option in example.options)
+        for _, example in examples
+    ]
     _, count = Counter(sets).most_common(1)[0]
-    shared = 2 * count >= len(lines)
-    for line, options in zip(lines, sets, strict=True):
-        doubled = len(options) < len(line.example.options)
+    shared = 2 * count >= len(examples)
+    for (where, example), options in zip(examples, sets, strict=True):
+        doubled = len(options) < len(example.options)
         if doubled and (shared or len(options) == 1):
             raise DataError(
-                f"{line.where}: expected different strings in 'options', found "
-                f"{listed(repr(option) for option in line.example.options[:6])}"
+                f"{where}: expected different strings in 'options', found "
+                f"{listed(repr(option) for option in example.options[:6])}"
             )

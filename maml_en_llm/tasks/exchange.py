@@ -1,13 +1,13 @@
 """Tasks from and to data sets of the `datasets` library."""
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, check_choice, check_integer, listed, nearest, shown
 from ..protocol import SEEDS, SHOTS
-from .examples import Example, check_example
+from .examples import Example, check_example, check_labels
 from .settings import KINDS, ROLES, checked_seeds
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ class _Reader:
     def __init__(self, input: Column, output: Column, options):
         self.columns = {"input": input, "output": output}
         self.fixed: list | None = None
+        self.names: list[str] | None = None
         if isinstance(options, (list, tuple)):
             self.fixed = list(options)
         elif options is not None:
@@ -125,13 +126,16 @@ class _Reader:
                 f"{where}: expected a data set of rows, found {shown(dataset)}"
             )
         self._check_columns(getattr(dataset, "column_names", None), where)
-        names = self._class_names(dataset)
-        found = tuple(
-            self._example(row, f"{where}[{n}]", names) for n, row in enumerate(dataset)
-        )
+        # a split that holds the labels as text has those of the split before it
+        self.names = self._class_names(dataset) or self.names
+        found = []
+        for n, row in enumerate(_rows(dataset, where)):
+            place = f"{where}[{n}]"
+            found.append((place, self._example(row, place, self.names)))
         if not found:
             raise DataError(f"{where}: expected examples, found no row")
-        return found
+        check_labels(found)
+        return tuple(example for _, example in found)
 
     def _check_columns(self, known: Iterable[str] | None, where: str) -> None:
         if known is None:
@@ -166,7 +170,24 @@ class _Reader:
         options = list(options) if isinstance(options, (list, tuple)) else options
         options = [] if options is None else options
         check_example(found["input"], answer, options, where)
-        return Example(found["input"], answer, tuple(options))
+        return Example(str(found["input"]), str(answer), tuple(map(str, options)))
+
+
+def _rows(dataset: Iterable, where: str) -> Iterator:
+    """The rows; whatever stops a data set from giving one names the row."""
+    rows, n = iter(dataset), 0
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except Exception as error:  # of a decoder, a network, a function of the user's
+            raise DataError(
+                f"{where}[{n}]: expected a row, found {type(error).__name__} "
+                f"({shown(str(error))})"
+            ) from error
+        yield row
+        n += 1
 
 
 def _value(row: Mapping, column: Column, where: str) -> Any:

@@ -99,7 +99,16 @@ def checked(content: Any, where: str) -> Settings:
         name: _task_facts(about, f"{where}: tasks: {shown(name)}")
         for name, about in tasks.items()
     }
-    return Settings(lists, facts)
+    found = Settings(lists, facts)
+    known = found.names()
+    for name in facts.keys() - known:  # of a task that no list names, or misspelt
+        near = get_close_matches(name, known - facts.keys(), n=1, cutoff=0.85)
+        if near:
+            raise DataError(
+                f"{where}: tasks: expected {shown(near[0])}, which has no facts, found "
+                f"{shown(name)}, which no setting names; rename it"
+            )
+    return found
 
 
 def select(

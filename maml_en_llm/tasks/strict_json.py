@@ -9,7 +9,7 @@ from ..errors import DataError, shown
 DEEPEST = 32  # brackets inside brackets
 LONGEST_NUMBER = 400  # digits
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"?')
-_SURROGATE = re.compile("[\ud800-\udfff]")
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class _Refused(Exception):
@@ -89,7 +89,7 @@ def _constant(name: str):
 
 def _check_strings(value) -> None:
     if isinstance(value, str):
-        half = _SURROGATE.search(value)
+        half = SURROGATE.search(value)
         if half:
             raise _Refused(
                 f"half a surrogate pair (\\u{ord(half[0]):04x}) in {shown(value)}; "

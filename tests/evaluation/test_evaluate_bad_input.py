@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from helpers import CharTokenizer, small_model, write_benchmark
 
-from maml_en_llm import Benchmark, evaluate, evaluate_by, load_benchmark
+from maml_en_llm import Benchmark, Example, evaluate, evaluate_by, load_benchmark
 from maml_en_llm.evaluation import (
     by_rule,
     choose_rate,
@@ -164,3 +164,30 @@ def test_bad_held_set(benchmark):
 def test_an_empty_benchmark():
     with pytest.raises(ValueError, match="0 tasks"):
         evaluate(small_model(), CharTokenizer(), Benchmark((), ()))
+
+
+TWO = ("yes", "no")
+BAD_TESTS = {  # what is wrong with a target task, message
+    "answer of no option": (
+        dict(test=(Example("a", "maybe", TWO),)),
+        "test example 0: expected an answer that is one of the options.*'maybe'",
+    ),
+    "options in one text": (
+        dict(test=(Example("a", "y", "yn"),)),
+        "test example 0: expected an Example with options in a tuple",
+    ),
+    "texts": (dict(test=("a", "b")), "test example 0: expected an Example"),
+    "none": (dict(test=()), "test: expected at least one test example, found none"),
+    "kind": (dict(kind="clasification"), "kind: expected one of .* nearest: classific"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_TESTS.values(), ids=BAD_TESTS)
+def test_a_target_that_cannot_be_scored_loses_itself_only(benchmark, change, message):
+    good, other = benchmark.test
+    bad = replace(benchmark, test=(good, replace(other, **change)))
+    with pytest.warns(UserWarning, match=f"task 'd' is left out: {message}"):
+        record = evaluate_by(
+            lambda task, seed, queries: [[0.0, 1.0]] * len(queries), bad
+        )
+    assert set(record["tasks"]) == {"c"} and set(record["failed"]) == {"d"}

@@ -7,7 +7,14 @@ from statistics import fmean
 import pytest
 import torch
 from helpers import LLAMA, WORDS, CharTokenizer, by_the_book, small_model
-from transformers import BloomConfig, CodeGenConfig, GPT2Config, MistralConfig
+from transformers import (
+    BloomConfig,
+    CodeGenConfig,
+    FalconConfig,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+)
 
 from maml_en_llm import (
     Example,
@@ -151,6 +158,26 @@ def test_scores_of_other_architectures(kind, mode):
 # Attention that an explicit mask cannot express, or that has no fused kernel
 OTHERS = {
     "sliding window": MistralConfig(vocab_size=WORDS, sliding_window=8, **LLAMA),
+    "rotations of long rows": LlamaConfig(
+        vocab_size=WORDS,
+        rope_parameters=dict(
+            rope_type="longrope",
+            rope_theta=1e4,
+            factor=4.0,
+            short_factor=[1.0] * 8,
+            long_factor=[4.0] * 8,
+            original_max_position_embeddings=60,
+        ),
+        **LLAMA,
+    ),
+    "ALiBi of Falcon": FalconConfig(
+        vocab_size=WORDS,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        alibi=True,
+        initializer_range=0.3,
+    ),
     "ALiBi": BloomConfig(vocab_size=WORDS, hidden_size=32, n_layer=2, n_head=2),
     "no fused kernel": CodeGenConfig(
         vocab_size=WORDS,
@@ -429,6 +456,30 @@ BAD = {  # model, query, arguments, message
         {},
         r"queries\[0\]: expected finite scores, found \[nan, nan\]",
     ),
+    "options in one text": (
+        small_model,
+        Example("x", "y", "yn"),
+        {},
+        r"queries\[0\]: expected options in a tuple of strings, found 'yn'",
+    ),
+    "options that are numbers": (
+        small_model,
+        Example("x", "1", (1, 2)),
+        {},
+        r"queries\[0\]: expected options in a tuple of strings, found \(1, 2\)",
+    ),
+    "no example": (
+        small_model,
+        "x",
+        {},
+        r"queries\[0\]: expected an Example, found 'x'",
+    ),
+    "no text in channel mode": (
+        small_model,
+        Example("", "y", ("y", "n")),
+        dict(mode="channel"),
+        r"queries\[0\]: prompt: expected a target of at least one .* empty one",
+    ),
     "no options": (
         small_model,
         Example("x", "y"),
@@ -499,6 +550,48 @@ def test_bad_input(model, query, arguments, message):
     with pytest.raises(ValueError, match=message) as found:
         score_options(model(), CharTokenizer(), SHOWN, [query], **arguments)
     assert len(str(found.value)) < 600
+
+
+ONE = Example("x", "y", ("y", "n"))
+BAD_LISTS = {  # demonstrations, queries, message
+    "a query": ((), ONE, "queries: expected a list of Example, found Example"),
+    "a text": ((), "x", "queries: expected a list of Example, found 'x'"),
+    "a demonstration": (ONE, [ONE], "demonstrations: expected a list of Example"),
+    "a row": ([{"input": "x"}], [ONE], r"demonstrations\[0\]: expected an Example"),
+    "a character": (
+        [ONE, Example("é", "y")],
+        [ONE],
+        r"demonstrations\[1\]: expected a text that the tokenizer takes, found 'é'",
+    ),
+    "a long answer": (
+        [ONE, Example("x", "y" * 999)],
+        [ONE],
+        r"demonstrations\[1\]: max_example_length: an answer of 1000 tokens",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("shown", "queries", "message"), BAD_LISTS.values(), ids=BAD_LISTS
+)
+def test_bad_lists(shown, queries, message):
+    with pytest.raises(ValueError, match=message) as found:
+        score_options(small_model(), CharTokenizer(), shown, queries)
+    assert len(str(found.value)) < 500
+
+
+def test_generators_are_read_once():
+    model, words = small_model(), CharTokenizer()
+    expected = score_options(model, words, SHOWN, QUERIES)
+    shown, queries = (n for n in SHOWN), (n for n in QUERIES)
+    assert score_options(model, words, shown, queries) == expected
+
+
+@pytest.mark.parametrize(("model", "words"), [(None, CharTokenizer()), (0, "gpt2")])
+def test_no_model_and_no_tokenizer(model, words):
+    model = small_model() if model == 0 else model
+    with pytest.raises(ValueError, match="(model|tokenizer): expected .*load_"):
+        score_options(model, words, (), [ONE])
 
 
 # --- real files ---

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import LLAMA, WORDS, distance, small_model
+from helpers import LLAMA, WORDS, distance, rounding, small_model
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call
 from transformers import GPT2Config, MistralConfig
@@ -172,15 +172,16 @@ def test_a_learned_mask_is_refused_and_a_constant_one_is_not():
 @pytest.mark.parametrize("window", [None, 4])
 def test_padding_and_a_window_leave_a_finite_second_derivative(window):
     """Padding further than the window from the last word sees no key at all."""
-    found = []
-    for name in ("eager", "twice"):
-        config = MistralConfig(vocab_size=WORDS, sliding_window=window, **LLAMA)
-        model = small_model(config, attention=name)
-        batch = collate([Prompt(tuple(range(20)), 2), Prompt(tuple(range(30, 38)), 2)])
+    batch = collate([Prompt(tuple(range(20)), 2), Prompt(tuple(range(30, 38)), 2)])
+    config = MistralConfig(vocab_size=WORDS, sliding_window=window, **LLAMA)
+    plain, fused = (small_model(config, attention=n) for n in ("eager", "twice"))
+
+    def product(model):
         params = parameters(model)
-        found.append(hessian_vector_product(PromptLoss(model), params, batch, params))
+        return hessian_vector_product(PromptLoss(model), params, batch, params)
+
     # the rotations and the softmax of eager attention are in 32 bits
-    assert distance(*found) < 1e-4
+    assert distance(product(plain), product(fused)) < 10 * rounding(product, plain)
 
 
 # --- the tied embedding ---

@@ -11,7 +11,7 @@ from statistics import fmean
 import pytest
 import torch
 import transformers
-from helpers import CharTokenizer
+from helpers import CharTokenizer, rounding
 from models import all_classes
 from models.all_classes import apart, configuration_that_runs, measure, small_model
 
@@ -123,6 +123,12 @@ def test_each_method_runs_and_agrees_with_unrolling(config, tmp_path):
         for e in episodes
     ]
     mean = {n: sum(grads[n] for grads in unrolled) / len(unrolled) for n in params}
+
+    def reversed_sweep(model):
+        params, method = parameters(model), MAMLenLLM(inner=inner, together=False)
+        start = inner.init(params)
+        return method.gradient(PromptLoss(model), params, episodes, start).grads
+
     # norms, rotations and softmax of most classes are in 32 bits whatever the weights
-    assert apart(found["reverse"].grads, mean) < 1e-5
+    assert apart(found["reverse"].grads, mean) < 10 * rounding(reversed_sweep, model)
     assert apart(plain, mean) > 0 and apart(found["first_order"].grads, mean) > 0

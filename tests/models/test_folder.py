@@ -227,3 +227,68 @@ def test_where_a_model_comes_from(folder):
         again.lm_head.weight[0, 0] += 1
     assert source_of(again)["weights"] != found["weights"]
     assert source_of(load_model("tiny-base")[0])["name"] == "tiny-base"
+
+
+CODES = {"int8": torch.int8, "uint8": torch.uint8, "float8": torch.float8_e4m3fn}
+
+
+@pytest.mark.parametrize("dtype", CODES.values(), ids=CODES)
+@pytest.mark.parametrize("pickled", [False, True])
+def test_codes_of_quantised_weights_are_not_taken_for_values(folder, dtype, pickled):
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    weights[LAST] = (weights[LAST] * 100).to(dtype)
+    if pickled:
+        path.unlink()
+        path = folder / "pytorch_model.bin"
+        torch.save(weights, path)
+    else:
+        save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=f"{path.name}: expected weights, found quan"):
+        load_model(folder)
+
+
+def test_half_precision_and_masks_of_bytes_are_fine(folder):
+    def change(weights):
+        for name in weights:
+            weights[name] = weights[name].half()
+        weights["transformer.h.0.attn.bias"] = torch.ones(3, dtype=torch.uint8)
+
+    _changed(folder, change)
+    model, _ = load_model(folder)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.filterwarnings("ignore")  # the library reports on it, too
+def test_a_quantised_configuration_is_refused(folder):
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["quantization_config"] = {"quant_method": "nosuch"}
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="floating point.*quantization_config.*nosuch"):
+        load_model(folder)
+
+
+@pytest.mark.filterwarnings("ignore")  # the library reports on it, too
+def test_a_vocabulary_of_another_size_is_named_with_both_shapes(folder):
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"vocab_size": 300}))
+    with pytest.raises(ValueError, match=r"wte.weight \[257, 32\] for \[300, 32\]"):
+        load_model(folder)
+
+
+def test_a_link_to_nothing_is_named(folder):
+    path = folder / "model.safetensors"
+    path.unlink()
+    path.symlink_to(folder / "blobs" / "gone")
+    with pytest.raises(ValueError, match="model.safetensors: .*found a link to nothin"):
+        load_model(folder)
+
+
+def test_a_revision_is_for_names_on_the_hub(folder):
+    for name in (folder, "tiny-base"):
+        with pytest.raises(ValueError, match="revision: expected None.*hub names only"):
+            load_model(name, revision="main")
+    with pytest.raises(ValueError, match="revision: expected None"):
+        load_model("some/name", revision=3)

@@ -5,8 +5,15 @@ from copy import deepcopy
 
 import pytest
 import torch
-from helpers import CONFIGS, distance, small_model, write_bpe, write_model
-from transformers import BertConfig, BloomConfig, FalconConfig, GPT2Config
+from helpers import CONFIGS, LLAMA, distance, small_model, write_bpe, write_model
+from transformers import (
+    BertConfig,
+    BloomConfig,
+    FalconConfig,
+    GemmaConfig,
+    GPT2Config,
+    LlamaConfig,
+)
 
 from maml_en_llm import (
     SGD,
@@ -440,6 +447,14 @@ def test_a_model_that_sees_what_is_to_come_is_refused(tmp_path):
     with pytest.raises(ValueError, match="BertLMHeadModel, .* set is_decoder=True"):
         load_model(BertConfig(**sizes), tokenizer=words)
     load_model(BertConfig(**sizes, is_decoder=True), tokenizer=words)
+    both = LlamaConfig(vocab_size=257, is_causal=False, **LLAMA)
+    with pytest.raises(ValueError, match="LlamaForCausalLM, which sees later ones"):
+        load_model(both, tokenizer=words)
+    gemma = GemmaConfig(
+        vocab_size=257, head_dim=16, use_bidirectional_attention=True, **LLAMA
+    )
+    with pytest.raises(ValueError, match="GemmaForCausalLM, which sees later ones"):
+        load_model(gemma, tokenizer=words)
 
 
 @pytest.mark.parametrize(

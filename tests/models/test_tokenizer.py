@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from helpers import write_bpe, write_model
+import torch
+from helpers import small_model, write_bpe, write_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
 
@@ -91,3 +92,17 @@ def test_half_an_emoji_is_a_query_s_own_trouble(tmp_path):
     with pytest.raises(ValueError, match=r"queries\[1\]: ") as found:
         score_options(model, words, (), [QUERY, broken])
     assert len(str(found.value)) < 500
+
+
+@pytest.mark.parametrize("name", [None, 3, "", "a\0b", "x" * 5000])
+def test_what_is_no_name_is_refused(name):
+    with pytest.raises(ValueError, match="expected a .*found") as found:
+        load_tokenizer(name)
+    assert len(str(found.value)) < 500
+
+
+def test_weights_of_another_kind_do_not_get_gpt2s_words(tmp_path, monkeypatch):
+    monkeypatch.setenv("GPT2_BPE", str(write_bpe(tmp_path / "words")))
+    small_model("llama", dtype=torch.float32).save_pretrained(tmp_path / "llama")
+    with pytest.raises(ValueError, match="tokenizer: expected that of a 'llama' model"):
+        load_model(tmp_path / "llama")

@@ -281,7 +281,7 @@ def test_longest_answer_that_fits():
 def test_a_target_needs_context():
     # Without one token before it nothing predicts the first token of the target.
     with pytest.raises(
-        ValueError, match="after at least one token of context, found 2 after 0"
+        ValueError, match="expected at least one token before the target, found none"
     ):
         PromptEncoder(CharTokenizer()).training_prompt([], Example("", "y"))
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 
 import pytest
 from helpers import record, records, write_benchmark, write_lines
@@ -117,7 +118,7 @@ FILES = {
     "UTF-16": (GOOD.encode("utf-16"), ":1: expected UTF-8"),
     "Latin-1": (line(input="é").encode() + b"\n\xe9\n", ":2: expected UTF-8"),
     "zeros": (bytes(100), ":1: expected a JSON object"),
-    "gzip under another name": (gzip.compress(b"x"), ":1: expected UTF-8"),
+    "gzip under another name": (gzip.compress(b"x"), ":1: expected JSON lines, found"),
     "trailing blank line": (f"{GOOD}\n\n".encode(), ":2: expected a JSON object"),
     "one line without end": (b"x" * 2**23, ":1: expected a line of at most"),
 }
@@ -288,3 +289,30 @@ def test_a_renamed_copy_is_read(tmp_path):
     path = folder / "a" / "a_16384_100_train.jsonl"
     write_lines(path, records("old", 40))
     assert len(load_benchmark(folder, "mini").train[0].train) == 40
+
+
+@pytest.mark.parametrize("path", [None, 3, b"x", "a\0b"])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(DataError, match="path: expected that of a file, found"):
+        read_examples(path)
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(DataError, match="expected a file of examples, found a device"):
+        read_examples(tmp_path / "pipe.jsonl")
+
+
+@pytest.mark.parametrize("argument", ["allow_missing", "faithful"])
+def test_truth_values_are_truth_values(folder, argument):
+    with pytest.raises(DataError, match=f"{argument}: expected True or False, found"):
+        load_benchmark(folder, "mini", **{argument: "no"})
+
+
+def test_facts_of_a_misspelt_task_are_refused(folder):
+    path = folder / "settings.json"
+    lists = {"train": ["climate_fever"], "test": ["c"], "unseen_domain_test": []}
+    facts = {"climate_fevre": {"instruction": "Is it true?"}}
+    path.write_text(json.dumps({"settings": {"mini": lists}, "tasks": facts}))
+    with pytest.raises(DataError, match="expected 'climate_fever', which has no facts"):
+        load_benchmark(folder, "mini")

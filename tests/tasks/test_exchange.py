@@ -113,3 +113,44 @@ def test_a_benchmark_as_data_sets_and_back(tmp_path):
     part = splits["train"].filter(lambda row: row["task"] == "b")
     read = dict(input="input", output="output", options="options")
     assert Task.from_dataset(part, **read).train == benchmark.train[1].train
+
+
+def _failing():
+    yield {"text": "a", "label": "p"}
+    raise OSError("the network is gone " * 99)
+
+
+ROW = {"text": "a", "label": "p"}
+BAD_ROWS = {  # rows, options, message
+    "a failure on the way": (
+        _failing(),
+        ["p", "q"],
+        r"dataset\[1\]: .* OSError \('the",
+    ),
+    "half a letter": ([ROW | {"text": "a\ud83d"}], ["p", "q"], "half a surrogate pair"),
+    "doubled labels": ([ROW], ["p", "p", "q"], "expected different strings in 'opt"),
+    "labels that blanks part": ([ROW], ["p", "p ", "q"], "expected different strings"),
+}
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"), BAD_ROWS.values(), ids=BAD_ROWS
+)
+def test_bad_rows_are_named(rows, options, message):
+    with pytest.raises(DataError, match=message) as found:
+        Task.from_dataset(rows, input="text", output="label", options=options)
+    assert len(str(found.value)) < 500
+
+
+def test_a_split_with_labels_as_text_has_those_of_the_other(arrow):
+    plain = Dataset.from_dict({"text": ["a cat"], "label": ["yes"]})
+    splits = DatasetDict({"train": arrow, "test": plain})
+    task = Task.from_dataset(splits, input="text", output="label", shots=2)
+    assert task.test == (Example("a cat", "yes", ("yes", "no")),)
+    assert task.kind == "classification"
+
+
+def test_the_order_of_labels_does_not_make_them_others():
+    rows = [ROW | {"o": ["p", "q"]}, ROW | {"o": ["q", "p"]}]
+    task = Task.from_dataset(rows, input="text", output="label", options="o")
+    assert task.kind == "classification"
