@@ -35,6 +35,7 @@ def evaluate(
     separator: str = "newline",
     max_length: int = 1024,
     max_example_length: int = 256,
+    bos: bool = False,
     max_records: int | None = None,
     instructions: bool = False,
     pmi: bool = False,
@@ -59,6 +60,7 @@ def evaluate(
         separator=separator,
         max_length=max_length,
         max_example_length=max_example_length,
+        bos=bos,
     )
     seeds = _check_sizes(benchmark, seeds, max_records)
     _check_options(k, mode, instructions, pmi, adapt)

@@ -29,6 +29,7 @@ def score_options(
     separator: str = "newline",
     max_length: int = 1024,
     max_example_length: int = 256,
+    bos: bool = False,
     instruction: str = "",
     share_prefix: bool = True,
     tokens_at_once: int = 512,
@@ -41,6 +42,7 @@ def score_options(
     query's text; the separator's own token counts (protocol 4.2).
 
     Args:
+        bos: whether the tokenizer's beginning-of-text token stands first of all.
         instruction: stands first.
         share_prefix: demonstrations are run once, a `Trie` holds what comes after them.
             Without, or for an unknown model, each option is a sequence of its own.
@@ -58,28 +60,37 @@ def score_options(
         separator=separator,
         max_length=max_length,
         max_example_length=max_example_length,
+        bos=bos,
     )
     encoder = PromptEncoder(tokenizer, fmt)
     prefix = prefix_of(encoder, demonstrations, instruction)
+    prompts = _prompts(model, encoder, demonstrations, queries, instruction)
+    flat = [prompt for options in prompts for prompt in options]
+    scores = iter(_scores(model, flat, prefix, share_prefix, tokens_at_once))
+    table = [[next(scores) for _ in options] for options in prompts]
+    return _finite(table)
+
+
+def _prompts(
+    model, encoder: PromptEncoder, demonstrations, queries, instruction: str
+) -> list[list[Prompt]]:
+    """The prompts of every query, all of which the model takes."""
     prompts = []
     for n, query in enumerate(queries):
         options = _encode(encoder, demonstrations, query, instruction, n)
         _check_prompts(model, query, options, n)
         prompts.append(options)
-    flat = [prompt for options in prompts for prompt in options]
-    scores = iter(_scores(model, flat, prefix, share_prefix, tokens_at_once))
-    table = [[next(scores) for _ in options] for options in prompts]
-    _check_scores(table)
-    return table
+    return prompts
 
 
-def _check_scores(table: list[list[float]]) -> None:
+def _finite(table: list[list[float]]) -> list[list[float]]:
     for n, row in enumerate(table):
         if not all(map(math.isfinite, row)):
             raise ValueError(
                 f"queries[{n}]: expected finite scores, found [{listed(row)}]; the "
                 "model's weights may be damaged"
             )
+    return table
 
 
 def score_pmi(

@@ -93,6 +93,7 @@ def check_positions(
     for task in tasks:
         instruction = (task.instruction or "") if instructions else ""
         told = min(len(instruction.encode()), encoder.fmt.max_example_length)
+        told += len(encoder.beginning)
         longest = 0
         for length in (_most_tokens, _tokens):
             lengths = sorted((length(encoder, e) for e in task.train), reverse=True)

@@ -30,13 +30,13 @@ Ids = tuple[int, ...]
 class PromptEncoder:
     """Builds prompts with one tokenizer and one format.
 
-    Every piece of text is tokenised once and remembered. ``bos`` puts the tokenizer's
-    beginning-of-text token before every prompt, within ``fmt.max_length``; MetaICL's
-    protocol has none, but models that have seen one before every text need it.
+    Every piece of text is tokenised once and remembered. ``bos`` is that of the format,
+    or True for a format without.
 
     Raises:
-        ValueError: a BOS asked of a tokenizer that has none; in every method, a text
-            that the tokenizer cannot stand for (`encoding`).
+        ValueError: a BOS asked of a tokenizer that has none, newlines of one that knows
+            none; in every method, a text that the tokenizer cannot stand for
+            (`encoding`).
     """
 
     tokenizer: Any
@@ -54,6 +54,12 @@ class PromptEncoder:
             )
         self._encoder = TextEncoder(self.tokenizer)
         self._start: Ids = ()
+        if self.fmt.separator == "newline" and not self._encoder.knows("\n"):
+            raise ValueError(
+                "separator: expected 'space' for a tokenizer to which a newline is an "
+                f"unknown word, found 'newline' ({type(self.tokenizer).__name__})"
+            )
+        self.bos = self.bos or self.fmt.bos
         if self.bos:
             bos = getattr(self.tokenizer, "bos_token_id", None)
             if bos is None:
@@ -66,9 +72,14 @@ class PromptEncoder:
             warnings.warn(
                 "the tokenizer puts a beginning-of-text token before every text, and "
                 "prompts of MetaICL's protocol have none; a model that needs it takes "
-                "prompts of PromptEncoder(..., bos=True)",
+                "prompts of Format(bos=True)",
                 stacklevel=3,
             )
+
+    @property
+    def beginning(self) -> Ids:
+        """What stands before every prompt: the BOS, or nothing."""
+        return self._start
 
     def tokens(self, text: str, *, first: bool = False) -> Ids:
         """Ids of one piece, without special tokens.

@@ -43,6 +43,10 @@ class TextEncoder:
                 ids = self._ids(text)
                 self._anchors.append(_Anchor(text, ids, self._decode(ids)))
 
+    def knows(self, text: str) -> bool:
+        """Whether no part of ``text`` is an unknown word."""
+        return self._unknown is None or self._unknown not in self._ids(text)
+
     def marked(self, text: str) -> bool:
         """Whether a special token is spelt out in ``text``."""
         return any(mark in text for mark in self._marks)
@@ -106,9 +110,13 @@ class TextEncoder:
         """
         if self._no_spaces:
             read, meant = "".join(read.split()), "".join(meant.split())
-        if unicodedata.normalize("NFC", read) == unicodedata.normalize("NFC", meant):
+        read, meant = (unicodedata.normalize("NFC", text) for text in (read, meant))
+        if read == meant:
             return True
-        return self._unknown is not None and self._unknown in ids
+        if self._unknown is None or self._unknown not in ids:
+            return False
+        mark = self._decode((self._unknown,)).strip()
+        return not mark or _in_order(read.split(mark), meant)
 
     def _refuse(self, text: str, read: str) -> None:
         raise ValueError(
@@ -145,6 +153,20 @@ class TextEncoder:
             return False
         tokens = spell(list(self._ids(" a b a")))
         return not any(space in token for token in tokens for space in _SPACES)
+
+
+def _in_order(parts: list[str], text: str) -> bool:
+    """Whether ``text`` is these parts in this order with something between them."""
+    parts = ["".join(part.split()) for part in parts]
+    text = "".join(text.split())
+    *before, last = parts
+    place = 0
+    for part in before:
+        found = text.find(part, place)
+        if found < 0 or (place == 0 and part is before[0] and found > 0):
+            return False
+        place = found + len(part)
+    return text.endswith(last) and len(text) - len(last) >= place
 
 
 def first_token(tokenizer: Any) -> int | None:

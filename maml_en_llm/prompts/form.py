@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..errors import check_choice, check_integer
+from ..errors import check_choice, check_integer, shown
 from ..protocol import MODES, SEPARATORS
 
 # Room that the reference leaves for BOS and EOS in M, though it adds neither.
@@ -16,7 +16,9 @@ class Format:
 
     Meta-trained models use the newline separator, raw GPT-2 the space (protocol 2.1).
     Lengths are in tokens: ``max_example_length`` is M = 256, ``max_length`` the limit
-    of a whole sequence, 1,024.
+    of a whole sequence, 1,024. ``bos`` puts the tokenizer's beginning-of-text token
+    before every prompt, within ``max_length``: MetaICL has none, but models that have
+    seen one before every text need it.
 
     Raises:
         ValueError: names the field, what was expected and what was found.
@@ -26,10 +28,13 @@ class Format:
     separator: str = "newline"
     max_length: int = 1024
     max_example_length: int = 256
+    bos: bool = False
 
     def __post_init__(self):
         check_choice("mode", self.mode, MODES)
         check_choice("separator", self.separator, SEPARATORS)
+        if not isinstance(self.bos, bool):
+            raise ValueError(f"bos: expected True or False, found {shown(self.bos)}")
         for name in ("max_length", "max_example_length"):
             length = check_integer(name, getattr(self, name), SPARE + 1)
             object.__setattr__(self, name, length)

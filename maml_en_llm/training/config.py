@@ -67,6 +67,7 @@ class TrainConfig:
     separator: str = "newline"
     max_length: int = 1024  # [1,024]
     max_example_length: int = 256  # [256]
+    bos: bool = False  # the tokenizer's beginning-of-text token before every prompt
     prompts_at_once: int | None = None  # of a batch that are differentiated together
     device: str = "cpu"  # or "cuda", "mps", "auto" for the first there
     dtype: str = "float32"  # of weights; the second order needs float32 or float64
@@ -102,6 +103,7 @@ class TrainConfig:
             separator=self.separator,
             max_length=self.max_length,
             max_example_length=self.max_example_length,
+            bos=self.bos,
         )
 
     def make_optimizer(self, lr: float, name: str | None = None):
@@ -258,6 +260,7 @@ CHECKS: dict[str, Callable] = {
     "separator": _of(tuple(SEPARATORS)),
     "max_length": partial(check_integer, least=3),
     "max_example_length": partial(check_integer, least=3),
+    "bos": _truth,
     "prompts_at_once": _or_none(partial(check_integer, least=1)),
     "device": _device,
     "dtype": _of(DTYPE_NAMES),

@@ -552,6 +552,32 @@ def test_bad_input(model, query, arguments, message):
     assert len(str(found.value)) < 600
 
 
+class WithBeginning(CharTokenizer):
+    bos_token_id = CharTokenizer.words["~"]
+
+
+@pytest.mark.parametrize("share_prefix", [True, False])
+def test_a_beginning_of_text_is_one_more_token_before_everything(share_prefix):
+    model, words = small_model(), WithBeginning()
+    expected = score_options(model, words, SHOWN, QUERIES, instruction="~")
+    found = score_options(
+        model, words, SHOWN, QUERIES, bos=True, share_prefix=share_prefix
+    )
+    encoder = PromptEncoder(words, Format(bos=True))
+    rows = []
+    for query in QUERIES:
+        rows.append([])
+        for prompt in encoder.query_prompts(SHOWN, query):
+            assert prompt.ids[0] == words.bos_token_id
+            ids, n = torch.tensor([prompt.ids]), prompt.n_target
+            with torch.no_grad():
+                logits = model(input_ids=ids).logits[0].log_softmax(-1)
+            own = [logits[-i - 1, ids[0, -i]].item() for i in range(1, n + 1)]
+            rows[-1].append(-fmean(own))
+    same(found, rows)
+    assert farthest(found, expected) > 0  # an instruction has a separator behind it
+
+
 ONE = Example("x", "y", ("y", "n"))
 BAD_LISTS = {  # demonstrations, queries, message
     "a query": ((), ONE, "queries: expected a list of Example, found Example"),

@@ -4,6 +4,8 @@ Tokenizers that put a space before every text, that change white space, that add
 tokens; and any texts at all.
 """
 
+import string
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -170,7 +172,7 @@ def with_bos() -> PreTrainedTokenizerFast:
 
 def test_a_beginning_that_the_tokenizer_adds_is_said_and_can_be_had():
     tokenizer = with_bos()
-    with pytest.warns(UserWarning, match=r"PromptEncoder\(\.\.\., bos=True\)"):
+    with pytest.warns(UserWarning, match=r"Format\(bos=True\)"):
         plain = PromptEncoder(tokenizer).query_prompts(DEMONSTRATIONS, PLAIN)
     encoder = PromptEncoder(tokenizer, bos=True)
     for told, prompt in zip(
@@ -261,3 +263,54 @@ def test_any_texts(name, text, answer, mode):
         text = meant(DEMONSTRATIONS, query, answer, fmt)
         found = read(tokenizer, prompt.ids)
         assert unicodedata.normalize("NFC", found) == unicodedata.normalize("NFC", text)
+
+
+def letters_tokenizer(normalizer=None, letters="\n") -> PreTrainedTokenizerFast:
+    """SentencePiece's Unigram kind, of single letters; others are unknown words."""
+    words = ["<unk>", "</s>", "\u2581", *string.ascii_letters, *letters]
+    model = models.Unigram([(word, -1.0) for word in words], unk_id=0)
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>"
+    )
+
+
+def test_an_unknown_word_is_one_and_excuses_no_other_change():
+    query = Example("A bad \u2603 Film", "No", ("No", "Yes"))
+    tokenizer = letters_tokenizer()
+    prompt = PromptEncoder(tokenizer).query_prompts([], query)[0]
+    assert read(tokenizer, prompt.ids) == "A bad <unk> Film\nNo"
+    for normalizer in (normalizers.Lowercase(), normalizers.Replace("Film", "Fil")):
+        encoder = PromptEncoder(letters_tokenizer(normalizer))
+        with pytest.raises(ValueError, match="text: expected a tokenizer that keeps"):
+            encoder.query_prompts([], query)
+
+
+def test_a_newline_that_is_an_unknown_word_separates_nothing():
+    tokenizer = letters_tokenizer(letters="")
+    with pytest.raises(ValueError, match="separator: expected 'space' for a tokenizer"):
+        PromptEncoder(tokenizer)
+    encoder = PromptEncoder(tokenizer, Format(separator="space"))
+    prompt = encoder.query_prompts([], Example("ab", "no", ("no", "yes")))[0]
+    assert read(tokenizer, prompt.ids) == "ab no"
+
+
+@pytest.mark.parametrize("tokenizer", [None, "gpt2", 3])
+def test_no_tokenizer(tokenizer):
+    with pytest.raises(ValueError, match="tokenizer: expected one .load_tokenizer"):
+        PromptEncoder(tokenizer)
+
+
+def test_a_format_asks_for_a_beginning():
+    tokenizer = bytes_tokenizer()
+    plain = PromptEncoder(tokenizer).query_prompts(DEMONSTRATIONS, PLAIN)
+    encoder = PromptEncoder(tokenizer, Format(bos=True))
+    assert encoder.beginning == (tokenizer.bos_token_id,)
+    told = encoder.query_prompts(DEMONSTRATIONS, PLAIN)
+    for ours, theirs in zip(told, plain, strict=True):
+        assert ours.ids == encoder.beginning + theirs.ids
+    with pytest.raises(ValueError, match="bos: expected True or False, found 1"):
+        Format(bos=1)
