@@ -18,6 +18,7 @@ from .sizes import (
     keeps_logits,
     rows_of,
     text_config,
+    virtual_tokens,
     width_of,
     windows,
 )
@@ -248,7 +249,7 @@ def target_logits(
     ``call(**more)`` calls the model. Where its class can, the head runs at these
     positions only; another one gives the logits of all, of which these are taken.
     """
-    before = positions - 1
+    before = positions - 1 + virtual_tokens(model)[0]
     if keeps_logits(model):
         return call(use_cache=False, logits_to_keep=before).logits
     return call(use_cache=False).logits.take_along_dim(before[..., None], dim=-2)

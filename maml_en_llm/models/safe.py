@@ -14,7 +14,7 @@ import warnings
 
 from transformers import PreTrainedModel
 
-from .sizes import architecture, text_config, turns_with_length
+from .sizes import architecture, text_config, turns_with_length, virtual_tokens
 
 _TABLE = """
 AXK1ForCausalLM                               twice          sharing padding
@@ -188,7 +188,9 @@ def takes_twice(model: PreTrainedModel) -> bool:
 
 def stacks(model: PreTrainedModel) -> bool:
     """Whether the model's class is known to run over stacked parameters."""
-    return _has(model, "stacking") and not turns_with_length(model)
+    if turns_with_length(model) or any(virtual_tokens(model)):
+        return False
+    return _has(model, "stacking")
 
 
 def shares(model: PreTrainedModel) -> bool:
@@ -196,7 +198,9 @@ def shares(model: PreTrainedModel) -> bool:
 
     Not with ALiBi, which "sdpa" adds at another place (Falcon).
     """
-    if turns_with_length(model) or getattr(text_config(model), "alibi", False):
+    if turns_with_length(model) or any(virtual_tokens(model)):
+        return False
+    if getattr(text_config(model), "alibi", False):
         return False
     return _has(model, "sharing")
 

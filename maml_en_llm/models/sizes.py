@@ -19,6 +19,19 @@ def base_of(model: PreTrainedModel) -> PreTrainedModel:
     return wrapped
 
 
+def virtual_tokens(model: PreTrainedModel) -> tuple[int, int]:
+    """Learned tokens of an adapter before every prompt: in its row, or as stored keys.
+
+    In the row they have logits of their own (prompt tuning); stored keys have none
+    (prefix tuning).
+    """
+    how: Any = getattr(getattr(model, "_orig_mod", model), "active_peft_config", None)
+    if not getattr(how, "is_prompt_learning", False):
+        return 0, 0
+    count = how.num_virtual_tokens
+    return (0, count) if "PREFIX" in str(how.peft_type) else (count, 0)
+
+
 def architecture(model: PreTrainedModel) -> str:
     """The name of the model's class."""
     return type(base_of(model)).__name__
@@ -63,7 +76,7 @@ def positions_of(model: PreTrainedModel) -> int | None:
             continue
         first = 0 if module.padding_idx is None else module.padding_idx + 1
         limits.append(module.num_embeddings - first)
-    return min(limits, default=None)
+    return min(limits) - sum(virtual_tokens(model)) if limits else None
 
 
 def width_of(model: PreTrainedModel) -> int:
