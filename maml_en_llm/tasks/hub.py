@@ -110,7 +110,8 @@ def parts_of(address: str) -> tuple[str, str | None, str]:
     owner, _, rest = address.removeprefix(HUB).partition("/")
     name, _, folder = rest.partition("/")
     name, _, revision = name.partition("@")
-    if not (address.startswith(HUB) and owner and name):
+    leaves = ".." in folder.split("/")
+    if leaves or not (address.startswith(HUB) and owner and name):
         raise ValueError(
             "source: expected hf://datasets/<owner>/<name>/<folder>, found "
             f"{shown(address)}"

@@ -491,7 +491,13 @@ def test_a_file_spoilt_in_the_cache_is_fetched_anew(server, tmp_path, lfs):
 
 
 @pytest.mark.parametrize(
-    "address", ["hf://models/a/b", "hf://datasets/only", "hf://datasets/a/@main/data"]
+    "address",
+    [
+        "hf://models/a/b",
+        "hf://datasets/only",
+        "hf://datasets/a/@main/data",
+        "hf://datasets/a/b/../c",
+    ],
 )
 def test_address_of_another_form(address):
     with pytest.raises(
