@@ -11,6 +11,8 @@ The second is written last: without it the first does not count. Nothing is pick
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from .errors import check_integer, shown
-from .provenance import sync_folder, write_whole
+from .provenance import disk_errors, sync_folder, write_whole
 
 KEPT = 2  # checkpoints of a folder: the newest, and the one before if that is damaged
 
@@ -99,6 +101,29 @@ def load_checkpoint(
     return None
 
 
+def check_room(
+    folder: str | Path, tensors: Mapping[str, torch.Tensor], argument: str = "output"
+) -> None:
+    """Raise `ValueError` where a checkpoint more than those kept does not fit.
+
+    The space of one is taken for a moment, so that limits and quotas show, too.
+    """
+    folder, size = Path(folder), sum(tensor.nbytes for tensor in tensors.values())
+    need, free = (KEPT + 1) * size, shutil.disk_usage(folder).free
+    problem = "" if free >= need else f"{free / 2**30:.2g}"
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if not problem and size and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        problem = error.strerror or str(error)
+    if problem:
+        raise ValueError(
+            f"{argument}: expected {need / 2**30:.2g} GiB of room for checkpoints at "
+            f"{shown(str(folder))}, found {problem}; name another disk"
+        )
+
+
 def check_finite(tensors: Mapping[str, torch.Tensor]) -> None:
     """Raise `FloatingPointError`, naming the tensor, unless all numbers are finite."""
     for name, tensor in tensors.items():
@@ -125,13 +150,12 @@ def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
     """Write the file whole; returns its SHA-256, read back from the file."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(tensors, partial)
+        with disk_errors(path):
+            save_file(tensors, partial)
         found = _hash_of_file(partial)
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except SafetensorError as error:
-        raise OSError(None, str(error)) from error
     finally:
         partial.unlink(missing_ok=True)
     sync_folder(path.parent)

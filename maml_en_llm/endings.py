@@ -3,8 +3,8 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from .errors import shown
 
@@ -20,7 +20,8 @@ def run_command(name: str, command: Callable[[], None], stopped: str) -> None:
     try:
         command()
         if sys.stdout is not None:
-            sys.stdout.flush()  # a full disk or a reader that has gone shows here
+            with _named("standard output"):
+                sys.stdout.flush()  # a full disk or a reader that has gone shows here
     except KeyboardInterrupt as error:
         code = getattr(error, "code", BY_SIGNAL + signal.SIGINT)
         end(code, f"{name}: {str(error) or stopped}")
@@ -50,7 +51,7 @@ def in_one_line(error: Exception) -> str:
     text = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.filename and error.strerror:
         text = f"{shown(str(error.filename))}: {error.strerror}"
-    return shortened(" ".join([text, *getattr(error, "__notes__", [])]))
+    return shortened("; ".join([text, *getattr(error, "__notes__", [])]))
 
 
 def shortened(text: str) -> str:
@@ -71,6 +72,16 @@ def end(code: int, message: str) -> None:
         print(shortened(message), file=sys.stderr)
     _close_output()
     sys.exit(code)
+
+
+@contextmanager
+def _named(stream: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            error.filename = stream
+        raise
 
 
 def _close_output() -> None:

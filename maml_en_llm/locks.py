@@ -11,14 +11,16 @@ from pathlib import Path
 def locked(folder: Path, busy: str) -> Iterator[None]:
     """Within, no other process can lock ``folder``.
 
-    It is made if it is not there, and taken away again if nothing is in it at the end.
+    Where it is not there it is made, and taken away if nothing is in it at the end.
     The system gives the lock up when its process ends, however it ends. Where the disk
     has no locks nobody is kept out.
 
     Raises:
         ValueError: another process has it; ``busy`` is the message.
     """
-    handle = _open(folder)
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -30,14 +32,10 @@ def locked(folder: Path, busy: str) -> Iterator[None]:
             raise ValueError(busy)
         yield
     finally:
-        with suppress(OSError):
-            folder.rmdir()  # fails where something is in it
+        if made:
+            with suppress(OSError):
+                folder.rmdir()  # fails where something is in it
         os.close(handle)
-
-
-def _open(folder: Path) -> int:
-    folder.mkdir(parents=True, exist_ok=True)
-    return os.open(folder, os.O_RDONLY)
 
 
 def _is_there(folder: Path, handle: int) -> bool:

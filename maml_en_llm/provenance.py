@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -125,16 +126,24 @@ def command() -> str:
     return " ".join([name, *words])
 
 
+def check_path(path: str | Path, argument: str = "output") -> Path:
+    """``path``; `ValueError` for what is none that every library can write."""
+    text = str(path)
+    fits = isinstance(path, (str, Path)) and text.strip() and "\0" not in text
+    if not fits or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError(
+            f"{argument}: expected a path in UTF-8, found {shown(path)}; name another"
+        )
+    return Path(path)
+
+
 def check_output(path: str | Path, argument: str = "output") -> Path:
     """``path``, once it is known that something can be written there.
 
     Makes the folder above it. Raises `ValueError` naming the argument where the folder
     cannot be made or written to.
     """
-    text = str(path)
-    if not isinstance(path, (str, Path)) or not text.strip() or "\0" in text:
-        raise ValueError(f"{argument}: expected a path, found {shown(path)}")
-    path = Path(path)
+    path = check_path(path, argument)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.lstat()  # a name that is too long shows here
@@ -200,6 +209,21 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
 
 
 @contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Within, libraries' own errors of the disk become an `OSError` of ``path``."""
+    try:
+        yield
+    except Exception as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is not None:
+            code = int(number[1])
+            raise OSError(code, os.strerror(code), str(path)) from error
+        if isinstance(error, OSError) and error.strerror and not error.filename:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+@contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
     """A folder to fill, which takes the place of ``path`` once it is complete.
 
@@ -210,7 +234,8 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     partial = Path(tempfile.mkdtemp(prefix=f".{path.name[:200]}.", dir=path.parent))
     try:
         os.chmod(partial, 0o777 & ~_umask())
-        yield partial
+        with disk_errors(path):
+            yield partial
         for file in partial.rglob("*"):
             if file.is_file():
                 _sync(file)

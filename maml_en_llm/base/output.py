@@ -5,13 +5,13 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import listed, shown
 from ..locks import locked
-from ..provenance import check_output, plain, sync_folder
+from ..provenance import check_output, check_path, plain, sync_folder
 from .recipe import PretrainConfig
 
 # folders inside the output, until the run is complete
@@ -22,10 +22,7 @@ _OWN = re.compile(r"\.?step-\d+\.(json|safetensors).*")
 
 def as_output(output: str | Path) -> Path:
     """``output`` as a whole path; `ValueError` for what is none."""
-    text = str(output)
-    if not isinstance(output, (str, Path)) or not text.strip() or "\0" in text:
-        raise ValueError(f"output: expected a folder, found {shown(output)}")
-    return Path(os.path.abspath(text))
+    return Path(os.path.abspath(check_path(output)))
 
 
 def complete_run(output: Path, config: PretrainConfig) -> dict | None:
@@ -61,7 +58,11 @@ def alone(output: Path) -> Iterator[None]:
     )
     with locked(output, busy):
         check_output(output / "record.json")
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                (output / CHECKPOINTS).rmdir()  # fails where something is in it
 
 
 def _strangers(folder: Path) -> list[str]:

@@ -24,9 +24,9 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from ..checkpoint import check_finite
-from ..errors import check_integer
+from ..errors import check_integer, shown
 from ..minicrossfit.draw import Draw
-from ..provenance import plain, weights_hash
+from ..provenance import disk_errors, plain, weights_hash
 from ..signals import Interrupted, Signals
 from .corpus import MARKS, NEWLINES, PUNCTUATION, build_tokenizer, text
 from .output import (
@@ -128,9 +128,14 @@ def pretrain(
         FloatingPointError: a loss, gradient or weight that is not finite.
         Interrupted: Ctrl-C or SIGTERM, once the state is saved.
     """
+    if not isinstance(config, PretrainConfig):
+        raise ValueError(f"config: expected a PretrainConfig, found {shown(config)}")
     every = check_integer("every", EVERY if every is None else every, 1)
     stop = config.steps if stop is None else check_integer("stop", stop)
     output = as_output(output)
+    for name, given in (("probe", probe), ("progress", progress)):
+        if given is not None and not callable(given):
+            raise ValueError(f"{name}: expected a function, found {shown(given)}")
     signals = Signals()
     run = None
     with signals.caught():
@@ -278,9 +283,10 @@ def _finish(output: Path, config: PretrainConfig, model, tokenizer, done: dict) 
     }
     shutil.rmtree(output / FINAL, ignore_errors=True)
     (output / FINAL).mkdir()
-    model.save_pretrained(output / FINAL)
-    tokenizer.save_pretrained(output / FINAL)
-    (output / FINAL / "record.json").write_text(json.dumps(record) + "\n")
+    with disk_errors(output):
+        model.save_pretrained(output / FINAL)
+        tokenizer.save_pretrained(output / FINAL)
+        (output / FINAL / "record.json").write_text(json.dumps(record) + "\n")
     move_up(output)
     remove_work(output)
     return record

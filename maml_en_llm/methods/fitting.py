@@ -8,6 +8,8 @@ from ..errors import DataError, listed, shown
 from ..prompts import PromptEncoder
 from ..tasks import Example, Task
 
+WHY = 160  # characters of the reason why examples do not fit
+
 
 def fitting(
     tasks: Sequence[Task],
@@ -50,15 +52,16 @@ def check_records(
     short = [task for task in tasks if len(task.train) < need]
     if not short:
         return
+    more = f" and {len(short) - 3} more" if len(short) > 3 else ""
     sizes = []
-    for task in short:
+    for task in short[:3]:
         lost = left_out.get(task.name)
         beside = f" and {lost} that do not fit" if lost else ""
         sizes.append(f"{task.name} ({len(task.train)}{beside})")
     raise DataError(
         f"tasks: an episode takes {need} different records ({what}); too few in "
-        f"{listed(sizes)}; lower inner_steps, prompts or demonstrations, or leave "
-        f"those tasks out{f' ({why})' if why else ''}"
+        f"{listed(sizes)}{more}; lower inner_steps, prompts or demonstrations, or "
+        f"leave those tasks out{f' ({why[:WHY]})' if why else ''}"
     )
 
 

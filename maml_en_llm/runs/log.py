@@ -55,6 +55,10 @@ def reproduce(
             left as it is; before anything is computed.
         RunsFailed: at the end, where runs could not be computed.
     """
+    if not isinstance(runs, Iterable):
+        raise ValueError(f"runs: expected a list of runs, found {shown(runs)}")
+    if progress is not None and not callable(progress):
+        raise ValueError(f"progress: expected a function, found {shown(progress)}")
     runs = list(runs)
     for run in runs:
         if not isinstance(run, Run):

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from ..errors import check_choice, check_integer, listed, shown
-from ..evaluation import evaluate
+from ..evaluation import Adaptation, evaluate
 from ..models import parameters
-from ..protocol import SEEDS
+from ..prompts import Format
+from ..protocol import SEEDS, SHOTS
 from ..provenance import configuration_hash, describe, plain
 from ..tasks import Benchmark
 from ..training import TrainConfig, meta_train
@@ -33,6 +34,12 @@ _OWN = {"model", "tokenizer", "benchmark", "seeds", "max_records", "progress"}
 OPTIONS = tuple(
     name for name in inspect.signature(evaluate).parameters if name not in _OWN
 )
+
+# what `Run.train` may not change: a record is named by it, or its evaluation has it too
+FIXED = {
+    *("benchmark", "setting", "allow_missing", "faithful", "model", "tokenizer"),
+    *("method", "seed", "dtype", "device"),
+}
 
 
 def _by_gradients(config: TrainConfig) -> int:
@@ -101,11 +108,13 @@ class Run:
             )
         object.__setattr__(self, "seeds", _demonstration_seeds(self.seeds))
         if self.max_records is not None:
-            check_integer("max_records", self.max_records, 1)
-        known = [each.name for each in fields(TrainConfig)]
+            most = check_integer("max_records", self.max_records, 1)
+            object.__setattr__(self, "max_records", most)
+        known = [each.name for each in fields(TrainConfig) if each.name not in FIXED]
         _check_changes("train", self.train, known)
         _check_changes("evaluate", self.evaluate, OPTIONS)
         check_choice("budget", self.budget, BUDGETS)
+        _check_evaluation(self.evaluation)
         _ = self.training  # a budget that cannot be kept is refused now
 
     @property
@@ -219,3 +228,19 @@ def _check_changes(argument: str, changes, known) -> None:
         )
     for name in changes:
         check_choice(argument, name, known)
+
+
+def _check_evaluation(options: Mapping[str, Any]) -> None:
+    """Refuse now what `evaluate` would refuse once the training is done."""
+    Format(**{each.name: options[each.name] for each in fields(Format)})
+    check_integer("evaluate k", options["k"], most=SHOTS)
+    for name in ("pmi", "instructions"):
+        if not isinstance(options.get(name, False), bool):
+            raise ValueError(
+                f"evaluate {name}: expected True or False, found {shown(options[name])}"
+            )
+    adapt = options.get("adapt")
+    if adapt is not None and not isinstance(adapt, Adaptation):
+        raise ValueError(
+            f"evaluate adapt: expected an Adaptation, found {shown(adapt)}"
+        )

@@ -21,6 +21,8 @@ TOKENS_AT_ONCE = 2**11
 
 DTYPE_NAMES = ("float32", "float64", "bfloat16", "float16")
 LARGEST = 2**63 - 1  # of a seed
+MOST_STEPS = 10**8  # outer steps of a run
+MOST_TASKS = 10**5  # of a meta-batch; of inner steps, of prompts, of demonstrations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,11 +241,11 @@ CHECKS: dict[str, Callable] = {
     "tokenizer": _or_none(_text),
     "method": _of(METHODS),
     "seed": partial(check_integer, least=0, most=LARGEST),
-    "steps": partial(check_integer, least=1),
-    "tasks_per_step": partial(check_integer, least=1),
-    "inner_steps": check_integer,
-    "prompts": partial(check_integer, least=1),
-    "demonstrations": check_integer,
+    "steps": partial(check_integer, least=1, most=MOST_STEPS),
+    "tasks_per_step": partial(check_integer, least=1, most=MOST_TASKS),
+    "inner_steps": partial(check_integer, most=MOST_TASKS),
+    "prompts": partial(check_integer, least=1, most=MOST_TASKS),
+    "demonstrations": partial(check_integer, most=MOST_TASKS),
     "optimizer": _of(OPTIMIZERS),
     "inner_optimizer": _or_none(_of(OPTIMIZERS)),
     "lr": _positive,

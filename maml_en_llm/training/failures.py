@@ -71,7 +71,7 @@ def cause_of(
         return where, "the model's own weights give it: load other weights"
     if found or not method.inner_steps:
         return where if found else "", "lower lr"
-    return where, "lower inner_lr"
+    return where, "lower inner_lr" if step == 0 else "lower lr or inner_lr"
 
 
 def _first_bad_prompt(loss, params, method, episodes) -> str:

@@ -14,11 +14,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..checkpoint import load_checkpoint, save_checkpoint
+from ..checkpoint import check_room, load_checkpoint, save_checkpoint
 from ..errors import listed, shown
 from ..locks import locked
 from ..models.folder import has_weights
-from ..provenance import check_output, code_hash, sync_folder, versions, whole_folder
+from ..provenance import (
+    check_output,
+    check_path,
+    code_hash,
+    sync_folder,
+    versions,
+    whole_folder,
+)
 from ..signals import Signals
 from .config import TrainConfig
 from .record import as_json
@@ -34,10 +41,7 @@ class OutputTaken(FileExistsError, ValueError):
 
 def as_folder(output: str | Path) -> Path:
     """``output`` as a whole path; `ValueError` for what is none."""
-    text = str(output)
-    if not isinstance(output, (str, Path)) or not text.strip() or "\0" in text:
-        raise ValueError(f"output: expected a new folder, found {shown(output)}")
-    return Path(os.path.abspath(text))
+    return Path(os.path.abspath(check_path(output)))
 
 
 @dataclass
@@ -206,16 +210,9 @@ class RunFolder:
             shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def check_room(self, state: TrainState) -> None:
-        """Room for three checkpoints, the third while the first is still there."""
-        if not self.first:
-            return
-        need = 3 * sum(tensor.nbytes for tensor in state.tensors().values())
-        free = shutil.disk_usage(self.checkpoints).free
-        if free < need:
-            raise ValueError(
-                f"output: expected {need / 2**30:.2g} GiB of room for checkpoints at "
-                f"{self.checkpoints}, found {free / 2**30:.2g}; name another disk"
-            )
+        """`ValueError` where the checkpoints of a run do not fit the disk."""
+        if self.first:
+            check_room(self.checkpoints, state.tensors())
 
     def _check_weights(self) -> None:
         try:

@@ -2,10 +2,13 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
+from ..errors import shown
 from ..methods import Budget, Episode, EpisodeSampler, Method, OuterGradient
 from ..models import PromptLoss, parameters, positions_of, write_back
 from ..provenance import weights_hash
@@ -43,7 +46,8 @@ def meta_train(
         FloatingPointError: a loss or gradient that is not finite, with its step, tasks
             and first prompt.
     """
-    loop = Loop.of(model, tokenizer, tasks, config)
+    check_progress(config, progress)
+    loop = Loop.of(model, tokenizer, _as_tasks(tasks), config)
     before, began = weights_hash(model), time.perf_counter()
     start = state = loop.start()
     for state in loop.steps(start):
@@ -51,6 +55,26 @@ def meta_train(
             progress(state.step - 1, state.rows[-1])
     loop.finish(state)
     return make_record(loop, state, before, time.perf_counter() - began)
+
+
+def check_progress(config, progress) -> None:
+    """`ValueError` for what is no configuration, or a progress that is no function."""
+    if not isinstance(config, TrainConfig):
+        raise ValueError(f"config: expected a TrainConfig, found {shown(config)}")
+    if progress is not None and not callable(progress):
+        raise ValueError(
+            f"progress: expected a function of step and row, found {shown(progress)}"
+        )
+
+
+def _as_tasks(tasks) -> list[Task]:
+    """A list of any collection of tasks."""
+    found = list(tasks) if isinstance(tasks, Iterable) else [tasks]
+    if isinstance(tasks, Iterable) and all(isinstance(t, Task) for t in found):
+        return found
+    raise ValueError(
+        f"tasks: expected a list of tasks, as Benchmark.train, found {shown(tasks)}"
+    )
 
 
 @dataclass(frozen=True)
@@ -70,6 +94,8 @@ class Loop:
         cls, model, tokenizer, tasks, config: TrainConfig, ranks: Ranks | None = None
     ) -> "Loop":
         """The loop of a configuration; all that can be refused is refused here."""
+        if not isinstance(model, torch.nn.Module):
+            raise ValueError(f"model: expected one of load_model, found {shown(model)}")
         method = config.make_method()
         loss = PromptLoss(model, config.prompts_at_once)
         loss.check(method.derivative)

@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import check_integer, shown
+from ..errors import check_integer
 from ..models import load_model
 from ..provenance import weights_hash
 from ..signals import Interrupted, Signals
 from ..tasks import load_benchmark
 from .config import TrainConfig
 from .folder import RunFolder, as_folder
-from .loop import Loop
+from .loop import Loop, check_progress
 from .ranks import Ranks, joined_ranks
 from .record import data_hash, make_record
 from .state import TrainState
@@ -52,7 +52,7 @@ def train(
     """
     if checkpoint_every is not None:
         checkpoint_every = check_integer("checkpoint_every", checkpoint_every, 1)
-    _check_progress(config, progress)
+    check_progress(config, progress)
     signals = Signals()
     folder = None
     if output is not None:
@@ -198,12 +198,3 @@ class Running:
             folder.save(self.state, self.seconds)
         except (OSError, FloatingPointError) as second:
             error.add_note(f"no checkpoint of step {self.state.step}: {second}")
-
-
-def _check_progress(config, progress) -> None:
-    if not isinstance(config, TrainConfig):
-        raise ValueError(f"config: expected a TrainConfig, found {shown(config)}")
-    if progress is not None and not callable(progress):
-        raise ValueError(
-            f"progress: expected a function of step and row, found {shown(progress)}"
-        )

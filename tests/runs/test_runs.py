@@ -383,3 +383,21 @@ def test_rows_of_the_published_table_are_computed_again(published, name):
 def test_a_configuration_of_its_own_can_be_the_base():
     own = TrainConfig(benchmark="minicrossfit", model="tiny-base", steps=1)
     assert Run(name="MetaICL", config=own, seeds=(100,)).training.steps == 1
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(evaluate=dict(k=-1)), "evaluate k: expected a whole number"),
+        (dict(evaluate=dict(k="x")), "evaluate k: expected a whole number"),
+        (dict(evaluate=dict(mode="x")), "mode: expected one of"),
+        (dict(evaluate=dict(pmi=1)), "evaluate pmi: expected True or False"),
+        (dict(evaluate=dict(adapt=4)), "evaluate adapt: expected an Adaptation"),
+        (dict(train=dict(seed=5)), "train: .* found 'seed'"),
+        (dict(train=dict(benchmark="x")), "train: .* found 'benchmark'"),
+    ],
+    ids=str,
+)
+def test_what_would_be_refused_after_training_is_refused_now(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Run(name="MetaICL", config=TrainConfig(), seeds=(100,), **changes)

@@ -1,0 +1,115 @@
+"""Ends of commands and of outputs that are not the happy one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from maml_en_llm import __main__ as command_line
+from maml_en_llm.endings import LONGEST_MESSAGE, in_one_line, shortened
+from maml_en_llm.locks import locked
+from maml_en_llm.provenance import check_file, check_path, whole_folder, write_whole
+
+RECORDS = "reproduce --settings hr_to_lr --log {0}/log "
+MISTAKES = [
+    ("tasks --out=", 1, "--out: expected a path"),
+    ("pretrain --out=", 1, "output: expected a path"),
+    ("train --output=", 1, "output: expected a path"),
+    ("train --output {0}/a --steps 1 --steps 2", 2, "--steps: expected once"),
+    ("train --output {0}/a --faithful --no-faithful", 2, "expected once"),
+    ("train --output {0}/a --stpes 1", 2, "'--stpes'; nearest: --steps"),
+    ("train --output {0}/a --steps " + "9" * 5000, 2, "invalid int value"),
+    ("train --output {0}/a --tasks-per-step 1" + "0" * 12, 1, "at most 100000"),
+    ("evaluate --output=", 1, "--output: expected a path"),
+    ("evaluate --max-records 0", 1, "--max-records: expected a whole number"),
+    (RECORDS + "--out {0}/mine", 1, "--out: expected a file of records"),
+    (RECORDS + "--out {0}/log", 1, "--out: expected another file than --log"),
+    (RECORDS + "--out {0}", 1, "--out: expected a file, found a folder"),
+    (RECORDS + "--out {0}/none --compare 1", 1, "--out: expected a file of records"),
+    (RECORDS + "--out {0}/mine --compare nan", 1, "--compare: expected a finite"),
+    ("reproduce --preset smoke nonsense", 2, "experiment: 'nonsense'"),
+]
+
+
+@pytest.mark.parametrize(
+    "words, code, said", MISTAKES, ids=[row[0][:50] for row in MISTAKES]
+)
+def test_one_short_line_and_a_status(words, code, said, tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["x", *words.format(tmp_path).split()])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    line = capsys.readouterr().err.strip().splitlines()[-1]  # after the bar
+    assert ended.value.code == code and said in line
+    assert len(line) <= LONGEST_MESSAGE
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_reader_that_has_gone_and_a_full_disk():
+    command = [sys.executable, "-m", "maml_en_llm", "--help"]
+    read, write = os.pipe()
+    os.close(read)
+    gone = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (gone.returncode, gone.stderr) == (141, "")
+    if not Path("/dev/full").exists():
+        return
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+
+
+def test_a_message_keeps_its_beginning_and_its_cure():
+    text = shortened("steps: " + "x" * 10**6 + "; lower it")
+    assert text.startswith("steps: ") and text.endswith("; lower it")
+    assert len(text) <= LONGEST_MESSAGE
+    error = OSError(28, "No space left on device", "file")
+    error.add_note("no checkpoint")
+    assert in_one_line(error) == "'file': No space left on device; no checkpoint"
+
+
+@pytest.mark.parametrize("path", ["", " ", "\0", "\udcff", None, 3])
+def test_what_is_no_path(path):
+    with pytest.raises(ValueError, match="log: expected a path"):
+        check_path(path, "log")
+
+
+def test_files_only_where_files_can_be(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("", "pipe"):
+        with pytest.raises(ValueError, match="expected a file, found"):
+            check_file(tmp_path / name)
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "there").write_text("old")
+    (tmp_path / "link").symlink_to("there")
+    write_whole(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there").read_text() == "new"
+
+
+def test_a_library_s_own_error_of_the_disk_names_the_folder(tmp_path):
+    with (
+        pytest.raises(OSError, match="File too large") as caught,
+        whole_folder(tmp_path / "f"),
+    ):
+        raise RuntimeError("I/O error: File too large (os error 27)")
+    assert caught.value.filename == str(tmp_path / "f")
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_at_a_time_in_a_folder(tmp_path):
+    with locked(tmp_path / "f", "busy"):
+        with pytest.raises(ValueError, match="busy"), locked(tmp_path / "f", "busy"):
+            pass
+        assert (tmp_path / "f").is_dir()
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "mine").mkdir()
+    with locked(tmp_path / "mine", "busy"):
+        pass
+    assert (tmp_path / "mine").is_dir()
