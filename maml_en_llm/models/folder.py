@@ -108,7 +108,9 @@ def _quantised(path: Path) -> str | None:
         return None
     for name, kind in kinds.items():
         short = kind.removeprefix("torch.").lower()
-        coded = short in ("i8", "u8", "int8", "uint8") or short.startswith(_CODES)
+        coded = short in ("i8", "u8", "int8", "uint8") or (
+            short != "f64" and short.startswith(_CODES)
+        )
         if coded and not name.endswith(BUFFERS):
             return f"{name} ({kind})"
     return None
