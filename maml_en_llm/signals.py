@@ -31,7 +31,7 @@ class Signals:
     """Raises a signal where it comes, or, while it is held, right after."""
 
     def __init__(self):
-        self.holding = False
+        self.holding = 0
         self.waiting = 0
 
     @contextmanager
@@ -59,13 +59,13 @@ class Signals:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Within, a signal waits."""
-        self.holding = True
+        """Within, a signal waits; where one lies in another, until that ends."""
+        self.holding += 1
         try:
             yield
         finally:
-            self.holding = False
-        if self.waiting:
+            self.holding -= 1
+        if self.waiting and not self.holding:
             number, self.waiting = self.waiting, 0
             raise Signalled(number)
 

@@ -1,6 +1,7 @@
 """Ends of commands and of outputs that are not the happy one."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from maml_en_llm import __main__ as command_line
 from maml_en_llm.endings import LONGEST_MESSAGE, in_one_line, shortened
 from maml_en_llm.locks import locked
 from maml_en_llm.provenance import check_file, check_path, whole_folder, write_whole
+from maml_en_llm.signals import Signals
 
 RECORDS = "reproduce --settings hr_to_lr --log {0}/log "
 MISTAKES = [
@@ -113,3 +115,14 @@ def test_one_at_a_time_in_a_folder(tmp_path):
     with locked(tmp_path / "mine", "busy"):
         pass
     assert (tmp_path / "mine").is_dir()
+
+
+def test_a_signal_waits_for_the_outermost_hold():
+    signals, done = Signals(), []
+    with signals.caught(), pytest.raises(KeyboardInterrupt) as caught:
+        with signals.held():
+            with signals.held():
+                os.kill(os.getpid(), signal.SIGTERM)
+            done.append("step")
+        done.append("more")
+    assert done == ["step"] and caught.value.code == 143
