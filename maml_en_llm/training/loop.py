@@ -94,8 +94,7 @@ class Loop:
         cls, model, tokenizer, tasks, config: TrainConfig, ranks: Ranks | None = None
     ) -> "Loop":
         """The loop of a configuration; all that can be refused is refused here."""
-        if not isinstance(model, torch.nn.Module):
-            raise ValueError(f"model: expected one of load_model, found {shown(model)}")
+        _check_model(model)
         method = config.make_method()
         loss = PromptLoss(model, config.prompts_at_once)
         loss.check(method.derivative)
@@ -192,3 +191,8 @@ class Loop:
         names = [self.sampler.tasks[draw.task].name for draw in draws]
         where, advice = cause_of(state.step, self.loss, state.params, self.method, own)
         return explained(state.step, loss, norm, names, where=where, advice=advice)
+
+
+def _check_model(model) -> None:
+    if not isinstance(model, torch.nn.Module):
+        raise ValueError(f"model: expected one of load_model, found {shown(model)}")
