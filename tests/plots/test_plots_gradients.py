@@ -1,32 +1,10 @@
 """Figures of meta-gradients: what is drawn."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 
 from maml_en_llm import plots
-
-
-@pytest.fixture
-def axes():
-    figure, axes = plt.subplots()
-    yield axes
-    plt.close(figure)
-
-
-@pytest.fixture
-def two():
-    figure, panels = plt.subplots(1, 2)
-    yield panels
-    plt.close(figure)
-
-
-@pytest.fixture
-def four():
-    figure, panels = plt.subplots(2, 2)
-    yield panels
-    plt.close(figure)
 
 
 def named(axes):

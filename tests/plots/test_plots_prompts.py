@@ -17,13 +17,6 @@ TOKENS = [
 ]
 
 
-@pytest.fixture
-def axes():
-    figure, axes = plt.subplots()
-    yield axes
-    plt.close(figure)
-
-
 def boxes(axes):
     return [p for p in axes.patches if p.get_height() == pytest.approx(0.84)]
 

@@ -1,25 +1,9 @@
 """Figures of scores: what is drawn."""
 
-import matplotlib.pyplot as plt
-import pytest
 from matplotlib.colors import to_rgb
 
 from maml_en_llm import plots
 from maml_en_llm.runs import Interval
-
-
-@pytest.fixture
-def axes():
-    figure, axes = plt.subplots()
-    yield axes
-    plt.close(figure)
-
-
-@pytest.fixture
-def two():
-    figure, panels = plt.subplots(1, 2)
-    yield panels
-    plt.close(figure)
 
 
 def test_accuracy_against_demonstrations_by_kind(two):

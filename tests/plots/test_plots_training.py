@@ -1,24 +1,8 @@
 """Figures of training: what is drawn."""
 
-import matplotlib.pyplot as plt
 import numpy as np
-import pytest
 
 from maml_en_llm import plots
-
-
-@pytest.fixture
-def two():
-    figure, panels = plt.subplots(1, 2)
-    yield panels
-    plt.close(figure)
-
-
-@pytest.fixture
-def four():
-    figure, panels = plt.subplots(2, 2)
-    yield panels
-    plt.close(figure)
 
 
 def probes(scale):

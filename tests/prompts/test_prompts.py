@@ -4,7 +4,7 @@ import statistics
 
 import pytest
 import torch
-from helpers import CharTokenizer
+from helpers import CharTokenizer, by_the_book
 
 from maml_en_llm import Example, Format, PromptEncoder, load_benchmark
 from maml_en_llm.prompts import Prompt, collate, pieces
@@ -12,39 +12,6 @@ from maml_en_llm.protocol import SEEDS
 
 BOTH_MODES = pytest.mark.parametrize("mode", ["direct", "channel"])
 BOTH_SEPARATORS = pytest.mark.parametrize("separator", ["newline", "space"])
-
-
-def by_the_book(tokenizer, demonstrations, query, options, *, mode, separator, M, L):
-    """(context, target) for every option: pieces of 2.1, cuts of 2.2 and 2.3."""
-
-    def tok(text):
-        return tokenizer.encode(text, add_special_tokens=False)
-
-    def two(x, y, first):
-        """Tokens of the x piece and the y piece, uncut, and whether x comes first."""
-        delta, sep = (" ", " ") if separator == "space" else ("\n\n\n", "\n")
-        delta_x = "\n\n" if separator == "newline" and x == "" else delta
-        sep_x = "" if separator == "newline" and x == "" else sep
-        if mode == "direct":
-            return tok(x if first else delta_x + x), tok(sep + y)
-        return tok(sep_x + x), tok(y if first else delta + y)
-
-    shown = []
-    for n, example in enumerate(demonstrations):
-        x, y = two(example.input, example.output, n == 0)
-        if len(x) >= M - 2 - len(y):
-            x = x[: M - 2 - len(y)]
-        shown += x + y if mode == "direct" else y + x
-    pairs = [two(query.input, option, not demonstrations) for option in options]
-    m = max(len(y) for _, y in pairs)
-    result = []
-    for x, y in pairs:
-        if len(x) >= M - 2 - m:
-            x = x[: M - 2 - m]
-        context, target = (shown + x, y) if mode == "direct" else (shown + y, x)
-        excess = len(context) + len(target) - L
-        result.append((context[excess:] if excess > 0 else context, target))
-    return result
 
 
 def as_pairs(prompts):
