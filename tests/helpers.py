@@ -24,6 +24,7 @@ from transformers import (
     PretrainedConfig,
     Qwen2Config,
 )
+from transformers.utils import logging
 
 from maml_en_llm.meta import loss_and_grad
 from maml_en_llm.optimizers import SGD, Adam, AdamW, Lion, Momentum, NAdam, RMSprop
@@ -296,12 +297,22 @@ def forked(work) -> int:
     code = 1
     try:
         warnings.simplefilter("ignore")
+        without_bars()
         work()
         code = 0
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def without_bars() -> None:
+    """For a forked process that may be killed: no progress bars.
+
+    Their lock is shared with the process that forked it. Killed while it held the lock,
+    it would never give it back.
+    """
+    logging.disable_progress_bar()
 
 
 def status_of(pid: int) -> int:

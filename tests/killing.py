@@ -10,6 +10,8 @@ import signal
 import time
 from collections.abc import Callable
 
+from helpers import without_bars
+
 
 def fork(run: Callable[[], object]) -> int:
     """The process id of a child that does ``run()`` and exits with 0, or else 1."""
@@ -17,6 +19,7 @@ def fork(run: Callable[[], object]) -> int:
     if child:
         return child
     try:
+        without_bars()
         run()
         os._exit(0)
     finally:
