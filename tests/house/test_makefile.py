@@ -41,7 +41,9 @@ def make(clone: Path, *words: str, fails: str = "nothing", **variables: str):
     """(exit status, calls of Python without the lines on data, those lines)."""
     calls = clone / "calls"
     calls.unlink(missing_ok=True)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    # what an outer `make test` exports is not what is tried here
+    outer = ("MAKE", "MFLAGS", "PRESET", "TIMEOUT", "JOBS", "PYTHON")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(outer)}
     done = subprocess.run(
         ["make", *words],
         cwd=clone,
