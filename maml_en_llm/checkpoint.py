@@ -148,16 +148,19 @@ def _as_json(facts: Mapping) -> dict:
 
 def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
     """Write the file whole; returns its SHA-256, read back from the file."""
+    # a folder of its own: what the library leaves when it is killed lies in it, too
     partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.mkdir(exist_ok=True)
+    written = partial / path.name
     try:
         with disk_errors(path):
-            save_file(tensors, partial)
-        found = _hash_of_file(partial)
-        with partial.open("rb") as file:
+            save_file(tensors, written)
+        found = _hash_of_file(written)
+        with written.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        os.replace(written, path)
     finally:
-        partial.unlink(missing_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
     sync_folder(path.parent)
     return found
 
@@ -200,5 +203,8 @@ def _remove_partial(folder: Path) -> None:
     counted = set(_steps(folder))
     for path in [*folder.glob(".step-*"), *folder.glob("step-*.safetensors")]:
         step = path.stem.removeprefix("step-")
-        if path.name.startswith(".") or not (step.isdecimal() and int(step) in counted):
+        counts = step.isdecimal() and int(step) in counted
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name.startswith(".") or not counts:
             path.unlink(missing_ok=True)

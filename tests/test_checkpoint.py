@@ -130,3 +130,15 @@ def test_what_a_killed_writer_left_is_taken_away(tmp_path):
     save_checkpoint(tmp_path, 6, TENSORS, {})
     assert names(tmp_path) == ["step-000000006.json", "step-000000006.safetensors"]
     assert json.loads((tmp_path / "step-000000006.json").read_text())["step"] == 6
+
+
+def test_what_a_killed_writer_left_is_taken_away(tmp_path):
+    left = tmp_path / ".step-000000003.safetensors.77"
+    left.mkdir()
+    (left / ".tmpAbCdEf").write_bytes(b"half of it")
+    (tmp_path / ".step-000000002.json.xyz").write_bytes(b"{")
+    save_checkpoint(tmp_path, 4, {"w": torch.ones(3)}, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "step-000000004.json",
+        "step-000000004.safetensors",
+    ]
