@@ -132,7 +132,7 @@ def test_what_a_killed_writer_left_is_taken_away(tmp_path):
     assert json.loads((tmp_path / "step-000000006.json").read_text())["step"] == 6
 
 
-def test_what_a_killed_writer_left_is_taken_away(tmp_path):
+def test_what_the_library_left_when_it_was_killed_is_taken_away(tmp_path):
     left = tmp_path / ".step-000000003.safetensors.77"
     left.mkdir()
     (left / ".tmpAbCdEf").write_bytes(b"half of it")
