@@ -24,6 +24,8 @@ from safetensors.torch import load_file, save_file
 from .errors import check_integer, shown
 from .provenance import disk_errors, sync_folder, write_whole
 
+# names of what lies in a folder of checkpoints, unfinished writes included
+FILE_NAMES = r"\.?step-\d+\.(json|safetensors).*"
 KEPT = 2  # checkpoints of a folder: the newest, and the one before if that is damaged
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from ..checkpoint import FILE_NAMES
 from ..errors import listed, shown
 from ..locks import locked
 from ..provenance import check_output, check_path, plain, sync_folder
@@ -17,7 +18,6 @@ from .recipe import PretrainConfig
 # folders inside the output, until the run is complete
 CHECKPOINTS = "checkpoints"
 FINAL = ".final"  # where model, tokenizer and record are written before they move up
-_OWN = re.compile(r"\.?step-\d+\.(json|safetensors).*")
 
 
 def as_output(output: str | Path) -> Path:
@@ -70,7 +70,7 @@ def _strangers(folder: Path) -> list[str]:
     if not folder.is_dir():
         return [""] if os.path.lexists(folder) else []
     names = [path.name for path in folder.iterdir()]
-    return [name for name in names if not _OWN.fullmatch(name)]
+    return [name for name in names if not re.fullmatch(FILE_NAMES, name)]
 
 
 def _same_run(output: Path, config: PretrainConfig) -> dict:

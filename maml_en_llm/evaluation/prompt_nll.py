@@ -134,6 +134,7 @@ def plain_scores(model, prompts: Sequence[Prompt], tokens_at_once: int) -> list[
 
 
 def batch_nll(model, prompts: Sequence[Prompt]) -> list[float]:
+    """Mean −log p of each prompt's target, in nats per token, in one call."""
     batch = collate(prompts).to(model.device)
     positions, valid = target_positions(batch.loss_mask)
     inputs = inputs_for(model, batch.input_ids, batch.attention_mask)

@@ -68,6 +68,7 @@ Family = Callable[[Draw, Domain, Difficulty], Recipe]
 
 
 def fillers(draw: Draw, domain: Domain) -> dict[str, str]:
+    """A word for every slot of a sentence, by slot."""
     slots = dict(
         noun=nouns(domain),
         name=words.NAMES,
@@ -83,6 +84,7 @@ def fillers(draw: Draw, domain: Domain) -> dict[str, str]:
 
 
 def nouns(domain: Domain) -> list[str]:
+    """The nouns of both groups of a domain."""
     return [noun for group in domain.groups for noun in group]
 
 

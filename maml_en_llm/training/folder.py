@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..checkpoint import check_room, load_checkpoint, save_checkpoint
+from ..checkpoint import FILE_NAMES, check_room, load_checkpoint, save_checkpoint
 from ..errors import listed, shown
 from ..locks import locked
 from ..models.folder import has_weights
@@ -32,7 +32,7 @@ from .record import as_json
 from .state import TrainState
 
 # what a run may leave beside its output
-OWN_FILES = re.compile(r"\.?step-\d+\.(json|safetensors).*|\.?(last-good|output).*")
+OWN_FILES = re.compile(rf"{FILE_NAMES}|\.?(last-good|output).*")
 
 
 class OutputTaken(FileExistsError, ValueError):
