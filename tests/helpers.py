@@ -351,3 +351,34 @@ def by_the_book(tokenizer, demonstrations, query, options, *, mode, separator, M
         excess = len(context) + len(target) - L
         result.append((context[excess:] if excess > 0 else context, target))
     return result
+
+
+def run_record(
+    method: str,
+    score: float | dict[str, float],
+    *,
+    seed: int = 1,
+    setting: str = "hr_to_lr",
+    mode: str = "direct",
+    steps: int | None = None,
+    evaluate: dict | None = None,
+    **run,
+) -> dict:
+    """A row of `reproduce` that was not computed.
+
+    ``score``: of all targets, or by target. ``steps`` are the outer steps of a row that
+    trains. ``run`` are further parts of the run: train, budget, seeds, max_records.
+    """
+    targets = [f"{family}-{d}" for family in ("nli", "size", "topic") for d in "ab"]
+    tasks = score if isinstance(score, dict) else dict.fromkeys(targets, score)
+    config = {"model": "mini-base", "benchmark": "minicrossfit", "setting": setting}
+    config |= {"mode": mode, "seed": seed}
+    about = {"name": method, "config": config, "seeds": list(SEEDS)} | run
+    if evaluate:
+        about["evaluate"] = evaluate
+    row = dict(method=method, setting=setting, mode=mode, seed=seed, run=about)
+    row |= dict(tasks=tasks, unseen=[n for n in tasks if n.endswith("b")], failed={})
+    row["mean"] = sum(tasks.values()) / len(tasks)
+    if steps is not None:
+        row |= dict(budget={"outer_steps": steps, "gradients": 16 * steps}, moved=1.0)
+    return row
