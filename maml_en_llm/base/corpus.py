@@ -7,8 +7,12 @@ as before. Sentences and topical documents show which words are alike. A newline
 separates the examples of a prompt, stands in none of them.
 """
 
+from collections.abc import Callable, Sequence
+
 from ..minicrossfit import lexicon as words
 from ..minicrossfit.draw import Draw
+
+Kind = Callable[[Draw, int], list[str]]  # a text of so many words
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 EQUALS, UNUSED, BAR = MARKS = ["=", "_", "|"]
@@ -44,9 +48,9 @@ def build_tokenizer():
     )
 
 
-def text(draw: Draw, length: int) -> list[str]:
+def text(draw: Draw, length: int, kinds: Sequence[Kind] | None = None) -> list[str]:
     """One training sequence of ``length`` words, of a kind drawn from `TEXT_KINDS`."""
-    return draw.one(TEXT_KINDS)(draw, length)
+    return draw.one(TEXT_KINDS if kinds is None else kinds)(draw, length)
 
 
 def repeats(draw: Draw, length: int) -> list[str]:
@@ -54,26 +58,26 @@ def repeats(draw: Draw, length: int) -> list[str]:
 
     What follows a word is what followed it before.
     """
-    row = _words(draw, draw.one(range(3, 22)))
+    row = some_words(draw, draw.one(range(3, 22)))
     return (row * length)[:length]
 
 
 def separated(draw: Draw, length: int) -> list[str]:
     """The same with a separator after every word."""
-    row, separator = _words(draw, draw.one(range(3, 11))), draw.one(PUNCTUATION)
+    row, separator = some_words(draw, draw.one(range(3, 11))), draw.one(PUNCTUATION)
     return ([part for word in row for part in (word, separator)] * length)[:length]
 
 
 def glossary(draw: Draw, length: int) -> list[str]:
     """Pairs of a key, of 1 to 3 words, and a value, in random order, repeated."""
     size = draw.one([1, 1, 2, 3])
-    keys = [_words(draw, size) for _ in range(draw.one(range(3, 8)))]
-    return _pairs(draw, length, keys, _words(draw, len(keys)))
+    keys = [some_words(draw, size) for _ in range(draw.one(range(3, 8)))]
+    return _pairs(draw, length, keys, some_words(draw, len(keys)))
 
 
 def categories(draw: Draw, length: int) -> list[str]:
     """As a glossary, with fewer values than keys: words that share a value."""
-    keys, values = _words(draw, draw.one(range(4, 9))), _words(draw, 2)
+    keys, values = some_words(draw, draw.one(range(4, 9))), some_words(draw, 2)
     return _pairs(
         draw, length, [[key] for key in keys], [draw.one(values) for _ in keys]
     )
@@ -159,7 +163,8 @@ def _separators(draw: Draw) -> tuple[str, str]:
     return (":", ";") if draw.chance(0.5) else tuple(draw.some(PUNCTUATION, 2))
 
 
-def _words(draw: Draw, n: int) -> list[str]:
+def some_words(draw: Draw, n: int) -> list[str]:
+    """n different words that are no separators; rare ones in a share `RARE`."""
     return draw.some(_ALL if draw.chance(RARE) else _COMMON, n)
 
 

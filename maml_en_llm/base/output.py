@@ -6,14 +6,13 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 
 from ..checkpoint import FILE_NAMES
 from ..errors import listed, shown
 from ..locks import locked
-from ..provenance import check_output, check_path, plain, sync_folder
-from .recipe import PretrainConfig
+from ..provenance import check_output, check_path, sync_folder
+from .recipe import PretrainConfig, is_of
 
 # folders inside the output, until the run is complete
 CHECKPOINTS = "checkpoints"
@@ -77,7 +76,7 @@ def _same_run(output: Path, config: PretrainConfig) -> dict:
     path = output / "record.json"
     try:
         record = json.loads(path.read_bytes())
-        if record["config"] == plain(asdict(config)):
+        if is_of(record["config"], config):
             _ = record["parameters"], record["weights"], record["probes"][-1]
             _check_there(output)
             return record

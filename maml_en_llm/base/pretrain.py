@@ -1,9 +1,9 @@
-"""Pre-training of `tiny-base`, the small language model that learns in context.
+"""Pre-training of `tiny-base` and `mini-base`, small models that learn in context.
 
-    python -m maml_en_llm pretrain --out FOLDER
+    python -m maml_en_llm pretrain --recipe mini-base --output FOLDER
 
-A Llama-like model (rotary positions) of two layers on the texts of `corpus`; loss on
-every token, AdamW, short sequences first. The newlines that separate a prompt's
+A Llama-like model (rotary positions) on the texts of `mixtures`; loss on every token,
+AdamW, short sequences first. The newlines that separate a prompt's
 examples are new to it: `add_newlines` gives them to the trained model, so that there is
 something for meta-training to learn. Every `EVERY` steps a row of probes is computed
 and a checkpoint written: an interrupted run goes on where it stopped, and ends with the
@@ -16,19 +16,17 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from ..checkpoint import check_finite
 from ..errors import check_integer, shown
-from ..minicrossfit.draw import Draw
 from ..provenance import disk_errors, plain, weights_hash
 from ..signals import Interrupted, Signals
-from .corpus import MARKS, NEWLINES, PUNCTUATION, build_tokenizer, text
+from .corpus import NEWLINES, build_tokenizer
+from .model import add_newlines, batch, build_model
 from .output import (
     CHECKPOINTS,
     FINAL,
@@ -39,68 +37,10 @@ from .output import (
     remove_work,
 )
 from .probes import next_word_loss, probes
-from .recipe import SEEDS_APART, PretrainConfig
+from .recipe import PretrainConfig
 from .saved import load_state, save_state
 
 EVERY = 250  # steps between two checkpoints and two rows of probes
-
-
-def build_model(config: PretrainConfig, vocabulary_size: int):
-    """The untrained model; the vocabulary is all but the newlines of the tokenizer."""
-    sizes = {
-        "vocab_size": vocabulary_size,
-        "pad_token_id": 0,
-        "bos_token_id": None,
-        "eos_token_id": None,
-        "initializer_range": config.init,
-    }
-    if config.positions == "rotary":
-        shape = LlamaConfig(
-            num_hidden_layers=config.layers,
-            hidden_size=config.width,
-            num_attention_heads=config.heads,
-            intermediate_size=2 * config.width,
-            max_position_embeddings=config.context,
-            tie_word_embeddings=True,
-            **sizes,
-        )
-    else:
-        shape = GPT2Config(
-            n_layer=config.layers,
-            n_embd=config.width,
-            n_head=config.heads,
-            n_inner=2 * config.width,
-            n_positions=config.context,
-            resid_pdrop=0,
-            embd_pdrop=0,
-            attn_pdrop=0,
-            **sizes,
-        )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return AutoModelForCausalLM.from_config(shape)
-
-
-def add_newlines(model, tokenizer, familiar: float):
-    """A copy of a trained model that knows the newlines too; their embedding is
-
-    μ(words) + familiar · (μ(separators) − μ(words)),   μ the mean over the rows named
-    """
-    grown, known = deepcopy(model), model.get_input_embeddings().weight.detach()
-    separators = known[tokenizer.convert_tokens_to_ids(PUNCTUATION)].mean(0)
-    words = known[len(MARKS) + 2 :].mean(0)  # padding and the unknown word are none
-    grown.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    rows = grown.get_input_embeddings().weight
-    with torch.no_grad():
-        rows[-len(NEWLINES) :] = words + familiar * (separators - words)
-    return grown.eval()
-
-
-def batch(config: PretrainConfig, tokenizer, step: int) -> torch.Tensor:
-    """The sequences of one step, (B, T); a function of the seed and the step alone."""
-    draw, length = Draw(config.seed * SEEDS_APART + step), config.length(step)
-    rows = [text(draw, length) for _ in range(config.tokens // length)]
-    return torch.tensor([tokenizer.convert_tokens_to_ids(row) for row in rows])
 
 
 def pretrain(
@@ -162,7 +102,8 @@ class _Run:
         self.output, self.config, self.probe = output, config, probe
         self.signals = signals
         self.tokenizer = build_tokenizer()
-        self.model = build_model(config, len(self.tokenizer) - len(NEWLINES))
+        model = build_model(config, len(self.tokenizer) - len(NEWLINES))
+        self.model = model.to(config.device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
             betas=config.betas,
@@ -207,7 +148,8 @@ class _Run:
             return
         whole = add_newlines(self.model, self.tokenizer, self.config.newlines)
         more = self.probe(whole, self.tokenizer) if self.probe else {}
-        row = {"step": step, **probes(whole, self.tokenizer), **more}
+        found = probes(whole, self.tokenizer, kinds=self.config.kinds)
+        row = {"step": step, **found, **more}
         self.done["probes"].append(row)
 
     def save(self) -> None:

@@ -1,47 +1,60 @@
 """What a base model can do with texts that training never draws."""
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn.functional import cross_entropy
 
 from ..minicrossfit.draw import Draw
-from .corpus import (
-    MARKS,
-    PUNCTUATION,
-    categories,
-    glossary,
-    repeats,
-    separated,
-    text,
-)
+from .corpus import MARKS, PUNCTUATION, text
+from .mixtures import DENSE, KINDS, MAKERS
 from .recipe import PROBED_LENGTH
+from .rows import text_of
 
 HELD_OUT = 10**9  # seed of the texts that are never trained on
-_KINDS = {
-    "repeats": repeats,
-    "separated": separated,
-    "recall": glossary,
-    "categories": categories,
-}
+NAMES = {"glossary": "recall"}  # of a probe, where it is not that of its kind
 
 
 def probes(
-    model, tokenizer, *, length: int = PROBED_LENGTH, rows: int = 32
+    model,
+    tokenizer,
+    *,
+    length: int = PROBED_LENGTH,
+    rows: int = 32,
+    kinds: Sequence[str] = DENSE,
 ) -> dict[str, float]:
     """Loss on unseen text, in nats per token, and shares of right answers.
 
     "repeats" and "separated": the next word of a row seen before; "recall" and
-    "categories": the value of a key seen before.
+    "categories": the value of a key seen before; of a kind made of rows: the word that
+    the text so far tells, in its second half.
     """
     found = {"loss": held_out_loss(model, tokenizer, length=length, rows=rows)}
-    for name, kind in _KINDS.items():
-        draw = Draw(HELD_OUT + 1)
-        words = [kind(draw, length) for _ in range(rows)]
-        ids = _ids(tokenizer, words, model.device)
-        hits = _predictions(model, ids) == ids[:, 1:]
-        known = torch.tensor([_asked(name, row) for row in words], device=model.device)
-        asked = known[:, 1:]
-        found[name] = (hits & asked).sum().item() / asked.sum().item()
+    for kind in dict.fromkeys(kinds):
+        if kind == "document":
+            continue
+        ids, asked = probed(kind, tokenizer, length=length, rows=rows)
+        hits = _predictions(model, ids.to(model.device)).cpu() == ids[:, 1:]
+        right = (hits & asked[:, 1:]).sum().item()
+        found[NAMES.get(kind, kind)] = right / asked[:, 1:].sum().item()
     return found
+
+
+def probed(
+    kind: str, tokenizer, *, length: int = PROBED_LENGTH, rows: int = 32
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The texts of a probe, and which of their words count: both (rows, length)."""
+    draw = Draw(HELD_OUT + 1)
+    if kind in MAKERS:
+        texts = [text_of(MAKERS[kind], draw, length) for _ in range(rows)]
+        asked = [
+            [place in told and place >= length // 2 for place in range(length)]
+            for _, told in texts
+        ]
+        return _ids(tokenizer, [row for row, _ in texts]), torch.tensor(asked)
+    words = [KINDS[kind](draw, length) for _ in range(rows)]
+    asked = [_asked(kind, row) for row in words]
+    return _ids(tokenizer, words), torch.tensor(asked)
 
 
 def held_out_loss(
@@ -51,7 +64,8 @@ def held_out_loss(
     draw = Draw(HELD_OUT)
     words = [text(draw, length) for _ in range(rows)]
     with torch.no_grad():
-        return next_word_loss(model, _ids(tokenizer, words, model.device)).item()
+        ids = _ids(tokenizer, words).to(model.device)
+        return next_word_loss(model, ids).item()
 
 
 def next_word_loss(model, ids: torch.Tensor) -> torch.Tensor:
@@ -60,9 +74,8 @@ def next_word_loss(model, ids: torch.Tensor) -> torch.Tensor:
     return cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
 
 
-def _ids(tokenizer, rows: list[list[str]], device) -> torch.Tensor:
-    ids = [tokenizer.convert_tokens_to_ids(row) for row in rows]
-    return torch.tensor(ids, device=device)
+def _ids(tokenizer, rows: list[list[str]]) -> torch.Tensor:
+    return torch.tensor([tokenizer.convert_tokens_to_ids(row) for row in rows])
 
 
 @torch.no_grad()

@@ -6,8 +6,7 @@ from pathlib import Path
 import torch
 
 from ..checkpoint import load_checkpoint, save_checkpoint
-from ..provenance import plain
-from .recipe import PretrainConfig
+from .recipe import PretrainConfig, is_of
 
 
 def save_state(
@@ -32,7 +31,7 @@ def load_state(folder: Path, config: PretrainConfig, model, optimizer) -> dict:
     if found is None:
         return {"step": 0, "seconds": 0.0, "losses": [], "probes": []}
     _, tensors, facts = found
-    if facts.get("config") != plain(asdict(config)):
+    if not is_of(facts.get("config"), config):
         raise ValueError(
             f"output: {folder} is of another configuration; name a new folder"
         )
@@ -41,5 +40,8 @@ def load_state(folder: Path, config: PretrainConfig, model, optimizer) -> dict:
             weight.copy_(tensors.pop(f"weight.{name}"))
     for key, value in tensors.items():
         part, name = key.split(".", 1)
-        optimizer.state[model.get_parameter(name)][part] = value
+        weight = model.get_parameter(name)
+        # Adam counts its steps on the CPU
+        device = value.device if part == "step" else weight.device
+        optimizer.state[weight][part] = value.to(device)
     return facts["done"]
