@@ -57,7 +57,7 @@ def pretrain(arguments: list[str]) -> None:
 
 def train(arguments: list[str]) -> None:
     """Meta-train. The same command goes on with an interrupted run."""
-    from .training import CHECKPOINT_EVERY, TrainConfig, is_first
+    from .training import CHECKPOINT_EVERY, TrainConfig, in_words, is_first
     from .training import train as run
 
     parser = Parser("train", train.__doc__)
@@ -88,6 +88,8 @@ def train(arguments: list[str]) -> None:
             f"{options.output}: model, tokenizer and record.json; {config.steps} outer "
             f"steps, {told}"
         )
+        if in_words(record):
+            print(in_words(record))
 
 
 def evaluate(arguments: list[str]) -> None:

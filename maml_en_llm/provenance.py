@@ -38,18 +38,25 @@ def digest(*parts: bytes | str) -> str:
 def configuration_hash(config, **more) -> str:
     """A hash of what differs from a dataclass's defaults, of ``more``, and `FORMAT`.
 
-    A new field with a default leaves the hashes of older records as they were.
+    A new field with a default leaves the hashes of older records as they were. Where
+    its default does not stand for what older records did, the dataclass says what does,
+    see `changed`.
     """
     return digest(json.dumps([FORMAT, changed(config), more], sort_keys=True))
 
 
 def changed(config) -> dict:
-    """The fields of a dataclass that differ from their defaults, as JSON holds them."""
+    """The fields of a dataclass that differ from their defaults, as JSON holds them.
+
+    A dataclass may have ``unsaid``, values by field that take the defaults' place: what
+    a record that lacks the field stands for.
+    """
     found = {}
+    unsaid = getattr(config, "unsaid", {})
     for field in fields(config):
         value = getattr(config, field.name)
-        default = field.default
-        if field.default_factory is not MISSING:
+        default = unsaid.get(field.name, field.default)
+        if field.default_factory is not MISSING and field.name not in unsaid:
             default = field.default_factory()
         if default is MISSING or plain(value) != plain(default):
             found[field.name] = plain(value)

@@ -96,6 +96,20 @@ def joint_norm(tensors: Tensors) -> torch.Tensor:
     return torch.stack([t.norm() for t in tensors.values()]).norm()
 
 
+def distance_moved(before: Tensors, after: Tensors) -> float:
+    """‖after − before‖ / ‖before‖; infinite where ``before`` is 0 and has moved."""
+    change = joint_norm({name: after[name] - p for name, p in before.items()})
+    size = joint_norm(before)
+    return float(change / size) if float(change) else 0.0
+
+
+def cosine(xs: Tensors, ys: Tensors) -> float:
+    """⟨x, y⟩ / (‖x‖ ‖y‖); 0 where one of them is 0."""
+    dot = torch.stack([(x * ys[name]).sum() for name, x in xs.items()]).sum()
+    sizes = joint_norm(xs) * joint_norm(ys)
+    return float(dot / sizes) if float(sizes) else 0.0
+
+
 def clip_by_norm(grads: Tensors, limit: float) -> tuple[Tensors, float]:
     """Gradients scaled down to a joint norm of at most ``limit``; the norm before."""
     norm = joint_norm(grads)

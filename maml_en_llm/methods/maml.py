@@ -1,18 +1,23 @@
 """MAML-en-LLM: gradients through the inner loop."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import torch
 
 from ..errors import check_choice
 from ..meta import DERIVATIVES, Loss, MetaGradient, as_loss, meta_gradient
-from ..optimizers import Frozen, decoded
+from ..optimizers import decoded
 from ..prompts import stack
-from ..tensors import Tensors, tree_map
+from ..tensors import Tensors, distance_moved, joint_norm, tree_map
 from .base import OuterGradient, Passes, average
 from .episodes import Episode
+from .inner import MeanGradients, Noted, check_inner, inner_step
 
-MOMENTS = ("shared", "shared-frozen", "fresh")
+LOOKED = ("query_before", "query_after", "moved", "support_norm")
+"""What `MAMLenLLM.look` says of a task: its query loss at θ and at θᵢ in nats per
+target token, ‖θᵢ − θ‖ / ‖θ‖, and the mean norm of its support gradients, unclipped."""
 
 # What a support batch costs in each mode, and in the last inner step: "reverse" keeps
 # its graph, "finite_difference" finds out how far to go, in two tries at most. A
@@ -34,12 +39,12 @@ class MAMLenLLM:
 
         ∇F(θ) = 1/n Σᵢ d/dθ L(θᵢ(θ), Qᵢ)
 
-    of second order unless ``mode`` is "first_order". ``moments`` says what Adam's m and
-    v the inner phase sees. "shared": every task starts from the outer optimiser's and
-    advances its own copy, and the outer step goes on from their mean, so that both
-    phases advance one optimiser. "shared-frozen": read, not advanced. "fresh": zero at
-    the start of every inner loop. How the copies of n tasks are joined is not said in
-    the source; the mean is our reading of it, and does not depend on their order.
+    of second order unless ``mode`` is "first_order". What the inner phase sees of the
+    outer optimiser's state, and what the outer step goes on from, is said by
+    ``moments`` and ``join`` (see `maml_en_llm.methods.inner`); with ``clip`` every
+    support gradient is scaled down to that norm before it makes its step. How the
+    copies of n tasks are joined is not said in the source; the mean is our reading of
+    it, and does not depend on their order.
 
     With ``together`` the n inner loops run as one, over stacked parameters: the same
     numbers up to rounding, in n times the memory; by default where the loss says that
@@ -51,13 +56,15 @@ class MAMLenLLM:
     inner_steps: int = 1
     moments: str = "shared"
     mode: str = "reverse"
+    clip: float | None = None
+    join: str = "mean"
     together: bool | None = None
     adapt: Collection[str] | None = None
     instructions: bool = False
     demonstrations: bool = True
 
     def __post_init__(self):
-        check_choice("moments", self.moments, MOMENTS)
+        check_inner(self.inner, self.moments, self.clip, self.join)
         check_choice("mode", self.mode, DERIVATIVES)
 
     @property
@@ -65,22 +72,68 @@ class MAMLenLLM:
         """The mode; without inner steps there is nothing to differentiate twice."""
         return self.mode if self.inner_steps else "first_order"
 
+    @property
+    def advances(self) -> bool:
+        """Whether the outer step goes on from moments that inner steps advanced."""
+        return self.moments == "shared" and self.inner_steps > 0
+
     def gradient(
         self, loss: Loss, params: Tensors, episodes: Sequence[Episode], state: Any
     ) -> OuterGradient:
         """The gradient of one meta-batch, given the outer optimiser's state."""
-        inner = Frozen(self.inner) if self.moments == "shared-frozen" else self.inner
-        start = None if self.moments == "fresh" else decoded(state)
         loss = as_loss(loss)
         together = self.together
         if together is None:
             batches = [(*e.support, e.query) for e in episodes]
             together = loss.faster_together(params, batches)
         run = _together if together else _one_by_one
-        how = {"state": start, "mode": self.mode, "adapt": self.adapt}
-        results = run(loss, params, episodes, self.inner_steps, inner, **how)
-        advanced = self.moments == "shared" and self.inner_steps > 0
-        return average(results, state, advanced)
+        if not self.advances or self.join == "mean":
+            inner = inner_step(self.inner, self.moments, self.clip, stacked=together)
+            results = run(loss, params, episodes, inner, **self._how(state))
+            return average(results, state, self.advances)
+        means = MeanGradients(self.inner, stacked=together)
+        inner = inner_step(means.noted, self.moments, self.clip, stacked=together)
+        results = run(loss, params, episodes, inner, **self._how(state))
+        outer = average(means.counted(results), state)
+        return replace(outer, state=means.advanced(decoded(state), params))
+
+    def look(
+        self, loss: Loss, params: Tensors, episodes: Sequence[Episode], state: Any
+    ) -> OuterGradient:
+        """What the inner loops of a meta-batch do, by going through them once more.
+
+        ``grads`` is the gradient of first order, ``loss`` the mean query loss at θ,
+        before any inner step, and ``inner_losses`` has a row of `LOOKED` per task.
+        """
+        loss = as_loss(loss)
+        inner = inner_step(self.inner, self.moments, self.clip)
+        norms: list[float] = []
+        noted = Noted(inner, lambda _, grads: norms.append(joint_norm(grads).item()))
+        how = self._how(state) | {"mode": "first_order"}
+        rows: list[tuple[float, ...]] = []
+
+        def seen() -> Iterable[MetaGradient]:
+            results = _one_by_one(loss, params, episodes, noted, **how)
+            for episode, result in zip(episodes, results, strict=True):
+                before = _value(loss, params, episode.query)
+                moved = distance_moved(params, result.adapted)
+                support = sum(norms) / len(norms)
+                rows.append((before, result.query_loss, moved, support))
+                norms.clear()
+                yield result
+
+        mean = average(seen(), state)
+        before = sum(row[0] for row in rows) / len(rows)
+        return replace(mean, loss=before, inner_losses=tuple(rows))
+
+    def _how(self, state) -> dict[str, Any]:
+        start = None if self.moments == "fresh" else decoded(state)
+        return {
+            "k": self.inner_steps,
+            "state": start,
+            "mode": self.mode,
+            "adapt": self.adapt,
+        }
 
     def passes(self, k: int) -> list[Passes]:
         """A gradient and its derivative per support batch, a gradient of the query."""
@@ -88,12 +141,20 @@ class MAMLenLLM:
         return [*support, (1, 1, 1)]
 
 
-def _one_by_one(loss, params, episodes, k, inner, **how) -> Iterable[MetaGradient]:
+def _one_by_one(loss, params, episodes, inner, *, k, **how) -> Iterable[MetaGradient]:
     for e in episodes:
         yield meta_gradient(loss, params, e.support[:k], e.query, inner, **how)
 
 
-def _together(loss, params, episodes, k, inner, state, **how) -> Iterable[MetaGradient]:
+@torch.no_grad()
+def _value(loss: Loss, params: Tensors, batch) -> float:
+    parts = [weight * loss(params, part) for weight, part in loss.split(batch)]
+    return sum(part.item() for part in parts)
+
+
+def _together(
+    loss, params, episodes, inner, *, k, state, **how
+) -> Iterable[MetaGradient]:
     """One meta-gradient over stacked tasks.
 
     No task's loss depends on another's parameters, so the gradient of the sum of their

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..errors import check_choice
 from ..meta import Loss, MetaGradient, loss_and_grad
-from ..optimizers import Frozen, decoded
+from ..optimizers import decoded
 from ..tensors import Tensors
 from .base import OuterGradient, Passes, average
 from .episodes import Episode
-from .maml import MOMENTS
+from .inner import check_inner, inner_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,18 +20,19 @@ class Reptile:
 
     with a step on each of the k support batches and, at last, on the query batch, as if
     it were a gradient; α is the ``inner`` rate. With k = 0 and SGD this is MetaICL's
-    gradient. ``moments`` as in `MAMLenLLM`.
+    gradient. ``moments`` and ``clip`` as in `MAMLenLLM`.
     """
 
     inner: Any
     inner_steps: int = 1
     moments: str = "shared"
+    clip: float | None = None
     instructions: bool = False
     demonstrations: bool = True
     derivative: ClassVar[str] = "first_order"
 
     def __post_init__(self):
-        check_choice("moments", self.moments, MOMENTS)
+        check_inner(self.inner, self.moments, self.clip)
         if not self.inner.lr > 0:
             raise ValueError(
                 "inner: expected a rate above 0, by which Reptile divides, found "
@@ -43,7 +43,7 @@ class Reptile:
         self, loss: Loss, params: Tensors, episodes: Sequence[Episode], state: Any
     ) -> OuterGradient:
         """The direction of one meta-batch, given the outer optimiser's state."""
-        inner = Frozen(self.inner) if self.moments == "shared-frozen" else self.inner
+        inner = inner_step(self.inner, self.moments, self.clip)
         start = inner.init(params) if self.moments == "fresh" else decoded(state)
         results = (self._way(loss, params, e, inner, start) for e in episodes)
         return average(results, state, advanced=self.moments == "shared")

@@ -1,6 +1,7 @@
 """Optimisers as pure functions, each with its adjoint."""
 
 from .base import Frozen, Optimizer, State
+from .clipped import Clipped
 from .eight_bit import Adam8Bit, EightBit, decoded
 from .nadam import NAdam
 from .registry import OPTIMIZERS, fields_of, make_optimizer
@@ -12,6 +13,7 @@ __all__ = [
     "Adam",
     "Adam8Bit",
     "AdamW",
+    "Clipped",
     "EightBit",
     "Frozen",
     "Lion",

@@ -2,6 +2,7 @@
 
 from ..signals import Interrupted
 from .config import TrainConfig
+from .inner_loop import in_words
 from .loop import meta_train
 from .ranks import RankLost, is_first
 from .run import CHECKPOINT_EVERY, train
@@ -13,6 +14,7 @@ __all__ = [
     "RankLost",
     "TrainConfig",
     "TrainState",
+    "in_words",
     "is_first",
     "meta_train",
     "train",

@@ -9,7 +9,7 @@ from ..errors import check_choice, check_integer, check_number, shown
 from ..meta import DERIVATIVES
 from ..methods import METHODS, EpisodeSampler, Method
 from ..methods.episodes import INNER_BATCH, QUERY_TASKS, SAMPLING
-from ..methods.maml import MOMENTS
+from ..methods.inner import JOINS, MOMENTS
 from ..optimizers import OPTIMIZERS, fields_of, make_optimizer
 from ..prompts import MODES, SEPARATORS, Format, PromptEncoder
 from ..provenance import configuration_hash
@@ -20,6 +20,7 @@ from ..tasks import Task, limit
 TOKENS_AT_ONCE = 2**11
 
 DTYPE_NAMES = ("float32", "float64", "bfloat16", "float16")
+MOST_LOOKS = 1000  # at the inner loops of a run
 LARGEST = 2**63 - 1  # of a seed
 MOST_STEPS = 10**8  # outer steps of a run
 MOST_TASKS = 10**5  # of a meta-batch; of inner steps, of prompts, of demonstrations
@@ -51,7 +52,7 @@ class TrainConfig:
     steps: int = 30_000  # outer steps [30,000]
     tasks_per_step: int = 4  # n, exploration tasks per meta-batch
     inner_steps: int = 1  # k; MetaICL, MetaICT and multi-task training have none
-    prompts: int = 1  # prompts per support or query batch
+    prompts: int = 4  # prompts per support or query batch
     demonstrations: int = 16  # shown before the query; none in multi-task [16]
     optimizer: str = "adam"  # "adam-8bit": moments in 8 bits between steps [8-bit Adam]
     inner_optimizer: str | None = None  # of the inner phase; None: as the outer
@@ -60,6 +61,8 @@ class TrainConfig:
     betas: tuple[float, float] = (0.9, 0.995)  # Adam's decay rates [0.9, 0.995]
     eps_root: float = 1e-8  # under Adam's root; with 0 no second order
     moments: str = "shared"  # what the inner phase sees of Adam's moments
+    clip_support: bool = True  # each support gradient is clipped as the outer one is
+    join: str = "mean"  # of the n advanced copies of shared moments
     gradient: str = "reverse"  # mode of `meta_gradient`; FOMAML's is "first_order"
     clip: float = 1.0  # largest norm of an outer gradient [1.0]
     sampling: str = "size"  # tasks in proportion to their examples [size]
@@ -74,6 +77,7 @@ class TrainConfig:
     device: str = "cpu"  # or "cuda", "mps", "auto" for the first there
     dtype: str = "float32"  # of weights; the second order needs float32 or float64
     skip_steps: int = 0  # steps in all that may be skipped as not finite
+    looks: int = 8  # times that the record says what the inner loops do; 0: never
 
     def __post_init__(self):
         for each in fields(self):
@@ -91,6 +95,19 @@ class TrainConfig:
     def hash(self) -> str:
         """Twelve hexadecimal digits that change with what differs from the defaults."""
         return configuration_hash(self)
+
+    @property
+    def unsaid(self) -> dict:
+        """What a record stands for that lacks a field, for the hash.
+
+        Before there was ``clip_support`` nothing clipped support gradients, and a batch
+        had one prompt by default. A method without inner steps has none to clip.
+        """
+        clips = "clip" in METHODS[self.method].takes
+        return {
+            "prompts": 1,
+            "clip_support": False if clips else self.clip_support,
+        }
 
     @property
     def second_order(self) -> bool:
@@ -134,6 +151,8 @@ class TrainConfig:
             inner_steps=self.inner_steps,
             moments=self.moments,
             mode=self.gradient,
+            clip=self.clip if self.clip_support else None,
+            join=self.join,
             tokens_at_once=TOKENS_AT_ONCE,
         )
 
@@ -253,6 +272,8 @@ CHECKS: dict[str, Callable] = {
     "betas": _betas,
     "eps_root": check_number,
     "moments": _of(MOMENTS),
+    "clip_support": _truth,
+    "join": _of(JOINS),
     "gradient": _of(DERIVATIVES),
     "clip": _positive,
     "sampling": _of(SAMPLING),
@@ -267,5 +288,6 @@ CHECKS: dict[str, Callable] = {
     "device": _device,
     "dtype": _of(DTYPE_NAMES),
     "skip_steps": check_integer,
+    "looks": partial(check_integer, most=MOST_LOOKS),
 }
 """What each field is checked by: (name, value) → the value as it is kept."""

@@ -16,6 +16,7 @@ from ..tasks import Task
 from ..tensors import clip_by_norm
 from .config import TrainConfig
 from .failures import cause_of, check_end, check_start, explained, warn_if_unmoved
+from .inner_loop import look, looked_at
 from .ranks import Ranks
 from .record import make_record
 from .state import TrainState
@@ -88,6 +89,7 @@ class Loop:
     sampler: EpisodeSampler
     optimizer: Any
     ranks: Ranks
+    looked_at: frozenset[int] = frozenset()
 
     @classmethod
     def of(
@@ -101,7 +103,10 @@ class Loop:
         sampler = config.make_sampler(tasks, tokenizer)
         sampler.check_positions(positions_of(model))
         outer = config.make_outer_optimizer()
-        return cls(config, model, loss, method, sampler, outer, ranks or Ranks())
+        ranks = ranks or Ranks()
+        _check_join(config, ranks)
+        steps = looked_at(config)
+        return cls(config, model, loss, method, sampler, outer, ranks, steps)
 
     def start(self) -> TrainState:
         """The state before the first step."""
@@ -130,7 +135,7 @@ class Loop:
         outer, budget = self._gradient(state, own)
         grads, norm = clip_by_norm(outer.grads, self.config.clip)
         rate = self.config.lr * (1 - state.step / self.config.steps)
-        row = {"lr": rate, "loss": None, "inner_losses": [], "norm": None}
+        row: dict = {"lr": rate, "loss": None, "inner_losses": [], "norm": None}
         params, optimizer, skipped = state.params, state.optimizer, state.skipped
         if math.isfinite(outer.loss) and math.isfinite(norm):
             write_back(self.model, params)
@@ -141,6 +146,8 @@ class Loop:
                 warn_if_unmoved(state.params, params)
             inner_losses = [list(losses) for losses in outer.inner_losses]
             row |= {"loss": outer.loss, "inner_losses": inner_losses, "norm": norm}
+            if state.step in self.looked_at:
+                row["inner_loop"] = look(self, state, own, outer, params)
         else:
             skipped = (*skipped, state.step)
             if len(skipped) > self.config.skip_steps:
@@ -191,6 +198,14 @@ class Loop:
         names = [self.sampler.tasks[draw.task].name for draw in draws]
         where, advice = cause_of(state.step, self.loss, state.params, self.method, own)
         return explained(state.step, loss, norm, names, where=where, advice=advice)
+
+
+def _check_join(config: TrainConfig, ranks: Ranks) -> None:
+    if config.join != "mean" and ranks.size > 1:
+        raise ValueError(
+            f"join: expected 'mean' for a meta-batch that {ranks.size} processes "
+            f"share, found {config.join!r}, which needs all tasks in one place"
+        )
 
 
 def _check_model(model) -> None:

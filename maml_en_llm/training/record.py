@@ -8,6 +8,7 @@ from ..models import source_of
 from ..provenance import describe
 from ..tasks import Task
 from .config import TrainConfig
+from .inner_loop import as_columns
 from .state import TrainState
 
 
@@ -15,7 +16,9 @@ def make_record(loop, state: TrainState, before: str, seconds: float) -> dict:
     """What JSON can hold of a run that has ended.
 
     ``losses``, ``norms`` and ``inner_losses`` have an entry per outer step, which is
-    null (or empty) for a step that was skipped. ``weights_before`` and ``weights`` are
+    null (or empty) for a step that was skipped. ``inner_loop`` says what the inner
+    loops did at a few outer steps (`inner_loop.NOTED`), and is empty without any.
+    ``weights_before`` and ``weights`` are
     SHA-256 of the weights before and after, ``data`` of the training examples.
     """
     source = source_of(loop.model)
@@ -25,6 +28,7 @@ def make_record(loop, state: TrainState, before: str, seconds: float) -> dict:
         "losses": [row["loss"] for row in state.rows],
         "inner_losses": [row["inner_losses"] for row in state.rows],
         "norms": [row["norm"] for row in state.rows],
+        "inner_loop": as_columns(state.rows),
         "skipped": list(state.skipped),
         "left_out": dict(loop.sampler.left_out),
         "budget": asdict(state.budget),

@@ -142,7 +142,7 @@ def test_moments_decide_the_gradient():
 def test_unknown_moments_are_refused():
     with pytest.raises(
         ValueError,
-        match="moments: expected one of shared, shared-frozen, fresh, found 'mixed'",
+        match="moments: expected one of shared, shared-frozen, fresh, second, found",
     ):
         MAMLenLLM(inner=SGD(0.1), moments="mixed")
 

@@ -41,6 +41,8 @@ BAD = {
     "betas": [0.9, (0.9,), (0.9, 1.0), (0.9, NAN), (0.9, -0.1), "ab", (0.9, 0.9, 0.9)],
     "eps_root": [-1.0, NAN, INF, "0", None],
     "moments": ["warm", None, True],
+    "clip_support": [1, "yes", None],
+    "join": ["sum", None, True],
     "gradient": ["second", None],
     "clip": [0, -1.0, NAN, INF, "1", None],
     "sampling": ["sizes", None],
@@ -54,6 +56,7 @@ BAD = {
     "device": ["gpu", "cuda:x", 0, None, "cpu:1", "auto:0"],
     "dtype": ["float", "torch.float32", None, 32],
     "skip_steps": [-1, 0.5, None, True],
+    "looks": [-1, 0.5, None, True, 10**6],
 }
 ROWS = [(name, value) for name, values in BAD.items() for value in values]
 
@@ -117,6 +120,8 @@ def test_a_configuration_comes_back_from_json():
         (dict(inner_optimizer="momentum", moments="shared-frozen"), "moments"),
         (dict(optimizer="adam-8bit", inner_optimizer="lion"), "moments"),
         (dict(method="reptile", inner_lr=0), "inner"),
+        (dict(optimizer="momentum", moments="second"), "moments"),
+        (dict(optimizer="lion", moments="second"), "moments"),
         (dict(dtype="bfloat16"), "dtype"),
         (dict(dtype="float16", gradient="unrolled"), "dtype"),
     ],
@@ -132,6 +137,9 @@ def test_what_does_not_go_together_is_refused(changes, field):
         dict(inner_optimizer="sgd", moments="fresh"),
         dict(inner_optimizer="sgd", method="metaicl"),
         dict(inner_optimizer="adamw"),
+        dict(optimizer="rmsprop", moments="second"),
+        dict(optimizer="nadam", moments="second", inner_lr=0),
+        dict(clip_support=False, join="mean-gradient"),
         dict(optimizer="adam-8bit", inner_optimizer="adam"),
         dict(dtype="bfloat16", gradient="first_order"),
         dict(dtype="bfloat16", method="fomaml"),
@@ -170,6 +178,8 @@ OTHER = dict(
     optimizer="sgd",
     inner_optimizer="adamw",
     moments="fresh",
+    clip_support=False,
+    join="mean-gradient",
     gradient="unrolled",
     sampling="uniform",
     mode="channel",
@@ -197,6 +207,25 @@ def test_hash_changes_with_every_field(name):
     other = OTHER.get(name, changed)
     assert asdict(base)[name] != other
     assert replace(base, **{name: other}).hash != base.hash == TrainConfig().hash
+
+
+OLDER = {  # hashes of records from before `clip_support` and a default of 4 prompts
+    "79ff93b3aae6": {},
+    "16e212fbe249": dict(method="metaicl"),
+    "e3dd50c8bf05": dict(method="reptile", lr=2e-3, inner_lr=4e-4),
+    "e4aa1ecab05f": dict(method="fomaml", prompts=2, moments="fresh"),
+    "929a076b041c": dict(method="metaicl", prompts=4),
+}
+
+
+@pytest.mark.parametrize("older", OLDER)
+def test_a_run_that_is_what_it_was_keeps_its_hash(older):
+    as_it_was = dict(prompts=1) | OLDER[older]
+    assert TrainConfig(**as_it_was, clip_support=False).hash == older
+    clipped = TrainConfig(**as_it_was)
+    inner = clipped.method not in ("metaicl", "metaict", "multi-task")
+    assert (clipped.hash != older) == inner
+    assert TrainConfig(**OLDER[older]).hash != older or "prompts" in OLDER[older]
 
 
 ANYTHING = st.one_of(
