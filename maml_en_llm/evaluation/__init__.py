@@ -3,7 +3,17 @@
 from .adaptation import Adaptation
 from .adaptation_curves import adaptation_curve, choose_rate
 from .benchmark import evaluate, evaluate_by, metric_name, score_predictions
-from .held import Held, as_targets, family_of, held_out, hold_back
+from .held import (
+    Held,
+    as_targets,
+    family_of,
+    few_per_family,
+    held_loss,
+    held_out,
+    held_set,
+    hold_back,
+    overall,
+)
 from .metrics import predict
 from .reading_rule import oracle_accuracy, oracle_answer
 from .rules import by_rule, majority, oracle, random_guess
@@ -19,13 +29,17 @@ __all__ = [
     "evaluate",
     "evaluate_by",
     "family_of",
+    "few_per_family",
+    "held_loss",
     "held_out",
+    "held_set",
     "hold_back",
     "majority",
     "metric_name",
     "oracle",
     "oracle_accuracy",
     "oracle_answer",
+    "overall",
     "predict",
     "random_guess",
     "score_options",

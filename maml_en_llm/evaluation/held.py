@@ -1,6 +1,9 @@
-"""The held set: meta-training tasks asked as targets are, on examples held back.
+"""The held set: meta-training tasks asked as targets are, on examples never trained on.
 
 What rates, steps and sizes are tuned on, so that no target is looked at before the end.
+
+    held = held_set("minicrossfit", "hr_to_lr")
+    held_loss(model, tokenizer, held, max_length=512)    # smaller is better
 """
 
 import math
@@ -10,18 +13,21 @@ from statistics import fmean
 
 from ..errors import check_integer
 from ..protocol import SHOTS
-from ..tasks import Task
+from ..tasks import Task, load_held
 from .benchmark import score_predictions
-from .scoring import score_options
+from .scoring import ScoresNotFinite, score_options
 
 HELD_EXAMPLES = 40  # of a meta-training task that is treated as a target
+PER_FAMILY = 3  # tasks: variants of one family tell much the same
 
 
 @dataclass(frozen=True)
 class Held:
     """One family: mean score in points, mean NLL of right answers, tasks behind them.
 
-    NLL in nats per target token.
+    NLL in nats per query, among its options: −log softmax(−scores) of the right one.
+    Guessing among c options has log c. It tells two models apart where the scores of as
+    many queries do not.
     """
 
     score: float
@@ -32,6 +38,33 @@ class Held:
 def family_of(task: str) -> str:
     """The family of a task of MiniCrossFit: its name up to the first hyphen."""
     return task.partition("-")[0]
+
+
+def held_set(
+    source: str, setting: str, *, per_family: int | None = PER_FAMILY
+) -> tuple[Task, ...]:
+    """Meta-training tasks of a setting with test examples of their own (`load_held`).
+
+    ``per_family``: so many tasks of each family, at equal distances in the list; None:
+    all. Raises `DataError` for a source whose meta-training tasks have no test
+    examples: there use `hold_back`.
+    """
+    return few_per_family(load_held(source, setting).test, per_family)
+
+
+def few_per_family(tasks: Sequence[Task], count: int | None) -> tuple[Task, ...]:
+    """``count`` tasks of each family, at equal distances, in their order."""
+    if count is None:
+        return tuple(tasks)
+    check_integer("per_family", count, 1)
+    families: dict[str, list[Task]] = {}
+    for task in tasks:
+        families.setdefault(family_of(task.name), []).append(task)
+    chosen = set()
+    for found in families.values():
+        n = min(count, len(found))
+        chosen |= {found[i * len(found) // n].name for i in range(n)}
+    return tuple(task for task in tasks if task.name in chosen)
 
 
 def hold_back(
@@ -109,9 +142,32 @@ def overall(held: Mapping[str, Held]) -> Held:
     return replace(_mean(rows), n_tasks=sum(row.n_tasks for row in held.values()))
 
 
+def held_loss(
+    model,
+    tokenizer,
+    held: Sequence[Task],
+    *,
+    max_records: int | None = HELD_EXAMPLES,
+    **how,
+) -> float:
+    """Held NLL, each family counting once: what tuning makes small.
+
+    ``how`` goes to `held_out`. Infinite for a model whose scores are no numbers, so
+    that a rate that breaks it loses.
+    """
+    try:
+        found = held_out(model, tokenizer, held, max_records=max_records, **how)
+    except ScoresNotFinite:
+        return math.inf
+    return overall(found).nll
+
+
 def _nll(queries, table) -> float:
-    pairs = zip(queries, table, strict=True)
-    found = [row[query.options.index(query.output)] for query, row in pairs]
+    found = []
+    for query, row in zip(queries, table, strict=True):
+        best = min(row)
+        total = math.log(sum(math.exp(best - score) for score in row)) - best
+        found.append(row[query.options.index(query.output)] + total)
     return fmean(found) if found else math.nan
 
 

@@ -18,6 +18,10 @@ from .prompt_nll import plain_scores, shared_scores
 NULL = "N/A"  # stands for a query's text in PMI
 
 
+class ScoresNotFinite(ValueError):
+    """A model that gives no numbers, as after a rate that broke it."""
+
+
 @torch.inference_mode()
 def score_options(
     model,
@@ -86,7 +90,7 @@ def _prompts(
 def _finite(table: list[list[float]]) -> list[list[float]]:
     for n, row in enumerate(table):
         if not all(map(math.isfinite, row)):
-            raise ValueError(
+            raise ScoresNotFinite(
                 f"queries[{n}]: expected finite scores, found [{listed(row)}]; the "
                 "model's weights may be damaged"
             )

@@ -1,6 +1,6 @@
 """Tasks and benchmarks: one source, opened once."""
 
-from .benchmark import Benchmark, Task, load_benchmark
+from .benchmark import Benchmark, Task, load_benchmark, load_held
 from .examples import Example, read_examples
 from .source import load_settings
 from .subset import limit
@@ -11,6 +11,7 @@ __all__ = [
     "Task",
     "limit",
     "load_benchmark",
+    "load_held",
     "load_settings",
     "read_examples",
 ]

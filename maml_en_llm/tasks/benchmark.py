@@ -181,6 +181,33 @@ def load_benchmark(
     return _read_selection(opened, selection, fetched)
 
 
+def load_held(
+    source: str | Path, setting: str, *, seeds: Iterable[int] = SEEDS[:1]
+) -> Benchmark:
+    """The meta-training tasks of a setting as targets, by their own test examples.
+
+    No training reads these, and none of them is of a target: what rates and sizes are
+    tuned on. Free-form tasks, which have no options to score, are left out.
+
+    Raises `DataError` as `load_benchmark`, and where a task has no test examples or
+    demonstrations of its own: then hold back some of those it trains on.
+    """
+    opened = open_source(source)
+    selection = opened.select(setting)
+    facts = opened.settings.facts
+    names = tuple(
+        name
+        for name in selection.train
+        if facts.get(name, {}).get("kind") != "free-form"
+    )
+    selection = Selection(setting, train=(), test=names, unseen=frozenset())
+    fetched = opened.fetch(needed(selection, checked_seeds(seeds)))
+    if fetched.missing:
+        message = _missing_message(opened, selection, fetched.missing)
+        raise DataError(f"{message}; use evaluation.hold_back on the tasks instead")
+    return _read_selection(opened, selection, fetched)
+
+
 def _missing_message(
     opened: Source, selection: Selection, missing: tuple[str, ...]
 ) -> str:

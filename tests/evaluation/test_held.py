@@ -1,14 +1,28 @@
 """The held set: meta-training tasks asked as targets, on examples held back."""
 
+import json
+import math
+from dataclasses import replace
 from statistics import fmean
 
 import pytest
-from helpers import CharTokenizer, small_model, write_benchmark
+import torch
+from helpers import CharTokenizer, records, small_model, write_benchmark, write_lines
 
 from maml_en_llm import evaluate_by, load_benchmark, score_options
-from maml_en_llm.evaluation import as_targets, family_of, held_out, hold_back
-from maml_en_llm.evaluation.held import overall
-from maml_en_llm.tasks import Benchmark
+from maml_en_llm.errors import DataError
+from maml_en_llm.evaluation import (
+    as_targets,
+    family_of,
+    few_per_family,
+    held_loss,
+    held_out,
+    held_set,
+    hold_back,
+    overall,
+)
+from maml_en_llm.evaluation.metrics import probabilities
+from maml_en_llm.tasks import Benchmark, load_held
 
 TRAIN = ("size-sea", "size-food", "topic-sea", "free-form")
 
@@ -45,7 +59,7 @@ def test_scores_and_losses_by_family(tasks):
         rows = score_options(model, words, task.few_shot(0, 3), task.test)
         right = [query.options.index(query.output) for query in task.test]
         pairs = zip(rows, right, strict=True)
-        nlls.append(fmean(row[n] for row, n in pairs))
+        nlls.append(fmean(-math.log(probabilities(row)[n]) for row, n in pairs))
         bench = Benchmark((), (task,))
         record = evaluate_by(lambda *_, rows=rows: rows, bench, seeds=[0])
         scores[task.name] = record["mean"]
@@ -68,3 +82,68 @@ def test_families(tasks):
         mode="channel",
     )
     assert list(found) == ["all"]
+
+
+def test_the_tuning_objective_counts_each_family_once(tasks):
+    model, words = small_model(), CharTokenizer()
+    held = as_targets(tasks[:3])
+    found = held_out(model, words, held, max_records=5)
+    loss = held_loss(model, words, held, max_records=5)
+    assert loss == pytest.approx(fmean([found["size"].nll, found["topic"].nll]))
+    assert loss > 0
+
+
+def test_a_model_that_guesses_has_the_logarithm_of_the_options(tasks):
+    model = small_model()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+    loss = held_loss(model, CharTokenizer(), as_targets(tasks[:2]), max_records=5)
+    assert loss == pytest.approx(math.log(2))
+
+
+def test_a_broken_model_loses(tasks):
+    model = small_model()
+    with torch.no_grad():
+        model.transformer.ln_f.weight.fill_(math.nan)
+    held = as_targets(tasks[:1])
+    assert held_loss(model, CharTokenizer(), held, max_records=2) == math.inf
+    with pytest.raises(ValueError, match="held: expected at least one task"):
+        held_loss(model, CharTokenizer(), ())
+
+
+def test_few_of_each_family_at_equal_distances(tasks):
+    names = [f"size-{n}" for n in range(7)] + ["topic-0"]
+    many = [replace(tasks[0], name=name) for name in names]
+    found = [task.name for task in few_per_family(many, 3)]
+    assert found == ["size-0", "size-2", "size-4", "topic-0"]
+    assert few_per_family(many, None) == tuple(many)
+    with pytest.raises(ValueError, match="per_family"):
+        few_per_family(many, 0)
+
+
+def test_the_held_set_has_examples_of_its_own(tmp_path):
+    folder = write_benchmark(
+        tmp_path,
+        train=("size-sea", "copy"),
+        test=("size-food",),
+        kinds={"copy": "free-form"},
+    )
+    with pytest.raises(
+        DataError, match="files: size-sea, copy; use evaluation.hold_back"
+    ):
+        load_held(folder, "mini")
+    settings = json.loads((folder / "settings.json").read_text())
+    settings["tasks"] = {"copy": {"kind": "free-form"}}
+    (folder / "settings.json").write_text(json.dumps(settings))
+    here = folder / "size-sea"
+    write_lines(here / "size-sea_16_100_test.jsonl", records("size-sea", 9, start=500))
+    write_lines(
+        here / "size-sea_16_100_train.jsonl", records("size-sea", 16, start=600)
+    )
+    (task,) = held_set(str(folder), "mini")
+    assert task.name == "size-sea" and not task.train
+    assert len(task.test) == 9 and len(task.demonstrations[100]) == 16
+    (trained, _) = load_benchmark(folder, "mini").train
+    assert not set(trained.train) & {*task.test, *task.demonstrations[100]}
+    assert held_loss(small_model(), CharTokenizer(), [task]) > 0
