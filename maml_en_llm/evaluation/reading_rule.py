@@ -1,24 +1,33 @@
 """A rule that reads the demonstrations and nothing else: what they alone can tell.
 
-Naive Bayes on features of MiniCrossFit's texts, learned from one prompt's
-demonstrations. A model that scores below it leaves something in them unread.
+It asks of every view of a text (the word at a place, the word of a kind, how often a
+word stands there, whether two words are the same or opposite, …) how well it explains
+the answers of one prompt's demonstrations, and lets the views vote by that evidence:
+
+    p(answer | query) = Σ_v w_v p(answer | what v sees),  w_v ∝ p(answers | v)
+
+with p(answers | v) of the Dirichlet-multinomial model: what v sees decides, anew for
+each thing seen, how the answers are distributed. No view knows a task or its family.
+A model that scores below the rule leaves something in the demonstrations unread.
 """
 
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
+from ..minicrossfit import lexicon
 from ..tasks import Example
 
-SMOOTHING = 0.3
-Features = set[tuple]
+PRIOR = 0.1  # pseudo-count of an answer: small, as what decides mostly decides always
+Views = dict[tuple, object]  # what is seen, by view
 
 
 def oracle_answer(demonstrations: Sequence[Example], query: Example) -> str:
     """The option that the demonstrations speak for; of equals the first."""
     lists = {example.options for example in (*demonstrations, query)}
     rule = _classify if len(lists) == 1 else _choose
-    return max(query.options, key=rule(demonstrations, query))
+    return max(query.options, key=rule(tuple(demonstrations), query))
 
 
 def oracle_accuracy(
@@ -30,80 +39,178 @@ def oracle_accuracy(
     return hits / len(queries)
 
 
-def features(text: str) -> Features:
-    """Words, words by place from either end, neighbours, repeats, and what is new.
-
-    New: in the second of two texts, after ``[SEP]``.
-    """
+@lru_cache(maxsize=2**14)
+def views(text: str) -> Views:
+    """What every view sees in a text; a view that sees nothing is left out."""
     words = text.split()
-    found: Features = {("word", w) for w in words}
-    found |= {("place", i, w) for i, w in enumerate(words)}
-    found |= {("from the end", len(words) - i, w) for i, w in enumerate(words)}
-    found |= {("pair", *pair) for pair in zip(words, words[1:], strict=False)}
-    content = Counter(w for w in words if len(w) > 1 and w not in ("the", "[SEP]"))
-    found.add(("most often", max(content.values(), default=0)))
-    found.add(("repeated", sum(n > 1 for n in content.values())))
-    if "[SEP]" in words:
-        found |= _second_text(words)
+    seen: Views = {("place", i): word for i, word in enumerate(words)}
+    seen |= {("from the end", i): word for i, word in enumerate(reversed(words))}
+    counts = Counter(words)
+    seen |= {("how often", word): min(n, 4) for word, n in counts.items()}
+    seen["most often",] = max(counts.values(), default=0)
+    for word in words:
+        for kind, group in _KINDS.get(word, ()):
+            # of two words of a kind the first, and the second, are views of their own
+            nth = sum(key[:2] == ("kind", kind) for key in seen)
+            seen["kind", kind, nth] = word
+            seen["group", kind, nth] = group
+    return seen | _relations(words)
+
+
+def _relations(words: list[str]) -> Views:
+    """How a word is related to those before it, for the last words of the text."""
+    seen: Views = {}
+    for i, word in enumerate(reversed(words)):
+        earlier = words[: len(words) - 1 - i]
+        relation = "new"
+        if word in earlier:
+            relation = "same"
+        elif _OPPOSITE.get(word) in earlier:
+            relation = "opposite"
+        seen["relation", i] = relation
+    seen["relations",] = tuple(sorted(set(seen.values())))
+    return seen
+
+
+def _lexical_kinds() -> dict[str, list[tuple[str, int]]]:
+    """Of every word: the kinds it belongs to, each with its group of that kind."""
+    kinds = {
+        "name": [lexicon.NAMES],
+        "place": [lexicon.PLACES],
+        "verb": [lexicon.VERBS],
+        "adverb": [lexicon.ADVERBS],
+        "colour": [lexicon.COLOURS],
+        "state": [lexicon.STATES],
+        "size": lexicon.SIZES,
+        "mood": lexicon.MOODS,
+        "noun": [group for d in lexicon.DOMAINS.values() for group in d.groups],
+    }
+    found: dict[str, list[tuple[str, int]]] = {}
+    for kind, groups in kinds.items():
+        for number, group in enumerate(groups):
+            for word in group:
+                found.setdefault(word, []).append((kind, number))
     return found
 
 
-def _second_text(words: list[str]) -> Features:
-    cut = words.index("[SEP]")
-    new = [w for w in words[cut + 1 :] if w not in words[:cut]]
-    found: Features = {("new", w) for w in new}
-    return found | {("number of new", len(new)), ("length", len(words))}
+_KINDS = _lexical_kinds()
+_OPPOSITE = {b: a for a, b in lexicon.OPPOSITES.items()} | lexicon.OPPOSITES
 
 
-def _classify(demonstrations, query) -> Callable[[str], float]:
+def _classify(
+    demonstrations: tuple[Example, ...], query: Example
+) -> Callable[[str], float]:
     """The score of a label, where all examples have the same options."""
-    counts = _count((features(e.input), e.output) for e in demonstrations)
-    asked = features(query.input)
-    return lambda option: _log_odds(counts, asked, option)
+    learned = _learned_labels(demonstrations)
+    labels = query.options
+    votes = dict.fromkeys(labels, 0.0)
+    seen = views(query.input)
+    for view, (weight, counts) in learned.items():
+        if view not in seen:
+            continue
+        found = counts.get(seen[view], Counter())
+        total = sum(found.values()) + PRIOR * len(labels)
+        for label in votes:
+            votes[label] += weight * (found[label] + PRIOR) / total
+    return votes.__getitem__
 
 
-def _choose(demonstrations, query) -> Callable[[str], float]:
+@lru_cache(maxsize=256)
+def _learned_labels(demonstrations: tuple[Example, ...]) -> dict:
+    """Of every view: its weight, and how often each label went with what it saw."""
+    labels = {label for example in demonstrations for label in example.options}
+    tables = _tables((views(e.input), e.output) for e in demonstrations)
+    return _weighted(tables, len(labels))
+
+
+def _choose(
+    demonstrations: tuple[Example, ...], query: Example
+) -> Callable[[str], float]:
     """The score of an option, where every example brings its own."""
-    counts = _count(
-        (_option_features(e.input, option), option == e.output)
+    learned = _learned_options(demonstrations)
+    seen = {option: option_views(query.input, option) for option in query.options}
+    votes = dict.fromkeys(query.options, 0.0)
+    for view, (weight, counts) in learned.items():
+        odds = {}
+        for option in votes:
+            found = counts.get(seen[option].get(view), Counter())
+            odds[option] = (found[True] + PRIOR) / (found[False] + PRIOR)
+        for option in votes:
+            votes[option] += weight * odds[option] / sum(odds.values())
+    return votes.__getitem__
+
+
+@lru_cache(maxsize=256)
+def _learned_options(demonstrations: tuple[Example, ...]) -> dict:
+    """Of every view: its weight, and how often what it saw was the answer, or not."""
+    pairs = [
+        (option_views(e.input, option), option == e.output)
         for e in demonstrations
         for option in e.options
-    )
-
-    def score(option: str) -> float:
-        asked = _option_features(query.input, option)
-        return _log_odds(counts, asked, True) - _log_odds(counts, asked, False)
-
-    return score
+    ]
+    return _weighted(_tables(pairs), 2)
 
 
-def _option_features(text: str, option: str) -> Features:
+@lru_cache(maxsize=2**14)
+def option_views(text: str, option: str) -> Views:
+    """What every view sees of an option: its word, its kind, where it stands."""
     words = text.split()
-    found: Features = {("word", option)}
+    seen: Views = {("word",): option}
+    for kind, group in _KINDS.get(option, ()):
+        seen |= {("kind",): kind, ("group",): (kind, group)}
     if option not in words:
-        return found
+        return seen
     at = words.index(option)
+    seen |= {("place",): at, ("from the end",): len(words) - at}
+    seen |= {("after",): words[at - 1 : at], ("before",): words[at + 1 : at + 2]}
     question = 0
     if "." in words:
         question = len(words) - words[::-1].index(".")  # starts after the last fact
-    found |= {("place", at), ("from the end", len(words) - at)}
     if question < len(words):
-        found.add(("from the one asked for", at - words.index(words[question])))
-    return found
+        seen["from the one asked for",] = at - words.index(words[question])
+    return {view: _hashable(value) for view, value in seen.items()}
 
 
-def _count(pairs: Iterable[tuple[Features, object]]) -> dict:
-    """How many examples of a class have a feature, and under None how many it has."""
-    counts: dict = {}
-    for found, label in pairs:
-        counts.setdefault(label, Counter()).update([*found, None])
-    return counts
+def _hashable(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
 
 
-def _log_odds(counts: dict, found: Features, label) -> float:
-    """log p(label) + Σ log p(feature | label), smoothed, over features seen before."""
-    mine = counts.get(label, Counter())
-    total = mine[None]
-    known = [f for f in found if any(f in other for other in counts.values())]
-    parts = [math.log((mine[f] + SMOOTHING) / (total + 2 * SMOOTHING)) for f in known]
-    return math.log(total + SMOOTHING) + math.fsum(parts)
+def _tables(pairs: Iterable[tuple[Views, object]]) -> dict:
+    """view → what it saw → how often each answer went with it."""
+    tables: dict = {}
+    for seen, answer in pairs:
+        for view, value in seen.items():
+            counts = tables.setdefault(view, {}).setdefault(value, Counter())
+            counts[answer] += 1
+    return tables
+
+
+def _weighted(tables: dict, answers: int) -> dict:
+    """Each view's table with its share of the evidence.
+
+    Examples in which a view sees nothing count for it as one more thing seen.
+    """
+    everything = max((_size(table) for table in tables.values()), default=0)
+    evidence = {
+        view: math.fsum(
+            [_evidence(counts, answers) for counts in table.values()]
+            + [(_size(table) - everything) * math.log(answers)]
+        )
+        for view, table in tables.items()
+    }
+    best = max(evidence.values(), default=0.0)
+    return {
+        view: (math.exp(evidence[view] - best), table) for view, table in tables.items()
+    }
+
+
+def _size(table: dict) -> int:
+    return sum(sum(counts.values()) for counts in table.values())
+
+
+def _evidence(counts: Counter, answers: int) -> float:
+    """log p(the answers that went with one thing seen)."""
+    total = sum(counts.values())
+    found = math.lgamma(PRIOR * answers) - math.lgamma(PRIOR * answers + total)
+    each = (math.lgamma(PRIOR + n) - math.lgamma(PRIOR) for n in counts.values())
+    return found + math.fsum(each)

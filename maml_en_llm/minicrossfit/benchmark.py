@@ -101,7 +101,8 @@ def fill(folder: Path, difficulty: Difficulty) -> None:
     about = {}
     labels = _label_words(difficulty)
     for plan in plans():
-        about[plan.name] = _write_task(folder, plan, labels[plan.seed], difficulty)
+        own = labels.get(plan.seed, [])
+        about[plan.name] = _write_task(folder, plan, own, difficulty)
     content = json.dumps({"settings": task_lists(), "tasks": about}, indent=1) + "\n"
     (folder / "settings.json").write_bytes(content.encode())
 
@@ -137,7 +138,8 @@ def _label_words(difficulty: Difficulty) -> dict[int, list[str]]:
     pool: list[str] = []
     found: dict[int, list[str]] = {}
     most = max(difficulty.labels, 3)  # natural language inference has three
-    for plan in sorted(plans(), key=lambda plan: not plan.target):
+    labelled = [plan for plan in plans() if plan.family in LABELLED]
+    for plan in sorted(labelled, key=lambda plan: not plan.target):
         if not plan.target and words is LABELS:
             taken = {word for labels in found.values() for word in labels}
             words = [word for word in LABELS if word not in taken]
@@ -153,8 +155,8 @@ def _write_task(
 ) -> dict:
     """One task's files; returns its entry of ``settings.json``."""
     make_recipe = FAMILIES[plan.family]
-    recipe = make_recipe(Draw(plan.seed), DOMAINS[plan.domain], difficulty)
-    labels = labels[: recipe.classes] if recipe.kind == "classification" else []
+    recipe = make_recipe(Draw(plan.seed), DOMAINS[plan.domain], difficulty, plan.turn)
+    labels = labels[: recipe.classes]
     draw = Draw(plan.seed + 1 + plan.variant)
     seen: set[str] = set()
     parts = {f"16_{SEEDS[0]}_test": TEST} | {
@@ -171,7 +173,7 @@ def _write_task(
         kind=recipe.kind,
         family=plan.family,
         domain=plan.domain,
-        instruction=recipe.instruction.format(labels=" , ".join(labels)),
+        instruction=recipe.instruction.format(labels=" , ".join(sorted(labels))),
     )
 
 
@@ -197,7 +199,7 @@ def _made(
         if labels:
             if draw.chance(noise):
                 i = draw.one([j for j in range(recipe.classes) if j != i])
-            answer, options = labels[i], labels
+            answer, options = labels[i], sorted(labels)
         found.append(
             {"task": name, "input": text, "output": answer, "options": list(options)}
         )

@@ -1,21 +1,23 @@
-"""How the records of classification tasks are made: one function per family.
+"""How the records of tasks with a cue are made: one word of the text says the label.
 
-A family takes a source of random numbers, a domain and a difficulty, fixes what is the
-task's own (which slot of the sentence matters, which of its words belong together), and
-returns a `Recipe`. What word means what is drawn anew for every task.
+A family takes a source of random numbers, a domain, a difficulty and the task's turn,
+fixes what is the task's own (which words mean the same label), and returns a `Recipe`.
+What word means what is drawn anew for every task. The cue comes first in most texts, so
+that it follows the label where texts are scored by their label.
 """
 
 from . import lexicon as words
 from .draw import Draw
 from .lexicon import Domain
-from .recipes import SIZES_WITH_OPPOSITE, Difficulty, Family, Recipe, fillers, nouns
+from .recipes import Difficulty, Family, Recipe, before, fillers, share_of_frames
+from .relations import RELATIONS
 
 
 def _framed(draw: Draw, domain: Domain, d: Difficulty, text: str) -> str:
-    share = max(d.distractors, d.foreign if domain.foreign else 0.0)
-    if draw.chance(share):
-        text = f"{draw.one(domain.opening)} , {text}"
-    return f"{text} {draw.one(domain.closing)}" if draw.chance(share) else text
+    text = before(draw, domain, d, text)
+    if draw.chance(share_of_frames(domain, d)):
+        return f"{text} {draw.one(domain.closing)}"
+    return text
 
 
 def _cues(draw: Draw, groups, n_labels: int, n: int) -> list[list[str]]:
@@ -43,9 +45,10 @@ def _by_slot(
     ``first`` and ``second`` are the two orders of the clauses.
     """
 
-    def family(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
+    def family(draw: Draw, domain: Domain, d: Difficulty, turn: int) -> Recipe:
         groups = groups_of(domain)
-        n_labels = draw.one([n for n in (2, 2, 3, 4, 5, 6) if n <= min(d.labels, most)])
+        counts = [n for n in (2, 3, 2, 4, 5, 6) if n <= min(d.labels, most)]
+        n_labels = counts[turn % len(counts)]
         cues = _cues(draw, groups, n_labels, d.cues)
 
         def make(draw: Draw, i: int):
@@ -62,80 +65,25 @@ def _halves(items: list[str]):
     return lambda _domain: (items[::2], items[1::2])
 
 
-def _order(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
+def _order(draw: Draw, domain: Domain, d: Difficulty, _turn: int) -> Recipe:
     """Which of two kinds of things comes first; both are in every text."""
     pair = _cues(draw, domain.groups, 2, d.cues)
 
     def make(draw: Draw, i: int):
-        first = draw.one(pair[i])
-        second = draw.one(pair[1 - i])
+        things = f"{draw.one(pair[i])} before {draw.one(pair[1 - i])}"
         who = f"{draw.one(words.NAMES)} {draw.one(words.VERBS)}"
-        return _framed(draw, domain, d, f"{who} {first} before {second}"), i, ()
+        text = f"{who} {things}" if draw.chance(d.swapped) else f"{things} , {who}"
+        return _framed(draw, domain, d, text), i, ()
 
     instruction = "decide by which thing comes first , {labels}"
     return Recipe("classification", 2, instruction, make)
 
 
-def _agreement(_: Draw, domain: Domain, d: Difficulty) -> Recipe:
-    """Whether two things have the same colour."""
-
-    def make(draw: Draw, i: int):
-        things = draw.some(nouns(domain), 2)
-        a, other = draw.some(words.COLOURS, 2)
-        b = other if i else a
-        return _framed(draw, domain, d, f"{a} {things[0]} and {b} {things[1]}"), i, ()
-
-    instruction = "decide whether the colour is the same , {labels}"
-    return Recipe("classification", 2, instruction, make)
-
-
-def _counting(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
-    """How many times one noun appears among others."""
-    counted, *others = draw.shuffled(domain.groups[0])
-    rest = [*others, *domain.groups[1]]
-
-    def make(draw: Draw, i: int):
-        row = [counted] * (i + 1) + [draw.one(rest) for _ in range(3 - i)]
-        return " ".join([draw.one(words.NAMES), *draw.shuffled(row)]), i, ()
-
-    instruction = f"decide by how many times {counted} appears , {{labels}}"
-    return Recipe("classification", min(d.labels, 3), instruction, make)
-
-
-def _nli(_: Draw, domain: Domain, _d: Difficulty) -> Recipe:
-    """Three labels: the second sentence follows, may hold, or cannot hold."""
-
-    def make(draw: Draw, i: int):
-        f = fillers(draw, domain)
-        size = draw.one(SIZES_WITH_OPPOSITE)
-        second = (draw.one(["", size]), f["colour"], words.OPPOSITES[size])[i]
-        text = f"{f['name']} {size} {f['noun']} [SEP] {second} {f['noun']}"
-        return " ".join(text.split()), i, ()
-
-    instruction = "decide whether the last sentence follows , {labels}"
-    return Recipe("classification", 3, instruction, make)
-
-
-def _paraphrase(_: Draw, domain: Domain, _d: Difficulty) -> Recipe:
-    """Whether two sentences are about the same thing."""
-
-    def make(draw: Draw, i: int):
-        f = fillers(draw, domain)
-        noun = f["noun"]
-        if i:
-            noun = draw.one([other for other in nouns(domain) if other != noun])
-        who = f"{f['name']} {f['verb']}"
-        return f"{who} {f['noun']} [SEP] {noun} , {who}", i, ()
-
-    instruction = "decide whether the sentences mean the same , {labels}"
-    return Recipe("classification", 2, instruction, make)
-
-
-LABELLED: dict[str, Family] = {
+CUED: dict[str, Family] = {
     "sentiment": _by_slot(
         "mood",
         "decide by the mood , {labels}",
-        "{noun} of {name} is {mood}",
+        "{mood} {noun} of {name}",
         "{name} has {mood} {noun}",
         lambda _domain: words.MOODS,
         most=2,
@@ -143,42 +91,40 @@ LABELLED: dict[str, Family] = {
     "topic": _by_slot(
         "noun",
         "decide by the kind of thing , {labels}",
-        "{name} {adverb} {verb} {noun}",
+        "{noun} , {name} {adverb} {verb}",
         "{name} {verb} {noun} {adverb}",
         lambda domain: domain.groups,
     ),
     "colour": _by_slot(
         "colour",
         "decide by the colour , {labels}",
+        "{colour} {noun} is {size}",
         "{size} {noun} is {colour}",
-        "{size} {colour} {noun}",
         _halves(words.COLOURS),
     ),
     "size": _by_slot(
         "size",
         "decide by the size , {labels}",
+        "{size} {noun} is {colour}",
         "{colour} {noun} is {size}",
-        "{colour} {size} {noun}",
         lambda _domain: words.SIZES,
         most=4,
     ),
     "state": _by_slot(
         "state",
         "decide by how the thing is , {labels}",
-        "{noun} of {name} is {state}",
+        "{state} {noun} of {name}",
         "{name} has {state} {noun}",
         _halves(words.STATES),
     ),
     "action": _by_slot(
         "verb",
-        "decide by the word after the name , {labels}",
-        "{adverb} {noun} which {name} {verb}",
+        "decide by what is with the name , {labels}",
+        "{verb} {noun} , {name} {adverb}",
         "{adverb} {name} {verb} {noun}",
         _halves(words.VERBS),
     ),
     "order": _order,
-    "agreement": _agreement,
-    "counting": _counting,
-    "nli": _nli,
-    "paraphrase": _paraphrase,
 }
+
+LABELLED: dict[str, Family] = CUED | RELATIONS

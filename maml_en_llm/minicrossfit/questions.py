@@ -5,34 +5,38 @@ from collections.abc import Callable, Mapping
 from . import lexicon as words
 from .draw import Draw
 from .lexicon import Domain
-from .recipes import SIZES_WITH_OPPOSITE, Difficulty, Family, Recipe, fillers, nouns
+from .recipes import OPPOSED, Difficulty, Family, Recipe, fillers, nouns, opposite
 
-_COLUMNS: tuple[str, ...] = ("noun", "name", "place", "colour")
+_SLOTS: dict[str, list[str]] = {
+    "name": words.NAMES,
+    "place": words.PLACES,
+    "colour": words.COLOURS,
+    "state": words.STATES,
+}
 
 
-def _by_fact(fact: str, question: str, answers: list[str]) -> Family:
-    """A family of questions over a context of facts.
+def _about(*slots: str) -> Family:
+    """Facts about nouns, one word for each of ``slots``, then one of the nouns.
 
-    The options are the ``answers`` that the facts name.
+    The answer is a word of that noun's fact. Which of its slots is meant is the task's
+    own, and nothing in a text says it. Options are the words of all facts.
     """
 
-    def family(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
-        # Where a fact has two possible answers the task decides which is meant.
-        wanted = draw.one(answers)
-        pools = (nouns(domain), words.NAMES, words.PLACES, words.COLOURS)
+    def family(_: Draw, domain: Domain, d: Difficulty, turn: int) -> Recipe:
+        wanted = slots[turn % len(slots)]
 
         def make(draw: Draw, _: int):
-            m = draw.one(range(2, d.facts + 1))
-            columns = [draw.some(pool, m) for pool in pools]
-            rows = [
-                dict(zip(_COLUMNS, row, strict=True))
-                for row in zip(*columns, strict=True)
-            ]
-            asked = draw.one(rows)
-            facts = [fact.format(**row) for row in rows]
-            text = " . ".join([*facts, question.format(**asked)])
-            options = draw.shuffled([row[slot] for row in rows for slot in answers])
-            return text, asked[wanted], tuple(options)
+            n = draw.one(range(2, d.facts + 1))
+            things = draw.some(nouns(domain), n)
+            columns = {slot: draw.some(_SLOTS[slot], n) for slot in slots}
+            facts = []
+            for i, thing in enumerate(things):
+                about = " ".join(columns[slot][i] for slot in slots)
+                facts.append(f"{thing} , {about}")
+            asked = draw.one(range(n))
+            text = " . ".join([*facts, things[asked]])
+            options = draw.shuffled([w for slot in slots for w in columns[slot]])
+            return text, columns[wanted][asked], tuple(options)
 
         instruction = "answer the question from the context"
         return Recipe("multi-choice", 1, instruction, make)
@@ -40,25 +44,24 @@ def _by_fact(fact: str, question: str, answers: list[str]) -> Family:
     return family
 
 
-def _pick(draw: Draw, domain: Domain, d: Difficulty) -> Recipe:
-    """The one word of a kind that the task has in mind, among words of the other."""
-    key, rest = draw.some(domain.groups, 2)
+def _pick(_: Draw, domain: Domain, d: Difficulty, turn: int) -> Recipe:
+    """The word of a row that stands at the task's place."""
+    place = turn % d.facts
 
     def make(draw: Draw, _: int):
-        row = draw.shuffled([draw.one(key), *draw.some(rest, d.facts - 1)])
-        answer = next(word for word in row if word in key)
+        row = draw.some(nouns(domain), d.facts)
         text = f"{draw.one(words.NAMES)} {' '.join(row)}"
-        return text, answer, tuple(draw.shuffled(row))
+        return text, row[place], tuple(draw.shuffled(row))
 
-    return Recipe("multi-choice", 1, "choose the word of the other kind", make)
+    return Recipe("multi-choice", 1, "choose the word of the place", make)
 
 
 def _free(instruction: str, answer: Callable[[Mapping[str, str]], str]) -> Family:
     """A family that writes a part of the text; ``answer`` takes its words by slot."""
 
-    def family(_draw: Draw, domain: Domain, _d: Difficulty) -> Recipe:
+    def family(_draw, domain: Domain, _d: Difficulty, _turn: int) -> Recipe:
         def make(draw: Draw, _: int):
-            f = fillers(draw, domain) | {"size": draw.one(SIZES_WITH_OPPOSITE)}
+            f = fillers(draw, domain) | {"size": draw.one(OPPOSED)}
             f["text"] = "{name} {verb} {size} {colour} {noun}".format(**f)
             return f["text"], answer(f), ()
 
@@ -68,10 +71,12 @@ def _free(instruction: str, answer: Callable[[Mapping[str, str]], str]) -> Famil
 
 
 QUESTIONS: dict[str, Family] = {
-    "holder": _by_fact("{noun} , {name}", "{noun}", ["name"]),
-    "place": _by_fact("{noun} in {place}", "{noun} in", ["place"]),
-    "shade": _by_fact("{noun} is {colour}", "{noun} is", ["colour"]),
-    "which": _by_fact("{noun} , {name} {colour}", "{noun}", ["name", "colour"]),
+    "holder": _about("name"),
+    "place": _about("place"),
+    "shade": _about("colour"),
+    "which": _about("name", "colour"),
+    "feature": _about("state", "place"),
+    "trio": _about("name", "place", "colour"),
     "pick": _pick,
 }
 
@@ -84,9 +89,7 @@ FREE_FORM: dict[str, Family] = {
     "swap": _free(
         "swap the colour and the noun", lambda f: f"{f['noun']} {f['colour']}"
     ),
-    "opposite": _free(
-        "say the opposite of the size", lambda f: words.OPPOSITES[f["size"]]
-    ),
+    "opposite": _free("say the opposite of the size", lambda f: opposite(f["size"])),
     "first": _free(
         "say the name and the word after it", lambda f: f"{f['name']} {f['verb']}"
     ),

@@ -9,7 +9,12 @@ from . import lexicon as words
 from .draw import Draw
 from .lexicon import Domain
 
-_COUNTS = {"labels": (2, 6), "cues": (1, 6), "facts": (2, 7)}  # least, most
+_COUNTS = {  # least, most
+    "labels": (2, 6),
+    "cues": (1, 6),
+    "facts": (2, 7),
+    "gap": (0, 3),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +27,8 @@ class Difficulty:
 
     labels: int = 3  # most labels of a classification task
     cues: int = 3  # words that stand for one label
-    facts: int = 3  # facts of a question's context
+    facts: int = 3  # most facts of a question's context; words of a row to pick from
+    gap: int = 0  # words that say nothing between two words that are to be compared
     # share with words before, and share with words after, the sentence that say nothing
     distractors: float = 0.0
     # the same in the domains that are never trained on, if that is more
@@ -46,7 +52,14 @@ DIFFICULTIES = {
     "easy": Difficulty(labels=2, cues=2, facts=2, foreign=0.0, swapped=0.0),
     "normal": Difficulty(),
     "hard": Difficulty(
-        labels=6, cues=4, facts=4, distractors=0.5, foreign=1.0, swapped=0.5, noise=0.1
+        labels=6,
+        cues=4,
+        facts=4,
+        gap=1,
+        distractors=0.5,
+        foreign=1.0,
+        swapped=0.5,
+        noise=0.1,
     ),
 }
 
@@ -64,7 +77,9 @@ class Recipe(NamedTuple):
     make: Callable
 
 
-Family = Callable[[Draw, Domain, Difficulty], Recipe]
+# The last argument is the task's turn: variants and targets of a family take what it
+# can ask for in turn, so that no question is asked more often than another.
+Family = Callable[[Draw, Domain, Difficulty, int], Recipe]
 
 
 def fillers(draw: Draw, domain: Domain) -> dict[str, str]:
@@ -83,11 +98,28 @@ def fillers(draw: Draw, domain: Domain) -> dict[str, str]:
     return {slot: draw.one(items) for slot, items in slots.items()}
 
 
+def before(draw: Draw, domain: Domain, d: Difficulty, text: str) -> str:
+    """The text, at times after words that say nothing."""
+    if draw.chance(share_of_frames(domain, d)):
+        return f"{draw.one(domain.opening)} , {text}"
+    return text
+
+
+def share_of_frames(domain: Domain, d: Difficulty) -> float:
+    """How often a text of this domain has words around it that say nothing."""
+    return max(d.distractors, d.foreign if domain.foreign else 0.0)
+
+
 def nouns(domain: Domain) -> list[str]:
     """The nouns of both groups of a domain."""
     return [noun for group in domain.groups for noun in group]
 
 
-SIZES_WITH_OPPOSITE = [
-    word for word in words.OPPOSITES if word in words.SIZES[0] + words.SIZES[1]
-]
+_OPPOSITES = words.OPPOSITES | {b: a for a, b in words.OPPOSITES.items()}
+# the sizes that have an opposite among them: every one as often first as second
+OPPOSED = [word for pair in words.SIZES for word in pair if word in _OPPOSITES]
+
+
+def opposite(word: str) -> str:
+    """Of one of `OPPOSED`; that of its opposite is the word itself."""
+    return _OPPOSITES[word]

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from statistics import fmean
+from statistics import fmean, stdev
 
 import pytest
 
@@ -14,6 +14,7 @@ from maml_en_llm.evaluation import rules as oracle
 from maml_en_llm.minicrossfit import DIFFICULTIES, Difficulty, Draw
 from maml_en_llm.minicrossfit import benchmark as minicrossfit
 from maml_en_llm.minicrossfit.lexicon import UNSEEN
+from maml_en_llm.prompts import Format, PromptEncoder
 from maml_en_llm.protocol import SEEDS
 from maml_en_llm.tasks import load_settings as settings
 from maml_en_llm.tasks import read_examples
@@ -29,9 +30,9 @@ SETTINGS = (
 )
 # a change of the generator changes these, and every number measured on the benchmark
 DIGESTS = {
-    "normal": "f1d3026004f0ddae680bbebd8c0409fdffdf126f7337f15eb364bb789c10156c",
-    "easy": "20e83892d28730d7301fd1a6645936eb3a293ca4f466638fd74c97813ad8eecb",
-    "hard": "643897cfb649f30cc6917d972992a325a03bdb979314a4a566818e808b504fcc",
+    "normal": "6b77c95d0524464be7c782242e34199a49a0f6419bc1cebd86f26670823a696c",
+    "easy": "b6623ec02a8bcb71ffed5ba8bf417f8aa8006155596e4a8725d5daca1156bdd3",
+    "hard": "25aba3e4b92381d0ff77db0d11d1b382c3617fc7cc0366f4536e86440a46fce0",
 }
 
 
@@ -120,43 +121,126 @@ def test_label_words_of_a_target_are_its_own(normal):
         assert not known & set(task.test[0].options)
 
 
+def by_family(tasks):
+    found = {}
+    for task in tasks:
+        found.setdefault(task.name.split("-")[0], []).append(task)
+    return found
+
+
 def words_alone(train, queries):
     """The option whose words were most often the answer to the text's words."""
     counts = Counter(
-        (w, e.options.index(e.output))
-        for t in train
-        if t.kind == "classification"
-        for e in t.train
-        for w in e.input.split()
+        (word, option)
+        for task in train
+        for e in task.train
+        for word, option in clues(e, e.output)
     )
     hits = [
-        max(
-            range(len(q.options)),
-            key=lambda i: sum(counts[w, i] for w in q.input.split()),
-        )
+        max(q.options, key=lambda o: sum(counts[clue] for clue in clues(q, o)))
         for q in queries
     ]
-    return fmean(q.options[i] == q.output for i, q in zip(hits, queries, strict=True))
+    return fmean(hit == q.output for hit, q in zip(hits, queries, strict=True))
 
 
-def test_only_the_demonstrations_say_what_is_asked(normal):
-    b = normal["class_to_class"]
-    chance = fmean(1 / len(t.test[0].options) for t in b.test)
-    without = fmean(words_alone(b.train, t.test) for t in b.test)
-    reading = fmean(oracle.oracle_accuracy(t.few_shot(100, 16), t.test) for t in b.test)
-    assert abs(without - chance) < 0.06
-    assert reading > chance + 0.2
+def clues(example, option):
+    """Labels are told apart by their place in the list, options by their word."""
+    if len(example.options) < 4 and option not in example.input.split():
+        return [(w, example.options.index(option)) for w in example.input.split()]
+    return [(option, True)]
 
 
-def test_an_oracle_reads_the_questions(normal):
+def guess(task):
+    return fmean(1 / len(e.options) for e in task.train[:40] or task.test)
+
+
+def test_words_alone_say_nothing_in_any_family(normal):
+    """What the words of other tasks of the family teach does not help with a task."""
+    tasks = normal["hr_to_lr"].train
+    for family, members in by_family(tasks).items():
+        if members[0].kind == "free-form":
+            continue
+        gains = [
+            words_alone(members[i::2], other.train[:40]) - guess(other)
+            for i in (0, 1)
+            for other in members[1 - i :: 2]
+        ]
+        error = stdev(gains) / len(gains) ** 0.5
+        assert abs(fmean(gains)) < 4 * error + 0.02, family
+
+
+def test_the_demonstrations_tell_the_answer_in_every_family(normal):
+    """And the most frequent answer of the demonstrations does not."""
+    targets = {t.name: t for b in normal.values() for t in b.test}
+    assert len(by_family(targets.values())) == 19
+    for family, members in by_family(targets.values()).items():
+        chance = fmean(guess(t) for t in members)
+        shots = {t.name: t.few_shot(100, 16) for t in members}
+        rule = fmean(oracle.oracle_accuracy(shots[t.name], t.test) for t in members)
+        assert rule > max(chance + 0.4, 0.85), family
+        most = fmean(share_of_the_most_frequent(shots[t.name], t) for t in members)
+        # of questions about one of several slots it knows the slot, not the row
+        assert most < (0.55 if members[0].kind == "multi-choice" else chance + 0.02)
+
+
+def share_of_the_most_frequent(shots, task):
+    counts = Counter(e.output for e in shots)
+    found = [max(q.options, key=counts.__getitem__) == q.output for q in task.test]
+    return fmean(found)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_in_every_setting_the_demonstrations_are_worth_reading(normal, setting):
+    b = normal[setting]
+    how = dict(seeds=[100], max_records=28)
+    rule = oracle.oracle(b, **how)["mean"]
+    assert rule > oracle.random_guess(b, draws=5, max_records=28)["mean"] + 20
+    assert rule > oracle.majority(b, **how)["mean"] + 20
+
+
+def test_questions_about_several_slots_ask_for_each_equally_often(normal):
+    b = normal["qa_to_qa"]
+    for tasks in (b.train, b.test):
+        asked = Counter(slot_of(t) for t in tasks if t.name.startswith("which"))
+        assert len(asked) == 2 and len(set(asked.values())) == 1
+        assert sum(asked.values()) >= 6
+
+
+def slot_of(task):
+    """How far the answer stands from the one asked for: the same in all examples."""
+    found = set()
+    for e in task.test or task.train:
+        words = e.input.split()
+        asked = words.index(words[-1])
+        found |= {
+            i for i in range(2, 5) if words[asked : asked + 5][i:][:1] == [e.output]
+        }
+    (place,) = found
+    return place
+
+
+def test_options_of_a_question_are_in_random_order(normal):
     b = normal["qa_to_qa"]
     first = fmean(q.options[0] == q.output for t in b.test for q in t.test)
-    assert first == pytest.approx(
-        fmean(1 / len(q.options) for t in b.test for q in t.test), abs=0.05
-    )
-    assert (
-        fmean(oracle.oracle_accuracy(t.few_shot(13, 16), t.test) for t in b.test) > 0.9
-    )
+    assert first == pytest.approx(fmean(guess(t) for t in b.test), abs=0.05)
+
+
+def test_questions_are_a_fair_part_of_the_training_tasks(normal):
+    kinds = Counter(t.kind for t in normal["hr_to_lr"].train)
+    assert kinds["multi-choice"] >= 0.15 * sum(kinds.values())
+
+
+def test_sixteen_demonstrations_fit_the_length_of_pre_training(folders):
+    _, folder, _ = folders
+    tokenizer = build_tokenizer()
+    for setting in ("class_to_class", "qa_to_qa"):
+        for task in load_benchmark(folder, setting, seeds=[13]).test:
+            encoder = PromptEncoder(tokenizer, Format())
+            prompts = [
+                encoder.query_prompts(task.few_shot(13, 16), query)[0]
+                for query in task.test[:8]
+            ]
+            assert max(len(prompt.ids) for prompt in prompts) <= 512, task.name
 
 
 def test_the_knobs_turn(tmp_path):
@@ -167,7 +251,7 @@ def test_the_knobs_turn(tmp_path):
         scores[name] = fmean(
             oracle.oracle_accuracy(t.few_shot(100, 16), t.test) for t in b.test
         )
-    assert scores["easy"] > scores["normal"] + 0.05 > scores["hard"] + 0.1
+    assert scores["easy"] >= scores["normal"] > scores["hard"] + 0.05
 
 
 def test_noise_reaches_the_demonstrations_and_not_the_test_set(tmp_path):
