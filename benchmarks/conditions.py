@@ -1,204 +1,259 @@
-"""Is the paper's question alive on MiniCrossFit with tiny-base?
+"""Which settings of MiniCrossFit are alive with a base model: what a comparison needs.
 
-    python benchmarks/conditions.py            # about ten minutes on two cores
+    python benchmarks/conditions.py --model mini-base --jobs 2
 
-Measures what has to hold before methods are compared. HR→LR, direct, mean over targets,
-three training seeds: zero-shot, raw in-context, MetaICL at the `cpu` preset, MetaICL
-after 4 gradient steps on the demonstrations (at the rate that is best on meta-training
-tasks), MAML-en-LLM at the same preset, and the oracle. Prints a line per condition and
-stores all scores in results/conditions-cpu.json.
+For each setting and mode: the base model zero-shot and in context, the answers by rule,
+and MetaICL with 16 tasks per outer step, trained with three seeds and asked with and
+without demonstrations. `runs.alive` judges the cells from these rows alone. Rows are
+kept in a log as they are made: stopped at any moment, it goes on from there. Prints a
+line per cell and one per bar, and stores rows and verdicts in
+results/conditions-<model>.json.
 """
 
 import argparse
 import json
-import time
-from copy import deepcopy
-from dataclasses import replace
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 from statistics import fmean
 
 from report import machine, verdict
+from transformers.utils import logging
 
-from maml_en_llm import (
-    Adam,
-    Adaptation,
-    evaluate,
-    load_benchmark,
-    load_model,
-    meta_train,
+from maml_en_llm import load_model, meta_train
+from maml_en_llm.evaluation import (
+    family_of,
+    held_out,
+    held_set,
+    overall,
+    random_guess,
 )
-from maml_en_llm.evaluation import choose_rate, oracle
-from maml_en_llm.runs import resolve
+from maml_en_llm.prompts import MODES
+from maml_en_llm.protocol import SEEDS
+from maml_en_llm.provenance import write_whole
+from maml_en_llm.runs import Run, RunsFailed, get_preset, reproduce
+from maml_en_llm.runs.alive import Cell, judge_cell, solved
+from maml_en_llm.tasks import Benchmark, load_benchmark, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
+MAIN = "hr_to_lr"
+BY_RULE = ("random guess", "majority", "oracle")
+BASE = ("zero-shot", "in-context")
+TRAINED = ("MetaICL",)
+# to reach: cells alive in direct mode and in channel mode, and these among the latter
+DIRECT, CHANNEL = 7, 4
+IN_CHANNEL = (MAIN, "class_to_class")
+SOLVED = 90  # percent of the targets of HR→LR
+FAMILY = 20  # points of each family's held tasks over guessing
+COLUMNS = ("guess", "majority", "zero_shot", "in_context", "trained", "without", "rule")
 
 
 def main() -> None:
-    """Train, evaluate, print, store."""
+    """Compute or read the rows, judge, print, store."""
+    options = arguments()
+    logging.disable_progress_bar()
+    options.log.parent.mkdir(parents=True, exist_ok=True)
+    rows = computed(options)
+    if options.worker:
+        return
+    cells, failed, lines = judged(rows, options)
+    share = solved_share(rows)
+    families = families_of(options) if options.families else {}
+    print(table(cells), *failed, sep="\n")
+    bars = bars_of(cells, share, families) if not failed else []
+    print(*bars, sep="\n")
+    found = dict(
+        machine=machine(options.device),
+        model=options.model,
+        cells=[cell.as_row() for cell in cells],
+        not_judged=failed,
+        solved=share,
+        families=families,
+        conditions=bars,
+        rows=lines,
+    )
+    write_whole(options.out, json.dumps(found, indent=1) + "\n")
+
+
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    """The command's options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--difficulty", default="normal")
-    parser.add_argument(
-        "--records",
-        type=int,
-        default=64,
-        help="test records a target and demonstration seed",
-    )
-    parser.add_argument(
-        "--maml", type=int, default=1, help="seeds for which MAML-en-LLM is trained too"
-    )
-    parser.add_argument(
-        "--record", type=Path, default=ROOT / "results/conditions-cpu.json"
-    )
-    options = parser.parse_args()
-    source = f"minicrossfit:{options.difficulty}"
-    preset = resolve("cpu", benchmark=source, test_records=options.records)
-    config = preset.train_config()
-    how = preset.evaluation()
-    rule = {name: how[name] for name in ("seeds", "max_records")}
-    bench = load_benchmark(source, config.setting, seeds=how["seeds"])
-    model, words = load_model(preset.model)
-    found = {
-        "zero-shot": [score(evaluate(model, words, bench, **how | {"k": 0}))],
-        "raw in-context": [score(evaluate(model, words, bench, **how))],
-        "oracle": [score(oracle(bench, **rule))],
-    }
-    report(found)
-    for seed in range(1, options.seeds + 1):
-        trained, seconds = run(
-            model,
-            words,
-            bench,
-            replace(
-                config,
-                method="metaicl",
-                seed=seed,
-                tasks_per_step=config.tasks_per_step * config.inner_steps,
-            ),
-        )
-        add(
-            found,
-            "MetaICL",
-            score(evaluate(trained, words, bench, **how)) | dict(seconds=seconds),
-        )
-        rate = choose_rate(
-            trained,
-            words,
-            bench.train,
-            steps=preset.adaptation,
-            seed=seed,
-            max_length=preset.tokens,
-        )
-        adapt = Adaptation(steps=preset.adaptation, optimizer=Adam(rate))
-        add(
-            found,
-            "MetaICL, adapted",
-            score(evaluate(trained, words, bench, adapt=adapt, **how))
-            | dict(rate=rate),
-        )
-        if seed <= options.maml:
-            trained, seconds = run(
-                model, words, bench, replace(config, method="maml-en-llm", seed=seed)
-            )
-            add(
-                found,
-                "MAML-en-LLM",
-                score(evaluate(trained, words, bench, **how)) | dict(seconds=seconds),
-            )
-            add(
-                found,
-                "MAML-en-LLM, adapted",
-                score(evaluate(trained, words, bench, adapt=adapt, **how)),
-            )
-        report(found)
-    lines = verdicts(
-        {
-            name: {
-                key: fmean(row[key] for row in rows)
-                for key in rows[0]
-                if key != "tasks"
-            }
-            for name, rows in found.items()
-        }
-    )
-    print(*lines, sep="\n")
-    options.record.write_text(
-        json.dumps(
-            dict(machine=machine("cpu"), scores=found, conditions=lines), indent=1
-        )
-        + "\n"
+    add = parser.add_argument
+    add("--model", default="mini-base", help="tiny-base, mini-base, or a folder")
+    add("--benchmark", default="minicrossfit")
+    add("--settings", nargs="+", default=None, help="default: all seven")
+    add("--modes", nargs="+", default=list(MODES), choices=MODES)
+    add("--seeds", type=int, default=3, help="training seeds")
+    add("--demonstration-seeds", type=int, default=len(SEEDS))
+    add("--max-records", type=int, default=None, help="per target; default: all")
+    add("--steps", type=int, default=320, help="outer steps")
+    add("--lr", type=float, default=None, help="outer rate; default: the preset's")
+    add("--device", default="cpu")
+    add("--jobs", type=int, default=1, help="processes on one log")
+    add("--families", action="store_true", help="train once more, score by family")
+    add("--log", type=Path, default=None)
+    add("--out", type=Path, default=None)
+    add("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(given)
+    name = Path(options.model).name
+    options.log = options.log or ROOT / f"_build/conditions-{name}.jsonl"
+    options.out = options.out or ROOT / f"results/conditions-{name}.json"
+    return options
+
+
+def runs_of(options: argparse.Namespace) -> list[Run]:
+    """All runs, the settings one after the other."""
+    known = list(load_settings(options.benchmark))
+    found = []
+    for setting in options.settings or known:
+        for mode in options.modes:
+            found += _of_cell(options, setting, mode)
+    return found
+
+
+def _of_cell(options: argparse.Namespace, setting: str, mode: str) -> list[Run]:
+    changes = dict(setting=setting, mode=mode, inner_steps=1, steps=options.steps)
+    changes |= dict(model=options.model, benchmark=options.benchmark)
+    changes |= dict(device=options.device)
+    if options.lr is not None:
+        changes["lr"] = options.lr
+    preset = get_preset("cpu")
+    sizes = dict(seeds=SEEDS[: options.demonstration_seeds])
+    sizes |= dict(max_records=options.max_records)
+
+    def run(name: str, seed: int = 1, **more) -> Run:
+        config = preset.train_config(**changes, seed=seed)
+        return Run(name=name, config=config, **sizes, **more)
+
+    found = [run(name) for name in BASE]
+    if mode == options.modes[0]:
+        found += [run(name) for name in BY_RULE]
+    for name in TRAINED:
+        for seed in range(1, options.seeds + 1):
+            found += [run(name, seed), run(name, seed, evaluate={"k": 0})]
+    return found
+
+
+def computed(options: argparse.Namespace) -> list[dict]:
+    """The rows of all runs that could be computed, from the log or made now."""
+    others = []
+    if options.jobs > 1 and not options.worker:
+        command = [sys.executable, __file__, *sys.argv[1:], "--worker"]
+        others = [subprocess.Popen(command) for _ in range(options.jobs - 1)]
+    try:
+        rows = reproduce(runs_of(options), options.log, progress=_say)
+    except RunsFailed as error:
+        warnings.warn(str(error), stacklevel=1)
+        rows = error.rows
+    finally:
+        for other in others:
+            other.wait()
+    return rows
+
+
+def _say(row: dict) -> None:
+    about = [row["setting"], row["mode"], row["method"], f"seed {row['seed']}"]
+    alone = " without demonstrations" if row["run"].get("evaluate") else ""
+    seconds = row["provenance"]["seconds"]
+    print(
+        f"{', '.join(about)}{alone}: {row['mean']:.1f}  ({seconds:.0f} s)", flush=True
     )
 
 
-def run(model, words, bench, config):
-    """A trained copy of the model, and the seconds it took."""
-    trained, start = deepcopy(model), time.perf_counter()
-    meta_train(trained, words, bench.train, config)
-    return trained, time.perf_counter() - start
+def judged(rows, options) -> tuple[list[Cell], list[str], list[dict]]:
+    """Cells, what kept others from being judged, and the rows behind them."""
+    cells, failed = [], []
+    settings = dict.fromkeys(row["setting"] for row in rows)
+    for setting in settings:
+        for mode in options.modes:
+            try:
+                cells.append(judge_cell(rows, setting, mode))
+            except ValueError as error:
+                failed.append(f"not judged: {error}")
+    return cells, failed, list(rows)
 
 
-def score(record: dict) -> dict:
-    """Means over all, over seen-domain and over unseen-domain targets, in points."""
-    rows = record["tasks"].values()
-    return dict(
-        all=record["mean"],
-        seen=fmean(r["mean"] for r in rows if not r["unseen"]),
-        unseen=record["unseen_mean"],
-        tasks={name: r["mean"] for name, r in record["tasks"].items()},
-    )
+def solved_share(rows: list[dict]) -> dict[str, float]:
+    """Percent of HR→LR's targets that some model solves, by mode."""
+    found = {}
+    for mode in MODES:
+        try:
+            targets = solved(rows, MAIN, mode)
+        except ValueError:  # its rows were not asked for
+            continue
+        found[mode] = 100 * fmean(targets.values())
+    return found
 
 
-def add(found: dict, name: str, row: dict) -> None:
-    """One more seed of a method."""
-    found.setdefault(name, []).append(row)
-
-
-def report(found: dict) -> None:
-    """The last row of each method."""
-    for name, rows in found.items():
-        print(
-            f"{name:22}",
-            {
-                k: round(v, 5 if k == "rate" else 1)
-                for k, v in rows[-1].items()
-                if k != "tasks"
-            },
-            flush=True,
-        )
-    print(flush=True)
-
-
-def verdicts(mean: dict) -> list[str]:
-    """PASS or FAIL for every condition, with the figure."""
-    zero, raw, meta, adapted = (
-        mean[n] for n in ("zero-shot", "raw in-context", "MetaICL", "MetaICL, adapted")
-    )
-    lines = [
-        verdict("raw in-context over zero-shot, points", raw["all"] - zero["all"], 5),
-        verdict("MetaICL over raw in-context, points", meta["all"] - raw["all"], 10),
-        verdict("MetaICL, points", meta["all"], 90, most=True),
-        verdict("oracle over MetaICL, points", mean["oracle"]["all"] - meta["all"], 0),
-        verdict(
-            "seen over unseen domains, MetaICL, points",
-            meta["seen"] - meta["unseen"],
-            5,
-        ),
-        verdict(
-            "what 4 steps of adaptation move, points",
-            abs(adapted["all"] - meta["all"]),
-            3,
-        ),
-        verdict("meta-training by MetaICL, s", meta["seconds"], 30, most=True),
+def families_of(options: argparse.Namespace) -> dict[str, dict]:
+    """Held scores by family in HR→LR, direct: guessing, the base, MetaICL."""
+    (run, *_) = [
+        run for run in _of_cell(options, MAIN, MODES[0]) if run.name in TRAINED
     ]
-    if "MAML-en-LLM" in mean:
-        lines.append(
-            verdict(
-                "meta-training by MAML-en-LLM, s",
-                mean["MAML-en-LLM"]["seconds"],
-                180,
-                most=True,
-            )
+    config = run.training
+    model, tokenizer = load_model(config.model, device=config.device)
+    held = held_set(config.benchmark, MAIN)
+    how = dict(vars(config.format), demonstrations=config.demonstrations)
+    before = held_out(model, tokenizer, held, **how)
+    train = load_benchmark(config.benchmark, MAIN, seeds=SEEDS[:1]).train
+    meta_train(model, tokenizer, train, config)
+    after = held_out(model, tokenizer, held, **how)
+    guess: dict[str, list[float]] = {}
+    for name, row in random_guess(Benchmark((), held))["tasks"].items():
+        guess.setdefault(family_of(name), []).append(row["mean"])
+    found = {
+        family: dict(
+            guess=fmean(guess[family]),
+            base=before[family].score,
+            trained=after[family].score,
+            nll=after[family].nll,
+            n_tasks=after[family].n_tasks,
         )
+        for family in after
+    }
+    print(f"held NLL: base {overall(before).nll:.3f}, trained {overall(after).nll:.3f}")
+    for name, row in found.items():
+        print(f"{name:14}", {n: round(x, 1) for n, x in row.items()})
+    return found
+
+
+def table(cells: list[Cell]) -> str:
+    """One line per cell, with the reason of a grey one."""
+    head = ["setting", "mode", *(name.replace("_", "-") for name in COLUMNS), "verdict"]
+    lines = [head, ["---"] * len(head)]
+    for cell in cells:
+        figures = [_shown(cell.figures[name]) for name in COLUMNS]
+        words = "; ".join([cell.verdict, *cell.reasons])
+        if cell.missing:
+            words += f" (lacks: {', '.join(cell.missing[:2])}, …)"
+        lines.append([cell.setting, cell.mode, *figures, words])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def bars_of(cells: list[Cell], share: dict, families: dict) -> list[str]:
+    """PASS or FAIL for what the world has to reach."""
+    alive = {(c.setting, c.mode) for c in cells if c.alive}
+    by_mode = {mode: sum(m == mode for _, m in alive) for mode in MODES}
+    named = sum((setting, "channel") in alive for setting in IN_CHANNEL)
+    lines = [
+        verdict("alive cells, direct", by_mode["direct"], DIRECT),
+        verdict("alive cells, channel", by_mode["channel"], CHANNEL),
+        verdict("HR→LR and Class→Class among them", named, len(IN_CHANNEL)),
+        verdict("targets of HR→LR solved, percent", share.get("direct"), SOLVED),
+    ]
+    gains = {n: row["trained"] - row["guess"] for n, row in families.items()}
+    worst = min(gains, key=gains.__getitem__, default=None)
+    least = None if worst is None else gains[worst]
+    lines.append(
+        verdict(f"least family ({worst}) over guessing, points", least, FAMILY)
+    )
+    if not all(cell.final for cell in cells):
+        lines.append("preliminary: not on all seeds and records that the rule asks for")
     return lines
 
 

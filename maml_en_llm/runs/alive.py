@@ -27,9 +27,9 @@ from ..errors import listed, shown
 from .cell_rows import (
     ALONE,
     BY_RULE,
-    GUESS,
     IN_CONTEXT,
     MAJORITY,
+    RANDOM_GUESS,
     RULE,
     ZERO_SHOT,
     Record,
@@ -140,7 +140,7 @@ def judge_cell(records: Iterable[Record], setting: str, mode: str) -> Cell:
     rows = Rows.of(records, setting, mode)
     chosen, alone = rows.best_trained(), rows.best_compared()
     figures: dict[str, float | None] = {
-        "guess": rows.mean(GUESS),
+        "guess": rows.mean(RANDOM_GUESS),
         "majority": rows.mean(MAJORITY),
         "zero_shot": rows.mean(ZERO_SHOT),
         "in_context": rows.mean(IN_CONTEXT),
@@ -207,7 +207,7 @@ def failing(figures: Mapping[str, float | None]) -> tuple[str, ...]:
 def solved(records: Iterable[Record], setting: str, mode: str) -> dict[str, bool]:
     """Target → whether some model is at least `BEATS` over guessing on it."""
     rows = Rows.of(records, setting, mode)
-    guess = rows.by_rule[GUESS]["tasks"]
+    guess = rows.by_rule[RANDOM_GUESS]["tasks"]
     found = {}
     for target in rows.targets:
         scores = [rows.base[IN_CONTEXT]["tasks"][target]]

@@ -14,8 +14,8 @@ from ..protocol import SEEDS, SHOTS
 
 TRAINING_SEEDS = 3  # one seed moves a mean by 4 to 6 points, and tells of no other
 ZERO_SHOT, IN_CONTEXT = "zero-shot", "in-context"
-GUESS, MAJORITY, RULE = "random guess", "majority", "oracle"
-BY_RULE = (GUESS, MAJORITY, RULE)
+RANDOM_GUESS, MAJORITY, RULE = "random guess", "majority", "oracle"
+BY_RULE = (RANDOM_GUESS, MAJORITY, RULE)
 ALONE = {"k": 0}  # what `Run.evaluate` holds where no demonstrations are shown
 
 Record = Mapping
@@ -136,10 +136,10 @@ def _by_method(where: str, rows: Sequence[Record], names) -> dict[str, Record]:
 def _shortened(name: str, row: Record) -> list[str]:
     found = []
     seeds = [seed for seed in SEEDS if seed in row["run"]["seeds"]]
-    if name != GUESS and len(seeds) < len(SEEDS):
+    if name != RANDOM_GUESS and len(seeds) < len(SEEDS):
         found.append(f"{len(seeds)} of {len(SEEDS)} demonstration seeds")
     shots = row["run"]["config"].get("demonstrations", SHOTS)
-    if name not in (GUESS, ZERO_SHOT) and shots < SHOTS:
+    if name not in (RANDOM_GUESS, ZERO_SHOT) and shots < SHOTS:
         found.append(f"{shots} of {SHOTS} demonstrations")
     most = row["run"].get("max_records")
     if most is not None:
