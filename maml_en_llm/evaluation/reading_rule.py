@@ -65,7 +65,7 @@ def _relations(words: list[str]) -> Views:
         relation = "new"
         if word in earlier:
             relation = "same"
-        elif _OPPOSITE.get(word) in earlier:
+        elif lexicon.OPPOSITES.get(word) in earlier:
             relation = "opposite"
         seen["relation", i] = relation
     seen["relations",] = tuple(sorted(set(seen.values())))
@@ -94,7 +94,6 @@ def _lexical_kinds() -> dict[str, list[tuple[str, int]]]:
 
 
 _KINDS = _lexical_kinds()
-_OPPOSITE = {b: a for a, b in lexicon.OPPOSITES.items()} | lexicon.OPPOSITES
 
 
 def _classify(

@@ -38,9 +38,9 @@ def cached(source: str = NAME) -> Path:
         DataError: files of the cache that were changed.
         ValueError: an unknown difficulty, or no place to write to.
     """
-    name, _, difficulty = source.partition(":")
+    name, colon, difficulty = source.partition(":")
     check_choice("source", name, (NAME,))
-    difficulty = difficulty or "normal"
+    difficulty = difficulty if colon else "normal"
     check_choice("difficulty", difficulty, DIFFICULTIES)
     folder = _root() / f"{NAME}-{difficulty}-{_CODE}"
     if _intact(folder):

@@ -138,13 +138,14 @@ VERBS = _split("likes sees wants finds holds hides moves draws")
 
 ADVERBS = _split("often rarely maybe surely never always")
 
-OPPOSITES = dict(
+_OPPOSITES = dict(
     zip(
         _split("big small good bad old wet clean warm tall wide"),
         _split("small big bad good new dry dirty cold short narrow"),
         strict=True,
     )
 )
+OPPOSITES = _OPPOSITES | {second: first for first, second in _OPPOSITES.items()}
 
 NUMBERS = _split("one two three four")
 

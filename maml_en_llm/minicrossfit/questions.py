@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from . import lexicon as words
 from .draw import Draw
 from .lexicon import Domain
-from .recipes import OPPOSED, Difficulty, Family, Recipe, fillers, nouns, opposite
+from .recipes import OPPOSED, Difficulty, Family, Recipe, fillers, nouns
 
 _SLOTS: dict[str, list[str]] = {
     "name": words.NAMES,
@@ -89,7 +89,9 @@ FREE_FORM: dict[str, Family] = {
     "swap": _free(
         "swap the colour and the noun", lambda f: f"{f['noun']} {f['colour']}"
     ),
-    "opposite": _free("say the opposite of the size", lambda f: opposite(f["size"])),
+    "opposite": _free(
+        "say the opposite of the size", lambda f: words.OPPOSITES[f["size"]]
+    ),
     "first": _free(
         "say the name and the word after it", lambda f: f"{f['name']} {f['verb']}"
     ),

@@ -115,11 +115,5 @@ def nouns(domain: Domain) -> list[str]:
     return [noun for group in domain.groups for noun in group]
 
 
-_OPPOSITES = words.OPPOSITES | {b: a for a, b in words.OPPOSITES.items()}
-# the sizes that have an opposite among them: every one as often first as second
-OPPOSED = [word for pair in words.SIZES for word in pair if word in _OPPOSITES]
-
-
-def opposite(word: str) -> str:
-    """Of one of `OPPOSED`; that of its opposite is the word itself."""
-    return _OPPOSITES[word]
+# the sizes that have an opposite
+OPPOSED = [word for pair in words.SIZES for word in pair if word in words.OPPOSITES]

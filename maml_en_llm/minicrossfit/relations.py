@@ -1,6 +1,6 @@
 """How the records of tasks about a relation are made: no word says the label alone.
 
-Two words at fixed places, near the end of a short text, are the same, opposite or
+Two words at fixed places, near the end of a short text, are the same or
 neither; or a word stands there once or more often. Each word is as frequent under one
 label as under another, but for the third label of `nli`.
 """
@@ -8,7 +8,7 @@ label as under another, but for the third label of `nli`.
 from . import lexicon as words
 from .draw import Draw
 from .lexicon import Domain
-from .recipes import OPPOSED, Difficulty, Family, Recipe, before, nouns, opposite
+from .recipes import OPPOSED, Difficulty, Family, Recipe, before, nouns
 
 _ROW = 4  # words of a row in which one is counted
 
@@ -39,7 +39,7 @@ def _contrast(_: Draw, domain: Domain, d: Difficulty, _turn: int) -> Recipe:
     def make(draw: Draw, i: int):
         thing = f"{draw.one(words.NAMES)} {draw.one(nouns(domain))}"
         a = draw.one(OPPOSED)
-        b = opposite(a)
+        b = words.OPPOSITES[a]
         if i:
             b = draw.one([size for size in OPPOSED if size != b])
         text = _joined(draw, d, f"{thing} {a} ,", b)
@@ -69,7 +69,7 @@ def _nli(_: Draw, domain: Domain, d: Difficulty, _turn: int) -> Recipe:
 
     def make(draw: Draw, i: int):
         size = draw.one(OPPOSED)
-        second = (size, draw.one(words.COLOURS), opposite(size))[i]
+        second = (size, draw.one(words.COLOURS), words.OPPOSITES[size])[i]
         thing = f"{draw.one(words.NAMES)} {draw.one(nouns(domain))}"
         text = _joined(draw, d, f"{thing} is {size} [SEP]", second)
         return before(draw, domain, d, text), i, ()
