@@ -16,6 +16,7 @@ from .adaptation import Adaptation
 from .arguments import check_model
 from .metrics import accuracy, calibration_error, macro_f1, predict, probabilities
 from .scoring import score_options, score_pmi
+from .telling import Untold, told
 
 MESSAGE = 400  # characters of an error that are kept in a record
 
@@ -95,15 +96,18 @@ def evaluate_by(
 
     A task that cannot be scored, for whatever reason, is left out of the totals, with a
     warning and its message under ``failed``. Where none can be scored the first error
-    is raised.
+    is raised, and any that ``progress`` raises.
     """
     seeds = _check_sizes(benchmark, seeds, max_records)
+    tell = told(progress)
     tasks: dict[str, dict] = {}
     failed: dict[str, str] = {}
     first: Exception | None = None
     for task in benchmark.test:
         try:
-            row = _task_row(scorer, task, seeds, max_records, progress)
+            row = _task_row(scorer, task, seeds, max_records, tell)
+        except Untold as error:
+            raise error.why from None
         except Exception as error:  # of any library: the other tasks are not lost
             first = first or error
             failed[task.name] = _message(error)
@@ -156,7 +160,7 @@ def _model_scorer(model, tokenizer, k: int, fmt: Format, score, adapt, instructi
 
 
 def _task_row(
-    scorer: Scorer, task: Task, seeds: tuple, max_records: int | None, progress
+    scorer: Scorer, task: Task, seeds: tuple, max_records: int | None, tell: Callable
 ) -> dict:
     queries = task.test[:max_records]
     check_choice("kind", task.kind, KINDS, DataError)
@@ -169,8 +173,7 @@ def _task_row(
         table = scorer(task, seed, queries)
         scores[seed] = score_predictions(task.kind, queries, table)
         errors.append(_calibration(queries, table))
-        if progress is not None:
-            progress(task.name, seed, scores[seed])
+        tell(task.name, seed, scores[seed])
     return dict(
         metric=metric_name(task),
         scores=scores,

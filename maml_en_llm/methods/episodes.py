@@ -11,7 +11,13 @@ from ..errors import DataError, check_choice, check_integer, listed
 from ..prompts import Batch, Prompt, PromptEncoder, collate
 from ..tasks import Task
 from .draws import Drawn, draw_prompts
-from .fitting import check_instructions, check_positions, check_records, fitting
+from .fitting import (
+    check_instructions,
+    check_names,
+    check_positions,
+    check_records,
+    fitting,
+)
 
 SAMPLING = ("size", "uniform")
 QUERY_TASKS = ("same", "fresh")
@@ -63,7 +69,8 @@ class EpisodeSampler:
     ``left_out`` counts them by task.
 
     Raises:
-        DataError: no task, one with too few records or, with ``instructions``, none.
+        DataError: no task, two of one name, one with too few records or, with
+            ``instructions``, none.
         ValueError: a bad argument, by name.
     """
 
@@ -91,6 +98,7 @@ class EpisodeSampler:
             raise DataError(
                 "tasks: expected at least one meta-training task, found none"
             )
+        check_names(self.tasks)
         if self.instructions:
             check_instructions(self.tasks)
         self.tasks, self.left_out, why = fitting(

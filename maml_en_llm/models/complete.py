@@ -1,12 +1,49 @@
 """What is wrong with a model once it is made: its weights, or which words it sees."""
 
+from math import prod
+from pathlib import Path
+
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from ..errors import listed, shown
-from .folder import BUFFERS
+from .folder import BUFFERS, shapes_in
 from .loss import using_attention
 from .sizes import architecture, rows_of, text_config
+
+# What a configuration may ask for beyond the weights: `check_complete` says which
+# tensors are missing, but only once they are made
+_LAYERS, _NUMBERS = 100, 2**26
+
+
+def check_size(folder: Path) -> None:
+    """Refuse a configuration far larger than the weights, before a model is made of it.
+
+    The model that it describes is made without memory, on the device "meta".
+    """
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        layers = config.get_text_config(decoder=True).num_hidden_layers
+        if getattr(config, "quantization_config", None) is not None:
+            return
+        shapes = shapes_in(folder)
+        wanted, found, what = layers - _LAYERS, len(shapes), f"{layers} layers"
+        if wanted <= found:
+            with torch.device("meta"):
+                model = AutoModelForCausalLM.from_config(
+                    config, attn_implementation="eager", trust_remote_code=False
+                )
+            numbers = sum(p.numel() for p in model.parameters())
+            wanted, found = numbers - _NUMBERS, sum(map(prod, shapes.values()))
+            what = f"{numbers:,} numbers"
+    except Exception:  # `from_pretrained` says what is wrong with the files
+        return
+    if wanted > found:
+        there = f"{len(shapes)} tensors, {sum(map(prod, shapes.values())):,} numbers"
+        raise ValueError(
+            f"model: expected weights of {what}, as {folder / 'config.json'} says, "
+            f"found {there}; they are of different models, or damaged"
+        )
 
 
 def check_plain(name, model: PreTrainedModel) -> None:

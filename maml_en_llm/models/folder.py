@@ -95,18 +95,7 @@ def _quantised(path: Path) -> str | None:
 
     Masks, which older versions kept as bytes, are none.
     """
-    kinds = {}
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                for name in file.keys():  # noqa: SIM118 (no mapping)
-                    kinds[name] = str(file.get_slice(name).get_dtype())
-        else:
-            found = torch.load(path, "cpu", weights_only=True, mmap=True)
-            kinds = {name: str(tensor.dtype) for name, tensor in found.items()}
-    except Exception:  # `from_pretrained` says what is wrong with the file
-        return None
-    for name, kind in kinds.items():
+    for name, (kind, _) in _tensors_in(path).items():
         short = kind.removeprefix("torch.").lower()
         coded = short in ("i8", "u8", "int8", "uint8") or (
             short != "f64" and short.startswith(_CODES)
@@ -114,6 +103,34 @@ def _quantised(path: Path) -> str | None:
         if coded and not name.endswith(BUFFERS):
             return f"{name} ({kind})"
     return None
+
+
+def shapes_in(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of all tensors that ``folder`` holds, by name; they are not read."""
+    shapes = {}
+    for path in _files_to_load(folder):
+        for name, (_, shape) in _tensors_in(path).items():
+            shapes[name] = shape
+    return shapes
+
+
+def _tensors_in(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Types and shapes by name; of a file that cannot be read none.
+
+    `from_pretrained` says what is wrong with it.
+    """
+    try:
+        if path.suffix != ".safetensors":
+            loaded = torch.load(path, "cpu", weights_only=True, mmap=True)
+            return {n: (str(t.dtype), tuple(t.shape)) for n, t in loaded.items()}
+        found = {}
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 (no mapping)
+                tensor = file.get_slice(name)
+                found[name] = (str(tensor.get_dtype()), tuple(tensor.get_shape()))
+        return found
+    except Exception:
+        return {}
 
 
 def _files_to_load(folder: Path) -> list[Path]:

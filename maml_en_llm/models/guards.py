@@ -60,7 +60,7 @@ def _check_attention(model: PreTrainedModel, derivative: str) -> None:
 
 
 def _check_dropout(model: PreTrainedModel, derivative: str) -> None:
-    active = _active_dropout(model)
+    active = active_dropout(model)
     if active:
         raise ValueError(
             f"dropout: mode {derivative!r} needs one and the same function at every "
@@ -112,7 +112,7 @@ def _is_compiled(model: PreTrainedModel) -> bool:
     return False
 
 
-def _active_dropout(model: PreTrainedModel) -> list[str]:
+def active_dropout(model: PreTrainedModel) -> list[str]:
     """All dropout rates in use: of modules, and numbers they hand to functions."""
     rates = []
     for name, module in model.named_modules():

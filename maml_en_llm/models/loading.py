@@ -20,7 +20,7 @@ from ..base.weights import SHIPPED
 from ..errors import check_choice, check_integer, nearest, shown
 from . import safe, source
 from .attention import TWICE
-from .complete import check_causal, check_complete, check_plain
+from .complete import check_causal, check_complete, check_plain, check_size
 from .folder import has_weights, reason
 from .sizes import architecture
 from .smollm2 import HUB, SMOLLM2, located, not_found
@@ -192,6 +192,8 @@ def _random(config, attention: str, dtype, seed: int) -> PreTrainedModel:
 
 def _pretrained(name, attention: str, dtype, revision) -> PreTrainedModel:
     hub = {} if revision is None or Path(name).is_dir() else {"revision": revision}
+    if Path(name).is_dir():
+        check_size(Path(name))
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             name,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from ..errors import check_number
+from ..errors import DataError, check_number, shown
 
 TOTALS = ("mean", "worst", "unseen_mean", "unseen_worst")
 COUNTS = ("outer_steps", "gradients")  # of a budget: the same on every machine
@@ -41,14 +41,17 @@ def compare(
     A record of ``found`` that ``stored`` lacks is a difference; one of ``stored`` that
     was not computed again is none. Stored totals have to be the means of the stored
     scores whatever was computed, so that no single number can be changed unseen.
+
+    Raises:
+        DataError: a row that is no record: without a hash or without scores.
     """
     tolerance = check_number("tolerance", tolerance)
     if task_tolerance is None:
         task_tolerance = 8 * tolerance
     check_number("task_tolerance", task_tolerance)
-    by_hash = {record["hash"]: record for record in stored}
+    by_hash = {record["hash"]: record for record in _records("stored", stored)}
     differences = []
-    for fresh in found:
+    for fresh in _records("found", found):
         name = run_name(fresh)
         old = by_hash.get(fresh["hash"])
         if old is None:
@@ -84,6 +87,26 @@ def run_name(record: Mapping) -> str:
     """A record in words: method, setting, mode, training seed."""
     parts: Sequence[str] = ("method", "setting", "mode", "seed")
     return ", ".join(str(record.get(part, "?")) for part in parts)
+
+
+def _records(argument: str, rows: Iterable[Mapping]) -> list[Mapping]:
+    """``rows``, each looked at."""
+    checked = list(rows)
+    for number, row in enumerate(checked, 1):
+        whole = isinstance(row, Mapping) and isinstance(row.get("hash"), str)
+        if not whole or not _are_scores(row.get("tasks")) or "unseen" not in row:
+            raise DataError(
+                f"{argument}: row {number}: expected a record with its hash, its "
+                f"tasks' scores and which of them are unseen, found {shown(row)}"
+            )
+    return checked
+
+
+def _are_scores(tasks: object) -> bool:
+    """Whether these are the scores of tasks, numbers by name."""
+    if not isinstance(tasks, Mapping) or not tasks:
+        return False
+    return all(isinstance(score, int | float) for score in tasks.values())
 
 
 def _numbers(name, old: Mapping, new: Mapping, keys, tolerance) -> list[Difference]:

@@ -142,13 +142,14 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
     On CUDA devices they talk by nccl, else by gloo.
 
     Raises:
-        ValueError: environment variables of ``torchrun`` that are not numbers.
+        ValueError: environment variables of ``torchrun`` that are not numbers, or a
+            RANK beyond WORLD_SIZE, 1 by default.
     """
     size = _variable("WORLD_SIZE", 1, 1)
-    if size == 1:
-        yield Ranks()
-        return
     ranks = Ranks(_variable("RANK", 0, 0, size - 1), size)
+    if size == 1:
+        yield ranks
+        return
     _variable("LOCAL_RANK", 0, 0)
     own = ranks.device(device)
     if own.type == "cuda":
@@ -165,7 +166,7 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
 
 def is_first() -> bool:
     """Whether this process is the one, of those of ``torchrun``, that writes."""
-    return _variable("WORLD_SIZE", 1, 1) == 1 or _variable("RANK", 0, 0) == 0
+    return _variable("RANK", 0, 0, _variable("WORLD_SIZE", 1, 1) - 1) == 0
 
 
 def _join(backend: str, ranks: Ranks) -> None:

@@ -267,6 +267,25 @@ def test_an_error_of_any_kind_costs_its_own_task_alone(benchmark, error):
     assert len(found["failed"]["d"]) < 450 and found["mean"] is not None
 
 
+@pytest.mark.parametrize("error", [TypeError("mine"), KeyError("mine"), OSError(28)])
+def test_an_error_of_the_callers_progress_is_no_tasks_fault(benchmark, error):
+    told = []
+
+    def progress(name, seed, score):
+        told.append(name)
+        if len(told) == 2:
+            raise error
+
+    def scorer(task, seed, queries):
+        return [[0.0, *[1.0] * (len(query.options) - 1)] for query in queries]
+
+    with pytest.raises(type(error)) as found:
+        evaluate_by(scorer, benchmark, seeds=[100], progress=progress)
+    assert found.value is error and told == [t.name for t in benchmark.test[:2]]
+    with pytest.raises(ValueError, match="progress: expected a function .* found 3"):
+        evaluate_by(scorer, benchmark, seeds=[100], progress=3)
+
+
 def test_a_bad_table_of_scores_is_a_failure_of_its_task(benchmark):
     def scorer(task, seed, queries):
         short = task.name == "d"

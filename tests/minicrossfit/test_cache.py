@@ -155,3 +155,10 @@ def test_bad_difficulties_are_named(fields):
 def test_a_difficulty_of_another_type():
     with pytest.raises(ValueError, match="difficulty: expected a name or a Diffic"):
         benchmark.write_benchmark("nowhere", 3)
+
+
+@pytest.mark.parametrize("source", ["minicrossfit:", "minicrossfit:hart"])
+def test_a_difficulty_that_is_none(root, source):
+    with pytest.raises(ValueError, match="difficulty: expected .*normal.*, found '"):
+        cached(source)
+    assert not root.exists()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers import write_model
 from safetensors.torch import load_file, save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM
 
 from maml_en_llm import load_model
@@ -292,3 +293,49 @@ def test_a_revision_is_for_names_on_the_hub(folder):
             load_model(name, revision="main")
     with pytest.raises(ValueError, match="revision: expected None"):
         load_model("some/name", revision=3)
+
+
+LARGER = [
+    (dict(n_layer=10**6), "1000000 layers"),
+    (dict(n_layer=10**6, n_embd=64), "1000000 layers"),
+    (dict(n_positions=10**9), "numbers"),
+    (dict(vocab_size=10**9), "numbers"),
+    (dict(n_embd=2**17), "numbers"),
+    (dict(n_inner=10**8), "numbers"),
+]
+
+
+@pytest.mark.parametrize("changes, what", LARGER, ids=str)
+@pytest.mark.parametrize("kind", ["safetensors", "shards", "bin"])
+def test_a_configuration_far_larger_than_its_weights(folder, changes, what, kind):
+    if kind == "shards":
+        shards(folder)
+    if kind == "bin":
+        file = folder / "model.safetensors"
+        torch.save(load_file(file), folder / "pytorch_model.bin")
+        file.unlink()
+    config = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps(config))
+    made = []
+    message = (
+        f"model: expected weights of .*{what}, as .*config.json says, found "
+        r"\d+ tensors, [\d,]+ numbers"
+    )
+    with pytest.raises(ValueError, match=message), counted_tensors(made):
+        load_model(folder)
+    # nothing as large as the configuration says was made
+    assert max(made, default=0) < 10**7
+
+
+class counted_tensors(TorchDispatchMode):
+    """Notes the number of elements of what is made in real memory."""
+
+    def __init__(self, made: list):
+        super().__init__()
+        self.made = made
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        if isinstance(found, torch.Tensor) and found.device.type != "meta":
+            self.made.append(found.numel())
+        return found

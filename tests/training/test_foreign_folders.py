@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from maml_en_llm import checkpoint, meta_train, train
+from maml_en_llm.tasks import Task
 from maml_en_llm.training import folder as run_folder
 
 
@@ -66,7 +67,17 @@ def test_a_disk_that_takes_no_large_file_is_found_first(config, tmp_path, monkey
     [
         (dict(tasks=None), "tasks: expected a list of tasks"),
         (dict(tasks=["a"]), "tasks: expected a list of tasks"),
+        (
+            dict(tasks=Task("a", "classification")),
+            "tasks: expected a list of tasks.* found Task",
+        ),
+        (dict(tasks="ab"), "tasks: expected a list of tasks.* found 'ab'"),
+        (
+            dict(tasks={"a": Task("a", "classification")}),
+            "tasks: expected a list of tasks",
+        ),
         (dict(config={}), "config: expected a TrainConfig"),
+        (dict(config="cpu"), "config: expected a TrainConfig, found 'cpu'"),
         (dict(model=None), "model: expected one of load_model"),
         (dict(progress=3), "progress: expected a function"),
     ],

@@ -10,7 +10,7 @@ from helpers import forked, status_of
 from safetensors.torch import load_file
 
 from maml_en_llm import checkpoint, load_model, train
-from maml_en_llm.training import RankLost
+from maml_en_llm.training import RankLost, is_first
 from maml_en_llm.training.ranks import joined_ranks
 
 
@@ -144,3 +144,18 @@ def test_a_number_of_processes_that_is_none(monkeypatch, size):
     message = "WORLD_SIZE: expected a whole number"
     with pytest.raises(ValueError, match=message), joined_ranks("cpu"):
         pass
+
+
+@pytest.mark.parametrize("rank", ["1", "x", "-1"])
+def test_a_rank_without_a_number_of_processes(monkeypatch, rank):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("RANK", rank)
+    message = f"RANK: expected a whole number from torchrun.* found '{rank}'; unset it"
+    with pytest.raises(ValueError, match=message), joined_ranks("cpu"):
+        pass
+    with pytest.raises(ValueError, match=message):
+        is_first()
+    monkeypatch.setenv("RANK", "0")
+    with joined_ranks("cpu") as ranks:
+        assert (ranks.rank, ranks.size) == (0, 1)
+    assert is_first()

@@ -13,6 +13,7 @@ from helpers import (
     small_model,
     write_benchmark,
 )
+from transformers import GPT2Config
 
 from maml_en_llm import (
     DataError,
@@ -277,3 +278,30 @@ def test_methods_of_one_seed_see_the_same_meta_batches(config, tasks):
     maml, _ = run(config, tasks, steps=1, tasks_per_step=1, inner_lr=0)
     assert maml["losses"] == pytest.approx(few["losses"], rel=1e-12)
     assert many["losses"] != few["losses"]
+
+
+@pytest.mark.parametrize("method", ["metaicl", "maml-en-llm", "fomaml"])
+@pytest.mark.parametrize("part", ["", "transformer.h.1"])
+def test_dropout_is_refused_by_every_method(config, tasks, method, part):
+    shape = dict(vocab_size=257, n_positions=256, n_embd=32, n_layer=2, n_head=2)
+    model = small_model(GPT2Config(**shape, bos_token_id=0, eos_token_id=0))
+    model.get_submodule(part).train()
+    changed = replace(config, method=method)
+    message = (
+        r"model: expected one without dropout.* = 0\.1 and \d+ more.*model.eval\(\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        meta_train(model, CharTokenizer(), tasks, changed)
+
+
+def test_training_mode_without_dropout_is_the_same_run(config, tasks):
+    one, two = small_model(), small_model().train()
+    records = [meta_train(m, CharTokenizer(), tasks, config) for m in (one, two)]
+    assert records[0]["losses"] == records[1]["losses"]
+
+
+def test_two_tasks_of_one_name_are_refused(config, tasks):
+    doubled = [*tasks, replace(tasks[1], train=tasks[0].train)]
+    message = f"tasks: expected each name once, found '?{tasks[1].name}'? more than"
+    with pytest.raises(DataError, match=message):
+        meta_train(small_model(), CharTokenizer(), doubled, config)
