@@ -1,0 +1,262 @@
+"""Is an inner step of use? Query loss before and after one, on tasks held back.
+
+Training compares different prompts before and after (the support at θ, the query at
+θᵢ). Here the same queries of a task are asked at θ and after one step on support
+prompts of that task, for many sizes of the support, rates and moments.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from ..errors import check_choice, check_integer, check_number, shown
+from ..meta import Loss, loss_and_grad
+from ..methods.draws import draw_prompts
+from ..methods.inner import inner_step
+from ..models import PromptLoss, parameters, write_back
+from ..optimizers import Adam, State
+from ..prompts import Batch, Format, PromptEncoder, collate
+from ..protocol import SHOTS
+from ..tasks import Example, Task
+from ..tensors import Tensors, clip_by_norm
+from .scoring import score_options
+
+SUPPORTS = (1, 4, 8, 16)  # prompts that one inner step sees
+STEP_RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+WARMTH = ("fresh", "second", "shared")
+"""Moments of the step, as `maml_en_llm.methods.inner.MOMENTS` calls them. What is not
+fresh is what an optimiser would have come to by the clipped gradients of the *other*
+tasks at θ: m is their mean, v the mean of their squares."""
+QUERIES = 16  # of a task, asked before and after
+LONG_WARM = 100_000  # updates after which no bias correction is left
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOptions:
+    """What is tried. ``clip`` is the largest norm of a support gradient, or None.
+
+    Raises `ValueError` naming the field.
+    """
+
+    supports: Sequence[int] = SUPPORTS
+    rates: Sequence[float] = STEP_RATES
+    moments: Sequence[str] = ("fresh",)
+    optimizer: Any = field(default_factory=lambda: Adam(1.0, (0.9, 0.995)))
+    clip: float | None = 1.0
+    queries: int = QUERIES
+    demonstrations: int = SHOTS
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("supports", "rates", "moments"):
+            values = getattr(self, name)
+            if isinstance(values, str) or not list(values):
+                raise ValueError(f"{name}: expected a list, found {shown(values)}")
+        for support in self.supports:
+            check_integer("supports", support, 1)
+        for rate in self.rates:
+            check_number("rates", rate, above=True)
+        for moments in self.moments:
+            check_choice("moments", moments, WARMTH)
+        check_integer("queries", self.queries, 1)
+        check_integer("demonstrations", self.demonstrations)
+        object.__setattr__(self, "supports", sorted(set(self.supports)))
+
+
+def inner_steps(
+    model,
+    tokenizer,
+    tasks: Sequence[Task],
+    *,
+    progress: Callable[[str], None] | None = None,
+    options: StepOptions | None = None,
+    **format_options,
+) -> dict:
+    """Query losses of every task before and after one inner step.
+
+        before[i] = L(θ; Qᵢ),   after[w][i][s][r] = L(θ − r · U(c(∇L(θ; Sᵢ,ₛ)), w); Qᵢ)
+
+    in nats per target token, where Sᵢ,ₛ are the first s support prompts of task i, r is
+    the rate and w the moments. Support and query records differ, no prompt shows any of
+    them, and all queries of a task are asked after the same demonstrations.
+
+    Args:
+        tasks: their ``train`` examples are drawn from; give a meta-trained model those
+            that it has not seen (`hold_back`).
+        progress: called with a task's name when it is done.
+        options: what is tried, see `StepOptions`.
+        format_options: mode, separator, max_length, max_example_length of `Format`.
+
+    Returns:
+        JSON: tasks, supports, rates, moments, before, after.
+
+    Raises:
+        ValueError: no task, or one with too few examples.
+    """
+    options = options or StepOptions()
+    tasks = list(tasks)
+    if not tasks:
+        raise ValueError("tasks: expected at least one, found none")
+    probe = Probe(model, tokenizer, options, format_options)
+    drawn = [probe.draw(task) for task in tasks]
+    means = None
+    if set(options.moments) != {"fresh"}:
+        means = Means(probe.clipped(task.batches) for task in drawn)
+    before = []
+    after: dict[str, list] = {moments: [] for moments in options.moments}
+    for task in drawn:
+        before.append(round(probe.query_loss(probe.params, task), 5))
+        gradients = list(probe.gradients(task.batches))
+        for moments in options.moments:
+            state = probe.state(moments, means, gradients[-1])
+            table = probe.table(task, gradients, moments, state)
+            after[moments].append(table)
+        if progress is not None:
+            progress(task.name)
+    return {
+        "tasks": [task.name for task in tasks],
+        "supports": list(options.supports),
+        "rates": list(options.rates),
+        "moments": list(options.moments),
+        "before": before,
+        "after": [after[moments] for moments in options.moments],
+    }
+
+
+@dataclass(frozen=True)
+class DrawnTask:
+    """A task's queries, what is shown before them, and its support in pieces.
+
+    The first s support prompts are the pieces up to that which ends at s.
+    """
+
+    name: str
+    queries: list[Example]
+    shown: list[Example]
+    batches: list[Batch]
+
+
+class Probe:
+    """A model, as it is and after a step."""
+
+    def __init__(self, model, tokenizer, options: StepOptions, format_options: Mapping):
+        self.tokenizer, self.options = tokenizer, options
+        self.format_options = format_options
+        self.encoder = PromptEncoder(tokenizer, Format(**format_options))
+        self.model = deepcopy(model)
+        self.params = {n: p.clone() for n, p in parameters(self.model).items()}
+        self.loss: Loss = PromptLoss(self.model)
+
+    def draw(self, task: Task) -> DrawnTask:
+        """The task's prompts, a function of its name and the seed."""
+        some, size = self.options, len(task.train)
+        most = max(some.supports[-1], some.queries)
+        need = 2 * most + some.demonstrations
+        if size < need:
+            raise ValueError(
+                f"tasks: expected {need} examples of {shown(task.name)} (support, "
+                f"queries and demonstrations all differ), found {size}; lower "
+                "supports, queries or demonstrations"
+            )
+        key = f"{some.seed} {task.name}"
+        query, support = draw_prompts(size, key, 1, most, some.demonstrations)
+        asked = [task.train[one.query] for one in query[: some.queries]]
+        prompts = [
+            self.encoder.training_prompt(
+                [task.train[i] for i in one.shown], task.train[one.query]
+            )
+            for one in support
+        ]
+        ends = [0, *some.supports]
+        pieces = zip(ends, ends[1:], strict=False)
+        batches = [collate(prompts[a:b]).to(self.model.device) for a, b in pieces]
+        return DrawnTask(
+            task.name,
+            [replace(example, options=(example.output,)) for example in asked],
+            [task.train[i] for i in query[0].shown],
+            batches,
+        )
+
+    def gradients(self, batches: Sequence[Batch]) -> Iterator[Tensors]:
+        """∇L(θ; the first s support prompts) for each support size s."""
+        total: Tensors = {}
+        write_back(self.model, self.params)
+        for size, batch in zip(self.options.supports, batches, strict=True):
+            prompts = len(batch.input_ids)
+            _, grads = loss_and_grad(self.loss, self.params, batch)
+            for name, g in grads.items():
+                part = g * prompts
+                total[name] = total[name] + part if name in total else part
+            yield {name: part / size for name, part in total.items()}
+
+    def clipped(self, batches: Sequence[Batch]) -> Tensors:
+        """The gradient on the whole support, as it enters moments."""
+        *_, grads = self.gradients(batches)
+        return self._clip(grads)
+
+    def state(self, moments: str, means: "Means | None", grads: Tensors):
+        """The optimiser's state before the step."""
+        if moments == "fresh" or means is None:
+            return self.options.optimizer.init(self.params)
+        slots = means.without(self._clip(grads))
+        return State(
+            tuple(slots[slot] for slot in self.options.optimizer.slots), LONG_WARM
+        )
+
+    def table(self, task: DrawnTask, gradients: Sequence[Tensors], moments, state):
+        """Query losses after a step, by support and rate: (supports, rates)."""
+        step = inner_step(self.options.optimizer, moments, self.options.clip)
+        rows = []
+        for grads in gradients:
+            row = []
+            for rate in self.options.rates:
+                moved, _ = step.update(grads, state, self.params, lr=rate)
+                row.append(round(self.query_loss(moved, task), 5))
+            rows.append(row)
+        return rows
+
+    def query_loss(self, params: Tensors, task: DrawnTask) -> float:
+        """The mean over queries of the answer's mean NLL per token."""
+        write_back(self.model, params)
+        table = score_options(
+            self.model, self.tokenizer, task.shown, task.queries, **self.format_options
+        )
+        return fmean(row[0] for row in table)
+
+    def _clip(self, grads: Tensors) -> Tensors:
+        if self.options.clip is None:
+            return grads
+        return clip_by_norm(grads, self.options.clip)[0]
+
+
+class Means:
+    """m and v of an optimiser that has long seen gradients of all tasks at θ."""
+
+    def __init__(self, gradients: Iterable[Tensors]):
+        self.others = -1
+        self.sums: Tensors = {}
+        self.squares: Tensors = {}
+        for grads in gradients:
+            self.others += 1
+            for name, g in grads.items():
+                zero = torch.zeros_like(g)
+                self.sums[name] = self.sums.get(name, zero) + g
+                self.squares[name] = self.squares.get(name, zero) + g.square()
+        if self.others < 1:
+            raise ValueError(
+                "tasks: expected at least 2 for moments that other tasks have warmed, "
+                f"found {self.others + 1}"
+            )
+
+    def without(self, own: Tensors) -> dict[str, Tensors]:
+        """The moments by slot, one task's own gradient left out."""
+        mean = {n: (self.sums[n] - g) / self.others for n, g in own.items()}
+        square = {
+            n: ((self.squares[n] - g.square()) / self.others).clamp(min=0)
+            for n, g in own.items()
+        }
+        return {"mean": mean, "variance": square}

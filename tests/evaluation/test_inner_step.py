@@ -1,0 +1,140 @@
+"""One inner step on held tasks, against the same by hand; what is refused."""
+
+import json
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import CharTokenizer, records, small_model
+
+from maml_en_llm import Example, PromptLoss, Task, parameters, score_options
+from maml_en_llm.evaluation.inner_step import Probe, StepOptions, inner_steps
+from maml_en_llm.meta import loss_and_grad
+from maml_en_llm.models import write_back
+from maml_en_llm.prompts import Batch
+from maml_en_llm.tensors import clip_by_norm
+
+pytestmark = pytest.mark.numeric
+
+SOME = StepOptions(
+    supports=(3, 1),
+    rates=(1e-3, 3e-2),
+    moments=("fresh", "second", "shared"),
+    queries=2,
+    demonstrations=2,
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small_model("llama")
+
+
+@pytest.fixture(scope="module")
+def tasks():
+    return [
+        Task(
+            name=name,
+            kind="classification",
+            train=tuple(
+                Example(row["input"], row["output"], tuple(row["options"]))
+                for row in records(name, 12)
+            ),
+        )
+        for name in "ab"
+    ]
+
+
+@pytest.fixture(scope="module")
+def found(model, tasks):
+    return inner_steps(model, CharTokenizer(), tasks, options=SOME, max_length=128)
+
+
+def joined(batches):
+    """Pieces of a batch, row by row: all prompts' gradients count alike."""
+    for batch in batches:
+        for row in range(len(batch.input_ids)):
+            yield batch.rows(row, row + 1)
+
+
+def by_hand(model, task, rate, support):
+    """The query loss after a fresh step, from one prompt's gradient at a time."""
+    probe = Probe(model, CharTokenizer(), SOME, dict(max_length=128))
+    drawn = probe.draw(task)
+    loss, params = PromptLoss(model), parameters(model)
+    rows: list[Batch] = list(joined(drawn.batches))[:support]
+    each = [loss_and_grad(loss, params, row)[1] for row in rows]
+    mean = {name: sum(g[name] for g in each) / len(each) for name in params}
+    adam = replace(SOME.optimizer, lr=rate)
+    clipped, _ = clip_by_norm(mean, 1.0)
+    moved, _ = adam.update(clipped, adam.init(params), params)
+    other = deepcopy(model)
+    write_back(other, moved)
+    table = score_options(
+        other, CharTokenizer(), drawn.shown, drawn.queries, max_length=128
+    )
+    return sum(row[0] for row in table) / len(table)
+
+
+def test_a_fresh_step_is_what_one_computes_by_hand(model, tasks, found):
+    assert found["supports"] == [1, 3] and found["rates"] == [1e-3, 3e-2]
+    fresh = found["after"][0]
+    for i, task in enumerate(tasks):
+        for s, support in enumerate(found["supports"]):
+            for r, rate in enumerate(found["rates"]):
+                expected = by_hand(model, task, rate, support)
+                assert fresh[i][s][r] == pytest.approx(expected, abs=1e-5)
+        assert found["before"][i] == pytest.approx(
+            by_hand(model, task, 0.0, 1), abs=1e-5
+        )
+
+
+def test_the_result_is_json_and_the_model_is_left_as_it_was(model, tasks, found):
+    before = {name: p.clone() for name, p in parameters(model).items()}
+    again = inner_steps(model, CharTokenizer(), tasks, options=SOME, max_length=128)
+    assert json.loads(json.dumps(again)) == found
+    for name, p in parameters(model).items():
+        assert torch.equal(p, before[name])
+    assert found["tasks"] == [task.name for task in tasks]
+    assert found["moments"] == ["fresh", "second", "shared"]
+
+
+def test_a_task_is_drawn_alike_whatever_stands_beside_it(model, tasks, found):
+    some = replace(SOME, moments=("fresh",))
+    alone = inner_steps(model, CharTokenizer(), tasks[1:], options=some, max_length=128)
+    assert alone["before"] == found["before"][1:]
+    assert alone["after"][0] == found["after"][0][1:]
+
+
+def test_moments_that_others_have_warmed_give_other_steps(found):
+    fresh, second, shared = found["after"]
+    assert fresh != second and second != shared and fresh != shared
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(supports=[]),
+        dict(supports=[0]),
+        dict(rates="1"),
+        dict(rates=[0.0]),
+        dict(moments=["cold"]),
+        dict(queries=0),
+        dict(demonstrations=-1),
+    ],
+)
+def test_options_that_are_none_are_refused(changes):
+    (name,) = changes
+    with pytest.raises(ValueError, match=f"^{name}: expected .*found "):
+        StepOptions(**changes)
+
+
+def test_too_few_examples_or_tasks_are_refused(model, tasks):
+    with pytest.raises(ValueError, match="^tasks: expected at least one, found none"):
+        inner_steps(model, CharTokenizer(), [])
+    short = replace(tasks[0], train=tasks[0].train[:7])
+    with pytest.raises(ValueError, match="^tasks: expected 8 examples .*found 7"):
+        inner_steps(model, CharTokenizer(), [short], options=SOME)
+    with pytest.raises(ValueError, match="^tasks: expected at least 2 .*found 1"):
+        inner_steps(model, CharTokenizer(), tasks[:1], options=SOME, max_length=128)

@@ -1,0 +1,241 @@
+"""What an inner phase reads and hands on: clipping, joining, second moments, looks."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import batch_for, distance, small_model, warm_state
+
+from maml_en_llm import SGD, Adam, Episode, MAMLenLLM, PromptLoss, Reptile, parameters
+from maml_en_llm.meta.calculus import loss_and_grad
+from maml_en_llm.optimizers import AdamW, Clipped, Lion, NAdam, RMSprop, State
+from maml_en_llm.tensors import clip_by_norm, joint_norm, tree_map
+
+pytestmark = pytest.mark.numeric
+
+ADAM = Adam(0.05, (0.8, 0.9))
+PARAMS = {
+    "x": torch.tensor([0.7, -0.4], dtype=torch.float64),
+    "y": torch.tensor([1.3], dtype=torch.float64),
+}
+EPISODES = [Episode(f"task {n}", (0.3 + n, 1.1 - n), 0.5 * n) for n in range(3)]
+CLIP = 0.7  # below the norm of every gradient of EPISODES
+
+
+def loss(params, batch):
+    """Any smooth function that differs between batches, here numbers."""
+    return (params["x"] * batch).sin().sum() + (
+        params["x"].sum() * params["y"] - batch
+    ).square().sum()
+
+
+def warm(optimizer=ADAM):
+    grads = loss_and_grad(loss, PARAMS, 0.2)[1]
+    return optimizer.update(grads, optimizer.init(PARAMS), PARAMS)[1]
+
+
+def maml(**changes):
+    return MAMLenLLM(**dict(inner=ADAM, inner_steps=2, clip=CLIP) | changes)
+
+
+def clipped_gradient(params, batch):
+    grads = loss_and_grad(loss, params, batch)[1]
+    assert joint_norm(grads) > CLIP
+    return clip_by_norm(grads, CLIP)[0]
+
+
+def own_way(episode, state, inner=ADAM):
+    """θᵢ, sᵢ and the clipped gradients of one task, step by step."""
+    params, found = PARAMS, []
+    for batch in episode.support:
+        grads = clipped_gradient(params, batch)
+        params, state = inner.update(grads, state, params)
+        found.append(grads)
+    return params, state, found
+
+
+def mean(trees):
+    total = trees[0]
+    for tree in trees[1:]:
+        total = tree_map(torch.add, total, tree)
+    return tree_map(lambda t: t / len(trees), total)
+
+
+def same(found, expected):
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_clipped_gradients_make_the_step_and_enter_the_moments():
+    found = maml(mode="first_order").gradient(loss, PARAMS, EPISODES, warm())
+    ways = [own_way(episode, warm()) for episode in EPISODES]
+    same(found.state.moments, mean([state.moments for _, state, _ in ways]))
+    grads = [
+        loss_and_grad(loss, params, episode.query)[1]
+        for (params, _, _), episode in zip(ways, EPISODES, strict=True)
+    ]
+    same(found.grads, mean(grads))
+
+
+def test_copies_joined_by_the_mean_gradient():
+    found = maml(join="mean-gradient").gradient(loss, PARAMS, EPISODES, warm())
+    each = [own_way(episode, warm())[2] for episode in EPISODES]
+    state = warm()
+    for step in range(2):
+        one = mean([grads[step] for grads in each])
+        _, state = ADAM.update(one, state, PARAMS)
+    same(found.state.moments, state.moments)
+    assert found.state.step == state.step
+    other = maml().gradient(loss, PARAMS, EPISODES, warm())
+    same(found.grads, other.grads)
+    same(found.state.moments[0], other.state.moments[0])
+    for name in PARAMS:  # the square of a mean is at most the mean of the squares
+        assert (found.state.moments[1][name] < other.state.moments[1][name]).all()
+
+
+@pytest.mark.parametrize("mode", ["reverse", "unrolled", "first_order"])
+@pytest.mark.parametrize("k", [1, 6])
+def test_the_join_is_the_same_in_every_mode(mode, k):
+    """Six steps are more than the sweep keeps whole: it makes some of them again."""
+    episodes = [
+        Episode(e.task, tuple(0.2 * t + i for t in range(k)), e.query)
+        for i, e in enumerate(EPISODES)
+    ]
+    settings = dict(join="mean-gradient", inner_steps=k)
+    found, expected = (
+        maml(mode=m, **settings).gradient(loss, PARAMS, episodes, warm()).state
+        for m in (mode, "unrolled")
+    )
+    same(found, expected)
+    assert found.step == warm().step + k
+
+
+@pytest.mark.parametrize("join", ["mean", "mean-gradient"])
+@pytest.mark.parametrize("moments", ["shared", "shared-frozen", "fresh", "second"])
+@pytest.mark.parametrize("mode", ["reverse", "first_order"])
+def test_clipped_tasks_together_equal_tasks_one_by_one(join, moments, mode):
+    model = small_model("llama")
+    prompts, params = PromptLoss(model), parameters(model)
+    episodes = [
+        Episode(
+            str(seed),
+            (batch_for(model, seed), batch_for(model, seed + 10)),
+            batch_for(model, seed + 20),
+        )
+        for seed in range(3)
+    ]
+    adam = Adam(1e-3)
+    state = warm_state(adam, prompts, params, None, batch_for(model, 99))
+    method = maml(inner=adam, clip=0.1, join=join, moments=moments, mode=mode)
+    one, both = (
+        replace(method, together=t).gradient(prompts, params, episodes, state)
+        for t in (False, True)
+    )
+    assert distance(both.grads, one.grads) < 1e-9
+    for a, b in zip(both.state.moments, one.state.moments, strict=True):
+        assert distance(a, b) < 1e-12
+
+
+@pytest.mark.parametrize("inner", [ADAM, AdamW(0.05), NAdam(0.05)])
+def test_second_moments_only_follow_the_own_gradient(inner):
+    """m of the outer optimiser plays no part; v does; neither is advanced."""
+    state = warm(inner)
+    m, v = state.moments
+    method = maml(inner=inner, moments="second", mode="unrolled")
+    found = method.gradient(loss, PARAMS, EPISODES, state)
+    assert found.state is state
+    other = State(({n: 7 * t + 1 for n, t in m.items()}, v), state.step)
+    same(method.gradient(loss, PARAMS, EPISODES, other).grads, found.grads)
+    louder = State((m, {n: 9 * t for n, t in v.items()}), state.step)
+    assert not torch.allclose(
+        method.gradient(loss, PARAMS, EPISODES, louder).grads["x"], found.grads["x"]
+    )
+    by_hand = replace(inner, betas=(0.0, inner.betas[1]))
+    params = PARAMS
+    for batch in EPISODES[0].support:
+        grads = clipped_gradient(params, batch)
+        params, _ = by_hand.update(grads, state, params)
+    one = method.gradient(loss, PARAMS, EPISODES[:1], state)
+    assert one.loss == pytest.approx(float(loss(params, EPISODES[0].query)), rel=1e-12)
+
+
+def test_second_moments_where_there_are_no_others_are_frozen_ones():
+    inner = RMSprop(0.05)
+    frozen, second = (
+        maml(inner=inner, moments=moments).gradient(loss, PARAMS, EPISODES, warm(inner))
+        for moments in ("shared-frozen", "second")
+    )
+    same(second.grads, frozen.grads)
+
+
+@pytest.mark.parametrize("inner", [SGD(0.1), Lion(0.1)])
+@pytest.mark.parametrize("kind", [MAMLenLLM, Reptile])
+def test_no_second_moments_are_refused(inner, kind):
+    with pytest.raises(ValueError, match="^moments: expected .*second.*found"):
+        kind(inner=inner, moments="second")
+
+
+@pytest.mark.parametrize("value", [0, -1, float("inf"), "1"])
+@pytest.mark.parametrize("kind", [MAMLenLLM, Reptile])
+def test_no_norm_is_refused(value, kind):
+    with pytest.raises(ValueError, match="^clip: expected .*found"):
+        kind(inner=ADAM, clip=value)
+
+
+def test_an_unknown_join_is_refused():
+    with pytest.raises(ValueError, match="^join: expected one of mean, mean-gradient"):
+        maml(join="sum")
+
+
+@pytest.mark.parametrize("mode", ["reverse", "unrolled"])
+@pytest.mark.parametrize("moments", ["shared", "shared-frozen", "fresh", "second"])
+def test_the_clipped_meta_gradient_is_that_of_central_differences(mode, moments):
+    method = maml(mode=mode, moments=moments)
+    found = method.gradient(loss, PARAMS, EPISODES, warm()).grads
+    h = 1e-6
+    for name, p in PARAMS.items():
+        for i in range(len(p)):
+            losses = []
+            for sign in (1, -1):
+                moved = p.clone()
+                moved[i] += sign * h
+                at = PARAMS | {name: moved}
+                losses.append(method.gradient(loss, at, EPISODES, warm()).loss)
+            slope = (losses[0] - losses[1]) / (2 * h)
+            assert found[name][i].item() == pytest.approx(slope, rel=1e-6, abs=1e-8)
+
+
+def test_reptile_clips_every_step():
+    inner = Clipped(ADAM, CLIP)
+    found = Reptile(inner=ADAM, clip=CLIP).gradient(loss, PARAMS, EPISODES, warm())
+    expected = Reptile(inner=inner).gradient(loss, PARAMS, EPISODES, warm())
+    same(found.grads, expected.grads)
+
+
+@pytest.mark.parametrize("moments", ["shared", "shared-frozen", "fresh", "second"])
+def test_a_look_goes_through_the_same_inner_loops(moments):
+    method = maml(moments=moments)
+    found = method.look(loss, PARAMS, EPISODES, warm())
+    first = replace(method, mode="first_order").gradient(loss, PARAMS, EPISODES, warm())
+    same(found.grads, first.grads)
+    before = [float(loss(PARAMS, e.query)) for e in EPISODES]
+    assert found.loss == pytest.approx(sum(before) / 3)
+    assert [row[0] for row in found.inner_losses] == before
+    after = [row[1] for row in found.inner_losses]
+    assert sum(after) / 3 == pytest.approx(first.loss)
+    assert all(row[2] > 0 for row in found.inner_losses)
+
+
+def test_a_look_at_shared_moments_by_hand():
+    found = maml().look(loss, PARAMS, EPISODES, warm())
+    for row, episode in zip(found.inner_losses, EPISODES, strict=True):
+        params, _, _ = own_way(episode, warm())
+        change = joint_norm({n: params[n] - p for n, p in PARAMS.items()})
+        assert row[2] == pytest.approx(float(change / joint_norm(PARAMS)))
+        between, _ = ADAM.update(
+            clipped_gradient(PARAMS, episode.support[0]), warm(), PARAMS
+        )
+        norms = [
+            float(joint_norm(loss_and_grad(loss, at, batch)[1]))
+            for at, batch in zip((PARAMS, between), episode.support, strict=True)
+        ]
+        assert row[3] == pytest.approx(sum(norms) / 2)
