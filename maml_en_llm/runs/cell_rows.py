@@ -17,6 +17,8 @@ ZERO_SHOT, IN_CONTEXT = "zero-shot", "in-context"
 RANDOM_GUESS, MAJORITY, RULE = "random guess", "majority", "oracle"
 BY_RULE = (RANDOM_GUESS, MAJORITY, RULE)
 ALONE = {"k": 0}  # what `Run.evaluate` holds where no demonstrations are shown
+# parts of a run that say how a model is asked, not which one it is
+ASKING = ("evaluate", "seeds", "max_records", "held", "targets")
 
 Record = Mapping
 
@@ -61,7 +63,8 @@ class Rows:
     def of(cls, records: Iterable[Record], setting: str, mode: str) -> "Rows":
         """Sort the rows of a cell; `ValueError` as in `judge_cell`."""
         where = f"cell {setting}, {mode}"
-        mine = [row for row in records if row["setting"] == setting]
+        mine = [row for row in records if row["setting"] == setting and row["tasks"]]
+        mine = each_once(mine)
         by_rule = _by_method(where, mine, BY_RULE)
         mine = [row for row in mine if row["mode"] == mode and _plain(row)]
         _check_base(where, [*by_rule.values(), *mine])
@@ -177,9 +180,9 @@ def model_name(row: Record) -> str:
 
 def _model_key(row: Record) -> str:
     """What the rows of one model share: all but the seed, the device, the asking."""
-    run = row["run"]
+    run = {name: part for name, part in row["run"].items() if name not in ASKING}
     config = {n: x for n, x in run["config"].items() if n not in ("seed", "device")}
-    parts = [row["method"], config, run.get("train"), run.get("budget")]
+    parts = [row["method"], run | {"config": config}]
     return json.dumps(parts, sort_keys=True)
 
 
@@ -207,6 +210,18 @@ def _check_targets(where: str, rows: Sequence[Record]) -> None:
                 f"{row['method']}, seed {row['seed']}"
                 f"{' (failed: ' + listed(row['failed']) + ')' if row['failed'] else ''}"
             )
+
+
+def each_once(rows: Iterable[Record]) -> list[Record]:
+    """The rows without those that are there before, as where logs are joined.
+
+    Two of one hash with other scores both stay.
+    """
+    found: dict[tuple, Record] = {}
+    for row in rows:
+        key = (row.get("hash", id(row)), tuple(sorted(row["tasks"].items())))
+        found.setdefault(key, row)
+    return list(found.values())
 
 
 def mean_of(row: Record) -> float:

@@ -232,9 +232,17 @@ def test_rows_that_do_not_belong_together():
     assert "one base model" in refused(other_model)
     assert "others in MetaICL, seed 1" in refused(other_targets)
     assert "failed: size-a" in refused(failed)
-    assert "found two of MetaICL, seed 1" in refused(lambda f: f.append(f[5]))
+    assert "found two of MetaICL, seed 1" in refused(lambda f: f.append(dict(f[5])))
     twice = run_record("in-context", 12)
     assert "found two that differ" in refused(lambda f: f.append(twice))
+
+
+def test_a_record_that_is_there_twice_counts_once():
+    found = [row | dict(hash=f"h{n}") for n, row in enumerate(rows())]
+    assert judge(found * 2) == judge(found)
+    other = found[6] | dict(tasks=dict(found[6]["tasks"], **{"nli-a": 1.0}))
+    with pytest.raises(ValueError, match="found two of MetaICL"):
+        judge([*found, other])
 
 
 def test_targets_that_some_model_solves():

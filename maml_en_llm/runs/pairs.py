@@ -1,0 +1,212 @@
+"""Rows of experiments, chosen by what they are, and differences between two kinds.
+
+A difference is paired: the same cells, targets and training seeds on both sides. Scores
+of several cells make one table, in which targets of one family are one block wherever
+they stand.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..evaluation import family_of
+from .cell_rows import Record, each_once
+from .statistics import Interval, paired_difference
+
+WHICH = ("all", "seen", "unseen")  # of the targets, by their domains
+RATES_OF_A_ROW = ("lr", "inner_lr")  # tuned for each row: no change of its training
+Where = tuple[str, ...]  # setting and mode, or other words that say where
+Table = dict[int | None, dict[str, float]]  # training seed → target → points
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """Which rows: those of a method, trained and asked in one way.
+
+    Args:
+        method: as records name it.
+        budget: what was equal per outer step; None: not trained.
+        steps: outer steps; None: any.
+        train: further changes of training, other than of rates.
+        k: demonstrations at test, where not as trained.
+        adapted: gradient steps on the demonstrations before queries are asked.
+    """
+
+    method: str
+    budget: str | None = "steps"
+    steps: int | None = None
+    train: Mapping = field(default_factory=dict)
+    k: int | None = None
+    adapted: int | None = None
+
+    def holds(self, row: Record) -> bool:
+        """Whether a row is of this kind."""
+        trained = "budget" in row
+        if row["method"] != self.method or trained != (self.budget is not None):
+            return False
+        if trained and not self._trained_so(row):
+            return False
+        asked = dict(row["run"].get("evaluate") or {})
+        adapted = (asked.pop("adapt", None) or {}).get("steps")
+        if (asked.pop("k", None), adapted) != (self.k, self.adapted):
+            return False
+        return not asked and bool(row["tasks"])
+
+    def _trained_so(self, row: Record) -> bool:
+        run = row["run"]
+        if self.steps not in (None, steps_of(row)):
+            return False
+        return run.get("budget", "gradients") == self.budget and changes_of(
+            row
+        ) == dict(self.train)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A difference in words, its interval, and the cells it is over."""
+
+    what: str
+    interval: Interval
+    cells: tuple[Where, ...]
+
+    def as_row(self) -> dict:
+        """As JSON holds it."""
+        return dict(what=self.what, **numbers(self.interval))
+
+
+def numbers(interval: Interval) -> dict:
+    """An interval as JSON holds it, in points to two digits; None: nothing is known."""
+    known = interval.half < float("inf")
+    return dict(
+        ours=round(interval.mean, 2),
+        low=round(interval.low, 2) if known else None,
+        high=round(interval.high, 2) if known else None,
+        seeds=interval.n_seeds,
+        targets=interval.n_targets,
+    )
+
+
+def steps_of(row: Record) -> int:
+    """Outer steps of a row that was trained."""
+    return row["budget"]["outer_steps"]
+
+
+def changes_of(row: Record) -> dict:
+    """What differs in a row's training beside its rates."""
+    train = row["run"].get("train") or {}
+    return {name: x for name, x in train.items() if name not in RATES_OF_A_ROW}
+
+
+def setting_and_mode(row: Record) -> Where:
+    """The cell of a row."""
+    return row["setting"], row["mode"]
+
+
+def table_of(
+    rows: Iterable[Record],
+    cells: Sequence[Where],
+    which: str = "all",
+    where: Callable[[Record], Where] = setting_and_mode,
+) -> Table:
+    """Seed → "setting mode target" → score, of the seeds that all the cells have.
+
+    Raises `ValueError` where two rows have one cell and seed.
+    """
+    by_cell: dict[Where, Table] = {cell: {} for cell in cells}
+    for row in each_once(rows):
+        cell = where(row)
+        if cell not in by_cell:
+            continue
+        seed = row["seed"] if "budget" in row else None
+        if seed in by_cell[cell]:
+            raise ValueError(
+                f"records: expected one row per cell and training seed, found two of "
+                f"{row['method']}, {', '.join(cell)}, seed {seed}; choose those of one "
+                "log"
+            )
+        by_cell[cell][seed] = {
+            " ".join([*cell, target]): score
+            for target, score in row["tasks"].items()
+            if which == "all" or (target in row["unseen"]) == (which == "unseen")
+        }
+    seeds = [set(found) for found in by_cell.values()]
+    common = set.intersection(*seeds) if seeds else set()
+    return {
+        seed: {key: x for cell in cells for key, x in by_cell[cell][seed].items()}
+        for seed in sorted(common, key=str)
+    }
+
+
+def families_of(table: Table) -> dict[str, str]:
+    """The family of each key of a table."""
+    keys = next(iter(table.values()), {})
+    return {key: family_of(key.split()[-1]) for key in keys}
+
+
+def compared(
+    what: str,
+    a: Sequence[Record],
+    b: Sequence[Record],
+    cells: Sequence[Where],
+    *,
+    which: str = "all",
+    least: int = 1,
+    where: Callable[[Record], Where] = setting_and_mode,
+) -> Paired | None:
+    """``a`` − ``b`` over the cells in which both have ``least`` common seeds.
+
+    None where there is no such cell, or too few seeds are common to all of them.
+    """
+    kept = [cell for cell in cells if _seeds(a, b, [cell], which, least, where)]
+    seeds = _seeds(a, b, kept, which, least, where) if kept else None
+    if not seeds:
+        return None
+    left, right = (table_of(rows, kept, which, where) for rows in (a, b))
+    left, right = (_only(table, seeds) for table in (left, right))
+    interval = paired_difference(left, right, "both", families_of(left))
+    return Paired(what, interval, tuple(kept))
+
+
+def longest(
+    rows: Sequence[Record],
+    a: Kind,
+    b: Kind,
+    cells: Sequence[Where],
+    *,
+    least: int,
+    what: str = "",
+    which: str = "all",
+    where: Callable[[Record], Where] = setting_and_mode,
+) -> Paired | None:
+    """`compared` at the most outer steps that both kinds have seeds enough for."""
+    lengths = {steps_of(row) for row in rows if a.holds(row)}
+    for length in sorted(lengths, reverse=True):
+        pair = [
+            kind if kind.budget is None else replace(kind, steps=length)
+            for kind in (a, b)
+        ]
+        left, right = ([row for row in rows if kind.holds(row)] for kind in pair)
+        words = what or f"{a.method} − {b.method}"
+        words += f", {length} steps"
+        how: dict[str, Any] = dict(which=which, least=least, where=where)
+        found = compared(words, left, right, cells, **how)
+        if found is not None:
+            return found
+    return None
+
+
+def _seeds(a, b, cells, which: str, least: int, where) -> list | None:
+    """Seeds that both sides have in all cells; None where they are too few."""
+    left, right = (table_of(rows, cells, which, where) for rows in (a, b))
+    if not (left and right) or not all(map(bool, (*left.values(), *right.values()))):
+        return None
+    seeds = [seed for seed in left if seed in right]
+    if set(right) == {None}:
+        seeds = list(left)
+    elif set(left) == {None}:
+        seeds = list(right)
+    return seeds if len(seeds) >= least else None
+
+
+def _only(table: Table, seeds: Sequence) -> Table:
+    return table if set(table) == {None} else {seed: table[seed] for seed in seeds}
