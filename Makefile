@@ -20,7 +20,7 @@ RUN := $(NOTEBOOKS:%=$(STAGE)/%)
 # waiting threads leave the processor to others: on a busy machine this is several times faster
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: book chapters test check store smollm2 clean FORCE
+.PHONY: book chapters test tested compared check store smollm2 clean FORCE
 .DELETE_ON_ERROR:
 
 # --all: an incremental build would not repeat the warnings of pages it keeps, and pass the second time
@@ -34,12 +34,22 @@ book: $(ENV)
 
 chapters: $(RUN)
 
-# the chapters are compared with their stored outputs also where a test has failed
+# Both at once, so that a long chapter leaves no processor idle; the chapters are compared
+# with their stored outputs also where a test has failed (-k), and both results decide.
 test: $(ENV)
-	@failed=0; \
-	$(BIN)/python -m pytest -q -n "$$JOBS" || failed=1; \
-	$(BIN)/python -m pytest -q -n "$$JOBS" --dist loadfile --nbval book || failed=1; \
-	exit $$failed
+	@$(MAKE) --no-print-directory -k -j "$$JOBS" compared tested
+
+tested: $(ENV)
+	@$(BIN)/python -m pytest -q -n "$$JOBS"
+
+# what it prints is kept apart, and shown in one piece
+compared: $(ENV)
+	@mkdir -p _build
+	@status=0; \
+	$(BIN)/python -m pytest -q -n "$$JOBS" --dist loadfile --nbval book \
+	    > _build/compared.log 2>&1 || status=$$?; \
+	cat _build/compared.log; \
+	exit $$status
 
 # form and types
 check: $(ENV)
