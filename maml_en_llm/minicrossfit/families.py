@@ -10,7 +10,7 @@ from . import lexicon as words
 from .draw import Draw
 from .lexicon import Domain
 from .recipes import Difficulty, Family, Recipe, before, fillers, share_of_frames
-from .relations import RELATIONS
+from .relations import RELATED
 
 
 def _framed(draw: Draw, domain: Domain, d: Difficulty, text: str) -> str:
@@ -127,4 +127,4 @@ CUED: dict[str, Family] = {
     "order": _order,
 }
 
-LABELLED: dict[str, Family] = CUED | RELATIONS
+LABELLED: dict[str, Family] = CUED | RELATED

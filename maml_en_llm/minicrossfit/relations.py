@@ -92,7 +92,7 @@ def _paraphrase(_: Draw, domain: Domain, d: Difficulty, _turn: int) -> Recipe:
     return Recipe("classification", 2, instruction, make)
 
 
-RELATIONS: dict[str, Family] = {
+RELATED: dict[str, Family] = {
     "agreement": _agreement,
     "contrast": _contrast,
     "counting": _counting,
