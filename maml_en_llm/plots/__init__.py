@@ -19,6 +19,7 @@ from .scores import (
 )
 from .style import COLORS, PALETTE, use_style
 from .training import emergence, meta_training, running_mean
+from .verdicts import alive_cells, claims_at_a_glance, seeds_and_targets
 
 __all__ = [
     "COLORS",
@@ -26,8 +27,10 @@ __all__ = [
     "against_demonstrations",
     "against_peers",
     "agreement",
+    "alive_cells",
     "bars_with_range",
     "all_settings",
+    "claims_at_a_glance",
     "cold_and_warm",
     "descent_paths",
     "emergence",
@@ -39,6 +42,7 @@ __all__ = [
     "prompt_height",
     "prompt_tokens",
     "running_mean",
+    "seeds_and_targets",
     "saved_memory",
     "together",
     "use_style",

@@ -25,10 +25,10 @@ from statistics import fmean
 
 from ..errors import listed, shown
 from .cell_rows import (
-    ALONE,
     BY_RULE,
     IN_CONTEXT,
     MAJORITY,
+    NO_DEMONSTRATIONS,
     RANDOM_GUESS,
     RULE,
     ZERO_SHOT,
@@ -152,8 +152,8 @@ def judge_cell(records: Iterable[Record], setting: str, mode: str) -> Cell:
     if alone is None and not _base_gains(figures):
         raise ValueError(
             f"{rows.where}: expected a trained model also without demonstrations "
-            f"(Run.evaluate {ALONE}), found none, and the base model's demonstrations "
-            f"do not gain {MATTERS:g} points; compute its rows"
+            f"(Run.evaluate {NO_DEMONSTRATIONS}), found none, and the base model's "
+            f"demonstrations do not gain {MATTERS:g} points; compute its rows"
         )
     decisive = [chosen]
     if alone is not None and not _base_gains(figures):

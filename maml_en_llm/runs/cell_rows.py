@@ -16,7 +16,9 @@ TRAINING_SEEDS = 3  # one seed moves a mean by 4 to 6 points, and tells of no ot
 ZERO_SHOT, IN_CONTEXT = "zero-shot", "in-context"
 RANDOM_GUESS, MAJORITY, RULE = "random guess", "majority", "oracle"
 BY_RULE = (RANDOM_GUESS, MAJORITY, RULE)
-ALONE = {"k": 0}  # what `Run.evaluate` holds where no demonstrations are shown
+NO_DEMONSTRATIONS = {
+    "k": 0
+}  # what `Run.evaluate` holds where no demonstrations are shown
 # parts of a run that say how a model is asked, not which one it is
 ASKING = ("evaluate", "seeds", "max_records", "held", "targets")
 
@@ -154,7 +156,7 @@ def _models(where: str, rows: Sequence[Record]) -> list[Model]:
     groups: dict[str, dict[bool, dict[int, Record]]] = {}
     for row in rows:
         parts = groups.setdefault(_model_key(row), {False: {}, True: {}})
-        part = parts[row["run"].get("evaluate") == ALONE]
+        part = parts[row["run"].get("evaluate") == NO_DEMONSTRATIONS]
         if row["seed"] in part:
             raise ValueError(
                 f"{where}: expected one row per training seed, found two of "
@@ -187,7 +189,7 @@ def _model_key(row: Record) -> str:
 
 
 def _plain(row: Record) -> bool:
-    return (row["run"].get("evaluate") or {}) in ({}, ALONE)
+    return (row["run"].get("evaluate") or {}) in ({}, NO_DEMONSTRATIONS)
 
 
 def _check_base(where: str, rows: Sequence[Record]) -> None:

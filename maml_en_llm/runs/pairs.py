@@ -16,11 +16,11 @@ from .statistics import Interval, paired_difference
 WHICH = ("all", "seen", "unseen")  # of the targets, by their domains
 RATES_OF_A_ROW = ("lr", "inner_lr")  # tuned for each row: no change of its training
 Where = tuple[str, ...]  # setting and mode, or other words that say where
-Table = dict[int | None, dict[str, float]]  # training seed → target → points
+SeedTable = dict[int | None, dict[str, float]]  # training seed → target → points
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class RowKind:
     """Which rows: those of a method, trained and asked in one way.
 
     Args:
@@ -107,12 +107,12 @@ def table_of(
     cells: Sequence[Where],
     which: str = "all",
     where: Callable[[Record], Where] = setting_and_mode,
-) -> Table:
+) -> SeedTable:
     """Seed → "setting mode target" → score, of the seeds that all the cells have.
 
     Raises `ValueError` where two rows have one cell and seed.
     """
-    by_cell: dict[Where, Table] = {cell: {} for cell in cells}
+    by_cell: dict[Where, SeedTable] = {cell: {} for cell in cells}
     for row in each_once(rows):
         cell = where(row)
         if cell not in by_cell:
@@ -137,7 +137,7 @@ def table_of(
     }
 
 
-def families_of(table: Table) -> dict[str, str]:
+def families_of(table: SeedTable) -> dict[str, str]:
     """The family of each key of a table."""
     keys = next(iter(table.values()), {})
     return {key: family_of(key.split()[-1]) for key in keys}
@@ -169,8 +169,8 @@ def compared(
 
 def longest(
     rows: Sequence[Record],
-    a: Kind,
-    b: Kind,
+    a: RowKind,
+    b: RowKind,
     cells: Sequence[Where],
     *,
     least: int,
@@ -208,5 +208,5 @@ def _seeds(a, b, cells, which: str, least: int, where) -> list | None:
     return seeds if len(seeds) >= least else None
 
 
-def _only(table: Table, seeds: Sequence) -> Table:
+def _only(table: SeedTable, seeds: Sequence) -> SeedTable:
     return table if set(table) == {None} else {seed: table[seed] for seed in seeds}
