@@ -34,16 +34,18 @@ def tailed(draw: Draw) -> Row:
 
 
 def picked(draw: Draw) -> Row:
-    """A few words, one of them of the text's own set, which is said again."""
+    """A few words, one of which is said again: that of the text's own set or place."""
     between, end = draw.some(PUNCTUATION, 2)
-    size = draw.one([2, 3, 4, 6])
+    size, beside = draw.one([2, 3, 4, 6]), draw.one([1, 2, 2, 3])
     pool = some_words(draw, 4 * size)
-    own, others = pool[:size], pool[size:]
-    beside = draw.one([1, 2, 2, 3])
+    place = draw.one([*range(beside + 1), None, None])  # None: the set decides
+    own, others = (pool[:size], pool[size:]) if place is None else (pool, pool)
 
     def row(draw: Draw):
         member = draw.one(own)
-        part = draw.shuffled([member, *draw.some(others, beside)])
+        part = draw.some([word for word in others if word != member], beside)
+        where = draw.one(range(beside + 1)) if place is None else place
+        part.insert(where, member)
         return [*part, between, member, end], len(part) + 1
 
     return row

@@ -28,3 +28,9 @@ KINDS: Mapping[str, Kind] = {
 }
 # a kind is drawn as often as it is named
 DENSE = tuple(kind.__name__ for kind in TEXT_KINDS)
+BOUND = ("sections", "sections", "slots", "slots")
+LISTED = ("headed", "headed", "headed", "tailed", "tailed", "picked")
+RELATED = ("told", "told", "relations", "relations", "relations", "relations")
+# what a first look at the new kinds is made of, and the whole
+EASY = (*DENSE, *DENSE, *BOUND, *LISTED, *("told",) * 4, "relations", "relations")
+WHOLE = (*DENSE, *BOUND, *LISTED, *RELATED)

@@ -51,7 +51,8 @@ def build_model(config: PretrainConfig, vocabulary_size: int):
         torch.manual_seed(config.seed)
         model = AutoModelForCausalLM.from_config(shape)
     for head, distance in enumerate(config.look_back):
-        _look_back(model.model.layers[0].self_attn, head, distance)
+        for layer in model.model.layers[: config.look_layers]:
+            _look_back(layer.self_attn, head, distance)
     return model
 
 

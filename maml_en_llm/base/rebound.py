@@ -32,19 +32,19 @@ def sections(draw: Draw) -> Row:
 
 
 def slots(draw: Draw) -> Row:
-    """As sections, with two values to a key; which one is asked is the text's own."""
+    """As sections, with 2 or 3 values to a key; the text decides which is asked."""
     keys = some_words(draw, draw.one(range(4, 11)))
-    pools = some_words(draw, 8), some_words(draw, 8)
+    pools = [some_words(draw, 8) for _ in range(draw.one([2, 2, 3]))]
     between, after, ask, end = _marks(draw)
-    wanted = draw.one([0, 1])
+    wanted = draw.one(range(len(pools)))
 
     def row(draw: Draw):
         own = draw.some(keys, draw.one([2, 3]))
         columns = [draw.some(pool, len(own)) for pool in pools]
         values = list(zip(*columns, strict=True))
         found: list[str] = []
-        for key, pair in zip(own, values, strict=True):
-            found += [key, between, *pair, after]
+        for key, part in zip(own, values, strict=True):
+            found += [key, between, *part, after]
         asked = draw.one(range(len(own)))
         found += [own[asked], ask, values[asked][wanted], end]
         return found, len(found) - 2

@@ -68,8 +68,9 @@ class PretrainConfig:
     # what a newline is to the trained model: from any word (0) to a separator (1)
     newlines: float = 0.85
     rope_theta: float = 10_000.0  # longest wavelength of rotary positions, over 2π
-    # at the start, heads of the first layer look so many words back
+    # at the start, heads of the first layers look so many words back
     look_back: tuple[int, ...] = ()
+    look_layers: int = 1  # of those layers
     seed: int = 0
     device: str = "cpu"  # or "cuda"
 
@@ -136,6 +137,7 @@ class PretrainConfig:
             "tokens": (2, 2**30),
             "context": (PROBED_LENGTH, 2**20),
             "warmup": (1, SEEDS_APART),
+            "look_layers": (1, 1000),
             "seed": (0, 999),  # the texts of seed 1,000 are those of the probes
         }
         for name, (least, most) in ranges.items():
@@ -157,7 +159,8 @@ class PretrainConfig:
         lengths = self._tuple("lengths")
         if not lengths:
             raise ValueError("lengths: expected at least one, found none")
-        most = min(self.tokens, self.context)
+        # of no meaning where there are stages
+        most = 2**20 if self.stages else min(self.tokens, self.context)
         checked = [check_integer("lengths", length, 2, most) for length in lengths]
         self._set("lengths", tuple(checked))
 

@@ -61,7 +61,7 @@ def _same(draw: Draw) -> Related:
 
 def _count(draw: Draw) -> Related:
     """How often the text's own word stands in a row of a fixed length."""
-    counted, *others = some_words(draw, draw.one([4, 6, 10]))
+    counted, *others = some_words(draw, draw.one([2, 2, 4, 10]))
     size = draw.one([3, 4, 4])
     lead = [_idle(draw)] if draw.chance(0.3) else []
 
@@ -94,16 +94,38 @@ def _order(draw: Draw) -> Related:
 
 def _opposite(draw: Draw) -> Related:
     """Whether a second word is the first again, its opposite, or neither."""
-    idle = [_idle(draw) for _ in range(draw.one([0, 1, 1]))]
-    middle = [draw.one(PUNCTUATION + ["[SEP]", "and"])] if draw.chance(0.7) else []
-    neither = some_words(draw, 8)
+    return _opposed(draw)
+
+
+def _contrast(draw: Draw) -> Related:
+    """Whether two words are opposites; they are never the same."""
+    related = _opposed(draw)
 
     def row(draw: Draw):
-        word, opposite = draw.one(OPPOSITES)
+        found, answer = related(draw)
+        while not answer:
+            found, answer = related(draw)
+        return found, answer - 1
+
+    return row
+
+
+def _opposed(draw: Draw) -> Related:
+    idle = [_idle(draw) for _ in range(draw.one([0, 1, 1, 2]))]
+    split = draw.one(range(len(idle) + 1))
+    middle = [draw.one([*PUNCTUATION, "[SEP]", "and"])] if draw.chance(0.7) else []
+    known = draw.some(OPPOSITES, draw.one([2, 4, len(OPPOSITES)]))
+    others = some_words(draw, 8) if draw.chance(0.5) else list(words.OPPOSITES)
+
+    def row(draw: Draw):
+        word, opposite = draw.one(known)
         which = draw.one([0, 1, 2])
-        beside = [draw.one(place) for place in idle]
-        second = (word, opposite, draw.one(neither))[which]
-        return [word, *beside, *middle, second, *beside], which
+        neither = draw.one([w for w in others if w not in (word, opposite)])
+        before, behind = (
+            [draw.one(place) for place in part] for part in (idle[:split], idle[split:])
+        )
+        second = (word, opposite, neither)[which]
+        return [*before, word, *middle, second, *behind], which
 
     return row
 
@@ -138,4 +160,13 @@ AGAIN = _again, "same other"
 COUNT = _count, "one two three"
 ORDER = _order, "first second"
 OPPOSITE = _opposite, "same opposite other"
-RELATIONS = [SAME, SAME, AGAIN, COUNT, ORDER, OPPOSITE]  # how often each is drawn
+CONTRAST = _contrast, "opposite other"
+RELATIONS = [
+    SAME,
+    SAME,
+    AGAIN,
+    COUNT,
+    ORDER,
+    OPPOSITE,
+    CONTRAST,
+]  # how often each is drawn
