@@ -14,13 +14,13 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import fields, replace
 
 from .endings import end, run_command, speak_anywhere
-from .errors import check_integer, check_number, listed, nearest, shown
-from .options import Bar, Parser, add_fields, add_parameters, given, quiet
+from .errors import check_integer, listed, nearest, shown
+from .options import Bar, Parser, add_fields, given, quiet
 from .provenance import check_file, check_output, describe, plain, write_whole
+from .reproduction import reproduce
 from .signals import Signals
 
 
@@ -38,15 +38,28 @@ def tasks(arguments: list[str]) -> None:
 
 def pretrain(arguments: list[str]) -> None:
     """Pre-train a base model. The same command goes on with an interrupted run."""
-    from .base import PretrainConfig
+    from .base import RECIPES, PretrainConfig
     from .base import pretrain as run
     from .evaluation.in_context import in_context
 
     parser = Parser("pretrain", pretrain.__doc__)
-    parser.add_argument("--out", required=True, help="folder of the model and record")
-    add_fields(parser, PretrainConfig)
+    parser.add_argument(
+        "--output",
+        "--out",
+        dest="out",
+        required=True,
+        help="folder of the model and record",
+    )
+    parser.add_argument(
+        "--recipe",
+        default="tiny-base",
+        choices=list(RECIPES),
+        help="where the other options start from (tiny-base)",
+    )
+    names = [field.name for field in fields(PretrainConfig) if field.name != "stages"]
+    add_fields(parser, PretrainConfig, names)
     options = parser.parse_args(arguments)
-    config = PretrainConfig(**given(options, PretrainConfig))
+    config = replace(RECIPES[options.recipe], **given(options, names))
     with Bar(config.steps) as bar:
         record = run(config, options.out, probe=in_context, progress=bar.step)
     print(
@@ -176,79 +189,6 @@ EVALUATED = (
 )
 
 
-def reproduce(arguments: list[str]) -> None:
-    """Compute the records of an experiment. The same command goes on from its log."""
-    from .runs import EXPERIMENTS, PRESETS, get_experiment, get_preset
-    from .runs import reproduce as run
-
-    named = arguments[:1] if arguments and not arguments[0].startswith("-") else []
-    name = named[0] if named else "baselines"
-    experiment = get_experiment(name)
-    parser = Parser("reproduce", reproduce.__doc__)
-    parser.add_argument("experiment", nargs="?", help=", ".join(EXPERIMENTS))
-    parser.add_argument("--preset", default=experiment.preset, choices=list(PRESETS))
-    parser.add_argument("--benchmark", help="another than the preset's")
-    parser.add_argument("--log", default=f"_build/{name}.jsonl")
-    parser.add_argument("--out", default=f"results/{name}.json")
-    parser.add_argument("--compare", type=float, metavar="POINTS", help=COMPARE)
-    choices = add_parameters(parser, experiment.make, {"max_records": ["--records"]})
-    options = parser.parse_args(arguments)
-    if options.experiment not in (None, name):
-        parser.error(f"experiment: {shown(options.experiment)} has to come first")
-    preset = get_preset(options.preset)
-    if options.benchmark is not None:
-        preset = replace(preset, benchmark=options.benchmark)
-    stored = _stored(options.out, options.log, options.compare)
-    runs = experiment.runs(preset, **given(options, choices))
-    with Bar(len(runs)) as bar:
-        rows = run(runs, options.log, progress=lambda row: bar.count(row["method"]))
-    if options.compare is not None:
-        _compare(stored, rows, options)
-        return
-    sizes = {"preset": options.preset, **given(options, choices)}
-    content = {"machine": describe(), "sizes": sizes, "rows": rows}
-    write_whole(options.out, json.dumps(content) + "\n")
-    print(f"{options.out}: {len(rows)} records of {name}, also in {options.log}")
-
-
-def _stored(out: str, log: str, compare: float | None) -> list[dict]:
-    """The records in ``out``, which may be replaced only if it holds records."""
-    check_file(out, "--out")
-    check_file(log, "--log")
-    if os.path.realpath(out) == os.path.realpath(log):
-        raise ValueError(f"--out: expected another file than --log, found {out}")
-    if compare is None and not os.path.exists(out):
-        return []
-    if compare is not None:
-        check_number("--compare", compare)
-    try:
-        rows = json.loads(Path(out).read_bytes())["rows"]
-        if all(isinstance(row["hash"], str) and row["tasks"] for row in rows):
-            return rows
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        pass  # said below
-    raise ValueError(
-        f"--out: expected a file of records as this command writes them"
-        f"{', to compare with' if compare is not None else ', or none yet'}, found "
-        f"something else at {shown(out)}; name another file"
-    )
-
-
-def _compare(stored: list[dict], rows: list[dict], options) -> None:
-    from .runs import compare
-
-    try:
-        found = compare(stored, rows, options.compare)
-    except (LookupError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"--out: {options.out} holds a damaged record ({shown(error)})"
-        ) from error
-    if found:
-        raise ValueError("; ".join(map(str, found[:5])))
-    print(f"{options.out}: {len(rows)} records agree within {options.compare} points")
-
-
-COMPARE = "write nothing: fail where a total of the records in --out differs by more"
 COMMANDS: Mapping[str, Callable[[list[str]], None]] = {
     "tasks": tasks,
     "pretrain": pretrain,
