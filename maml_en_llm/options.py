@@ -13,6 +13,7 @@ from .endings import end
 from .errors import nearest, shown
 
 PROGRAM = "python -m maml_en_llm"
+WORK = "{percentage:3.0f}%|{bar}| {elapsed} < {remaining}{postfix}"
 COMMENT = re.compile(r"^    (\w+): [^#\n]*?(?:#\s*(.*))?$", re.MULTILINE)
 
 
@@ -160,6 +161,18 @@ class Bar:
         if loss is not None:
             self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
         self.bar.update(step + 1 - self.bar.n)
+
+    def work(self, row: dict, done: float, total: float) -> None:
+        """A record is there; ``done`` of ``total`` seconds of work are.
+
+        What remains is told by the work that is left, not by the number of records.
+        """
+        self.records = getattr(self, "records", 0) + 1
+        self.bar.bar_format = WORK
+        self.bar.total, self.bar.n = total, min(done, total)
+        where = ", ".join(str(row.get(name)) for name in ("method", "setting", "seed"))
+        self.bar.set_postfix_str(f"{self.records} records, {where}", refresh=False)
+        self.bar.refresh()
 
     def count(self, about: str) -> None:
         """One more is done."""

@@ -2,6 +2,7 @@
 
 from .adaptation import Adaptation
 from .adaptation_curves import adaptation_curve, choose_rate
+from .adapted import evaluate_adapted
 from .benchmark import evaluate, evaluate_by, metric_name, score_predictions
 from .held import (
     Held,
@@ -27,6 +28,7 @@ __all__ = [
     "by_rule",
     "choose_rate",
     "evaluate",
+    "evaluate_adapted",
     "evaluate_by",
     "family_of",
     "few_per_family",

@@ -60,7 +60,7 @@ class Adaptation:
         batch = leave_one_out(
             encoder, demonstrations, alone=alone, instruction=instruction
         )
-        _check_length(batch, model)
+        check_length(batch, model)
         batch = batch.to(model.device)
         loss, params = PromptLoss(adapted), parameters(adapted)
         loss.check("first_order")
@@ -94,7 +94,7 @@ def leave_one_out(
     return collate(prompts)
 
 
-def _check_length(batch: Batch, model) -> None:
+def check_length(batch: Batch, model) -> None:
     longest, room = batch.input_ids.shape[1], positions_of(model)
     if room is not None and longest > room:
         raise ValueError(

@@ -1,19 +1,25 @@
 """Runs: any training, any evaluation, one record."""
 
+from .adapted import Chosen
+from .again import check, run_of
 from .compare import Difference, compare, inconsistencies
 from .experiments import EXPERIMENTS, Experiment, baselines, get_experiment, grid
 from .log import RunsFailed, _read, is_current, reproduce
 from .presets import PRESETS, Preset, check_parameters, get_preset, resolve
-from .rows import METHODS, RULES, Method
+from .published import published
+from .rows import CONTROL, CONTROLS, METHODS, RULES, Method, row_of
 from .run import GRADIENTS_PER_STEP, Run
 from .statistics import Interval, mean_interval, paired_difference, scores_of
 
 __all__ = [
+    "CONTROL",
+    "CONTROLS",
     "EXPERIMENTS",
     "GRADIENTS_PER_STEP",
     "METHODS",
     "PRESETS",
     "RULES",
+    "Chosen",
     "Difference",
     "Experiment",
     "Interval",
@@ -23,6 +29,7 @@ __all__ = [
     "RunsFailed",
     "_read",
     "baselines",
+    "check",
     "check_parameters",
     "compare",
     "get_experiment",
@@ -32,7 +39,10 @@ __all__ = [
     "is_current",
     "mean_interval",
     "paired_difference",
+    "published",
     "reproduce",
     "resolve",
+    "row_of",
+    "run_of",
     "scores_of",
 ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..provenance import digest, versions
 
 ABOVE = ("plots", "__main__.py", "runs")
-DECISIVE = ("runs/run.py", "runs/rows.py")
+DECISIVE = ("runs/run.py", "runs/rows.py", "runs/trained.py", "runs/adapted.py")
 _BREAKS = (tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT)
 
 

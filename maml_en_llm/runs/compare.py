@@ -1,14 +1,17 @@
 """Stored records against records computed again."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from ..errors import DataError, check_number, shown
+from ..provenance import digest
 
 TOTALS = ("mean", "worst", "unseen_mean", "unseen_worst")
 COUNTS = ("outer_steps", "gradients")  # of a budget: the same on every machine
 ROUNDING = 0.011  # points: stored scores have two digits
+NATS = 0.04  # per point: by how much held NLL may differ where a mean may by a point
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ def compare(
         differences += _numbers(
             name, old["tasks"], fresh["tasks"], fresh["tasks"], task_tolerance
         )
+        held = (old.get("held") or {}, fresh.get("held") or {})
+        differences += _numbers(name, *held, ("nll",), NATS * tolerance)
         spent = (old.get("budget") or {}, fresh.get("budget") or {})
         differences += _numbers(name, *spent, COUNTS, 0.0)
         if set(old["tasks"]) - set(fresh["tasks"]):
@@ -71,16 +76,25 @@ def compare(
 
 
 def inconsistencies(record: Mapping) -> list[Difference]:
-    """Where a record's totals are not the means of its own scores."""
+    """Where a record's totals are not the means of its own scores, or anything in it is
+    not as it was when it was made."""
     tasks = record["tasks"]
+    found = []
+    if "seal" in record and record["seal"] != seal(record):
+        found.append(Difference(run_name(record), "seal", record["seal"], seal(record)))
     groups = {"mean": list(tasks.values())}
     groups["unseen_mean"] = [tasks[name] for name in record["unseen"] if name in tasks]
-    found = []
     for what, scores in groups.items():
         mean = fmean(scores) if scores else None
         if not _close(record.get(what), mean, ROUNDING):
             found.append(Difference(run_name(record), what, record.get(what), mean))
     return found
+
+
+def seal(record: Mapping) -> str:
+    """A hash of all that a record holds."""
+    parts = {name: value for name, value in record.items() if name != "seal"}
+    return digest(json.dumps(parts, sort_keys=True))
 
 
 def run_name(record: Mapping) -> str:

@@ -2,19 +2,24 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import listed, shown
 from ..models import load_model
-from ..provenance import check_file, digest, weights_hash
+from ..provenance import check_file, digest, plain, weights_hash
 from ..tasks import Benchmark, load_benchmark
 from ..training import TrainConfig
+from .adapted import Chosen
 from .claims import claims_on
 from .code import code_below, torch_version
+from .compare import seal
 from .json_lines import append_rows, read_rows
 from .run import Run
+from .store import Store
+from .trained import Trained
 
 KEY_NAMES = ("hash", "inputs", "code", "torch")
 REASON = 400  # characters of a failed run's error
@@ -41,19 +46,26 @@ def reproduce(
     runs: Iterable[Run],
     log: str | Path,
     progress: Callable[[dict], None] | None = None,
+    *,
+    store: Store | None = None,
+    old: bool = False,
 ) -> list[dict]:
     """Records of ``runs``, in their order: read from ``log``, or computed and added.
 
     A record of the log counts if the run, the base model's weights, the examples, the
     code below figures and command line, and torch are the same; others stay in the log
-    and are passed over. Killed at any moment, nothing but the run at hand is lost.
-    Other processes may work on the same log: each run is computed by one of them.
-    ``progress`` is called with every new record.
+    and are passed over. With ``old`` one of other code or another torch counts too, the
+    newest of them, where there is none of these (`is_current`). Killed at any moment,
+    nothing but the run at hand is lost. Other processes may work on the same log: each
+    run is computed by one of them. Runs that differ in their evaluation alone are
+    trained once; with a ``store`` also over several calls. ``progress`` is called with
+    every new record.
 
     Raises:
         ValueError: another thing than a run, or a file that is no log of runs, which is
             left as it is; before anything is computed.
-        RunsFailed: at the end, where runs could not be computed.
+        RunsFailed: at the end, where runs could not be computed. What went wrong is in
+            the file of failures beside the log, too (`failures_of`).
     """
     if not isinstance(runs, Iterable):
         raise ValueError(f"runs: expected a list of runs, found {shown(runs)}")
@@ -65,19 +77,19 @@ def reproduce(
             raise ValueError(f"runs: expected runs, found {shown(run)}")
     log = check_file(log, "log")
     keys = [_key(run) for run in runs]
-    found = _by_key(log)
+    found = _found(log, keys, old)
     failed: dict[Key, str] = {}
     wanted = {key: run for key, run in zip(keys, runs, strict=True) if key not in found}
+    waiting = _groups(wanted)
     with claims_on(log) as claims:
         for wait in (False, True):  # first what nobody else is at
-            for key, run in list(wanted.items()):
-                if not claims.take(key, wait):
+            for name, group in list(waiting.items()):
+                if not claims.take(name, wait):
                     continue
-                found, message = _complete(run, key, log, progress)
-                claims.give_up(key)
-                del wanted[key]
-                if message:
-                    failed[key] = f"{run.name}, {run.config.setting}: {message}"
+                failed |= _complete(group, log, progress, store, old)
+                claims.give_up(name)
+                del waiting[name]
+    found = _found(log, keys, old)
     rows = [found[key] for key in keys if key in found]
     if failed:
         raise RunsFailed(
@@ -88,33 +100,106 @@ def reproduce(
     return rows
 
 
+def missing(runs: Iterable[Run], log: str | Path, old: bool = False) -> list[list[Run]]:
+    """The runs that the log lacks, in groups that share a training, in their order."""
+    wanted = {_key(run): run for run in runs}
+    found = _found(Path(log), wanted, old)
+    left = {key: run for key, run in wanted.items() if key not in found}
+    return [list(group.values()) for group in _groups(left).values()]
+
+
+def records(runs: Iterable[Run], log: str | Path, old: bool = False) -> list[dict]:
+    """The records of the runs that the log has, in their order."""
+    keys = [_key(run) for run in runs]
+    found = _found(Path(log), keys, old)
+    return [found[key] for key in keys if key in found]
+
+
+def failures_of(log: str | Path) -> Path:
+    """The file beside a log that says which runs failed, and why."""
+    log = Path(log)
+    return log.with_name(f"{log.name.removesuffix('.jsonl')}.failed.jsonl")
+
+
 def is_current(record: Mapping) -> bool:
     """Whether a record was made by the code and the torch that are here now."""
     made = (record.get("code"), record.get("torch"))
     return made == (code_below(), torch_version())
 
 
-def _complete(run, key, log: Path, progress) -> tuple[dict, str]:
-    """The log's records with this run's, and what went wrong with it, if anything.
+def _groups(wanted: Mapping[Key, Run]) -> dict[tuple, dict[Key, Run]]:
+    """Runs that one trained model can answer, by what names them."""
+    found: dict[tuple, dict[Key, Run]] = {}
+    for key, run in wanted.items():
+        found.setdefault(_group_of(key, run), {})[key] = run
+    return found
+
+
+def _group_of(key: Key, run: Run) -> tuple:
+    training, config = run.training, run.config
+    common = ("group", key.inputs, str(run.seeds), config.device)
+    if training is not None:
+        return (*common, training.hash)
+    if isinstance(run.evaluation.get("adapt"), Chosen):
+        return (*common, run.name, config.mode, str(run.evaluation["k"]))
+    return key
+
+
+def _complete(
+    group: Mapping[Key, Run], log: Path, progress, store: Store | None, old: bool
+) -> dict[Key, str]:
+    """Add the records of runs that share a training; what went wrong, by run.
 
     An error of any library costs the run at hand and not the others.
     """
-    found = _by_key(log)  # another process may have been faster
-    if key in found:
-        return found, ""
-    bench, parts = _inputs(run)
-    try:
-        model, tokenizer = _model(run.config)
-        record = run.compute(bench, model, tokenizer)
-    except Exception as error:
-        message = f"{type(error).__name__}: {error}"[:REASON]
-        warnings.warn(f"run {run.name!r} failed: {message}", stacklevel=3)
-        return found, message
-    record |= key._asdict() | parts
-    append_rows(log, [record], key=_key_of)
-    if progress is not None:
-        progress(record)
-    return found | {key: record}, ""
+    found = _found(log, group, old)  # another process may have been faster
+    left = {key: run for key, run in group.items() if key not in found}
+    failed: dict[Key, str] = {}
+    trained = None
+    for key, run in left.items():
+        try:
+            if trained is None:
+                trained = _trained(key, run, left, store)
+            record = trained.record(run)
+        except Exception as error:
+            failed[key] = _failure(log, run, error)
+            if trained is None:  # the training failed: for all of them
+                return dict.fromkeys(left, failed[key])
+            continue
+        _, parts = _inputs(run)
+        record |= key._asdict() | parts
+        record["seal"] = seal(record)
+        append_rows(log, [record], key=_key_of)
+        if progress is not None:
+            progress(record)
+    return failed
+
+
+def _trained(key: Key, run: Run, group: Mapping[Key, Run], store: Store | None):
+    """The model that answers a group of runs: from the store, or trained now."""
+    bench, _ = _inputs(run)
+    model, tokenizer = _model(run.config)
+    together = list(group.values())
+    training = run.training
+    if store is None or training is None:
+        return Trained.by(run, bench, model, tokenizer, together)
+    path = store.path(training.hash, *key[1:], model.device.type)
+    spent = store.fetch(path, model)
+    if spent is not None:
+        return Trained(bench, model, tokenizer, spent, together)
+    found = Trained.by(run, bench, model, tokenizer, together)
+    store.keep(path, model, found.spent)
+    return found
+
+
+def _failure(log: Path, run: Run, error: Exception) -> str:
+    """Note down why a run failed, and say it."""
+    message = f"{type(error).__name__}: {error}"[:REASON]
+    warnings.warn(f"run {run.name!r} failed: {message}", stacklevel=4)
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    row = dict(hash=run.hash, error=message, date=date, run=plain(run))
+    append_rows(failures_of(log), [row])
+    return f"{run.name}, {run.config.setting}: {message}"
 
 
 def _read(log: str | Path) -> list[dict]:
@@ -131,18 +216,33 @@ def _read(log: str | Path) -> list[dict]:
     return rows
 
 
-def _by_key(log: Path) -> dict[Key, dict]:
-    return {_key_of(row): row for row in _read(log)}
+def _found(log: Path, keys: Iterable[Key], old: bool) -> dict[Key, dict]:
+    """The log's records of these keys; with ``old`` also those of other code."""
+    rows = _read(log)
+    exact = {_key_of(row): row for row in rows}
+    alike = {_key_of(row)[:2]: row for row in rows}  # the newest
+    found = {}
+    for key in keys:
+        row = exact.get(key)
+        if row is None and old:
+            row = alike.get(key[:2])
+        if row is not None:
+            found[key] = row
+    return found
 
 
 def _key_of(row: Mapping) -> Key:
     return Key(*(str(row.get(name, "")) for name in KEY_NAMES))
 
 
-def _key(run: Run) -> Key:
+def inputs_of(run: Run) -> str:
+    """A hash of the base model's weights and of all examples."""
     _, parts = _inputs(run)
-    inputs = digest(parts["weights"], parts["data"])
-    return Key(run.hash, inputs, code_below(), torch_version())
+    return digest(parts["weights"], parts["data"])
+
+
+def _key(run: Run) -> Key:
+    return Key(run.hash, inputs_of(run), code_below(), torch_version())
 
 
 def _model(config: TrainConfig):
@@ -171,7 +271,7 @@ def _inputs(run: Run) -> tuple[Benchmark, dict[str, str]]:
     return bench, dict(weights=weights, data=data)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _examples(
     source: str, setting: str, seeds: tuple[int, ...], allow_missing, faithful
 ) -> tuple[Benchmark, str]:

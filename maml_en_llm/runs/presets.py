@@ -160,6 +160,18 @@ PRESETS: Mapping[str, Preset] = {
         runs=3,
         eval_seeds=2,
     ),
+    "mini": Preset(
+        benchmark="minicrossfit",
+        model="mini-base",
+        tokens=512,
+        demonstrations=16,
+        steps=320,
+        tasks_per_step=4,
+        inner_steps=1,
+        lr=2e-3,
+        runs=5,
+        eval_seeds=5,
+    ),
     "colab": Preset(
         benchmark=METAICL,
         model="gpt2",

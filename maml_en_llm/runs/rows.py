@@ -12,12 +12,14 @@ class Method:
     """A row: what differs in its training, and in its evaluation.
 
     ``train`` are fields of `TrainConfig`, or None for the base model as it is;
-    ``evaluate`` are arguments of `evaluate`; ``modes`` those it is defined for.
+    ``evaluate`` are arguments of `evaluate`; ``modes`` those it is defined for. With
+    ``n_of`` it has as many tasks per outer step as that row has at the same budget.
     """
 
     train: Mapping | None = None
     evaluate: Mapping = field(default_factory=dict)
     modes: tuple[str, ...] = ("direct", "channel")
+    n_of: str | None = None
 
 
 # A run's hash covers what its name stands for here, so that a row of a log does not
@@ -34,6 +36,18 @@ METHODS: dict[str, Method] = {
     "Reptile": Method(dict(method="reptile")),
     "MAML-en-LLM": Method(dict(method="maml-en-llm")),
 }
+
+CONTROL = "MAML-en-LLM, α = 0"
+# What shows whether a row does what its name says. With an inner rate of 0 the second
+# order is the first, which is cheaper; everything else is MAML-en-LLM's.
+CONTROLS: dict[str, Method] = {
+    CONTROL: Method(dict(method="fomaml", inner_lr=0.0), n_of="MAML-en-LLM"),
+}
+
+
+def row_of(name: str) -> Method | None:
+    """The row of that name; None for a rule."""
+    return METHODS.get(name) or CONTROLS.get(name)
 
 
 def _guess(bench: Benchmark, how: dict) -> dict:

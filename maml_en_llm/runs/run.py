@@ -1,39 +1,30 @@
 """A run: any training, any evaluation → one record."""
 
 import inspect
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from statistics import fmean
 from typing import Any
-
-import torch
 
 from ..errors import check_choice, check_integer, listed, shown
 from ..evaluation import Adaptation, evaluate
-from ..models import parameters
 from ..prompts import Format
 from ..protocol import SEEDS, SHOTS
-from ..provenance import configuration_hash, describe, plain
-from ..tasks import Benchmark
-from ..training import TrainConfig, meta_train
-from .rows import METHODS, RULES
+from ..provenance import configuration_hash, plain
+from ..training import TrainConfig
+from .adapted import Chosen
+from .rows import CONTROLS, METHODS, RULES, row_of
 
 # Of one prompt each, per outer step: what all methods get under the budgets named so
 GRADIENTS_PER_STEP = 16
 PROMPTS_PER_STEP = 16
-
-KEPT_OF_A_MODEL = ("mean", "worst", "unseen_mean", "unseen_worst", "ece", "failed")
-# of a rule: 0 and 1 are no confidences, and draws no demonstration seeds
-KEPT_OF_A_RULE = ("mean", "unseen_mean", "failed")
-LAST_LOSSES = 20  # outer steps whose mean loss is kept
-DIGITS_KEPT = 2  # of a point
 
 # what `Run.evaluate` may hold; the rest are fields of `Run` and of its configuration
 _OWN = {"model", "tokenizer", "benchmark", "seeds", "max_records", "progress"}
 OPTIONS = tuple(
     name for name in inspect.signature(evaluate).parameters if name not in _OWN
 )
+
+RATES = ("", "tuned", "untuned")
 
 # what `Run.train` may not change: a record is named by it, or its evaluation has it too
 FIXED = {
@@ -42,20 +33,20 @@ FIXED = {
 }
 
 
-def _by_gradients(config: TrainConfig) -> int:
-    """n at `GRADIENTS_PER_STEP`: a method with inner steps sees fewer tasks."""
+def _by_gradients(config: TrainConfig, whole: int) -> int:
+    """n at ``whole`` gradients: a method with inner steps sees fewer tasks."""
     method = config.make_method()
     k = method.inner_steps
     if config.inner_batch == "all":
         k = min(k, 1)
     cost = sum(gradients for _, _, gradients in method.passes(k))
-    return _share(GRADIENTS_PER_STEP, cost, "gradients", method.inner_steps)
+    return _share(whole, cost, "gradients", method.inner_steps)
 
 
-def _by_prompts(config: TrainConfig) -> int:
-    """n at `PROMPTS_PER_STEP` drawn for support and query together."""
+def _by_prompts(config: TrainConfig, whole: int) -> int:
+    """n at ``whole`` prompts drawn for support and query together."""
     k = config.make_method().inner_steps
-    return _share(PROMPTS_PER_STEP, (k + 1) * config.prompts, "prompts", k)
+    return _share(whole, (k + 1) * config.prompts, "prompts", k)
 
 
 def _share(whole: int, cost: int, unit: str, k: int) -> int:
@@ -67,11 +58,12 @@ def _share(whole: int, cost: int, unit: str, k: int) -> int:
     return whole // cost
 
 
-# budget: the configuration of a method → n, its tasks per outer step
-BUDGETS: Mapping[str, Callable[[TrainConfig], int]] = {
-    "gradients": _by_gradients,
-    "prompts": _by_prompts,
-    "steps": lambda config: config.tasks_per_step,
+# budget: what it is where a run does not say, and how the configuration of a method
+# then gives n, its tasks per outer step
+BUDGETS: Mapping[str, tuple[int, Callable[[TrainConfig, int], int]]] = {
+    "gradients": (GRADIENTS_PER_STEP, _by_gradients),
+    "prompts": (PROMPTS_PER_STEP, _by_prompts),
+    "steps": (0, lambda config, _: config.tasks_per_step),
 }
 
 
@@ -88,6 +80,11 @@ class Run:
         evaluate: further options of its evaluation (`OPTIONS`).
         budget: what is equal per outer step: "gradients", "prompts" or "steps" (the n
             of ``config``).
+        per_step: how many of them; None: `GRADIENTS_PER_STEP`, `PROMPTS_PER_STEP`.
+        held: from how many meta-training tasks examples are held back, on which the
+            record's held NLL is measured and adaptation rates are chosen.
+        targets: False: the targets are not looked at, as where rates are tuned.
+        rates: where the rates are from: "" for ``config``, or "tuned", "untuned".
 
     Raises `ValueError` for anything that could not be computed later.
     """
@@ -99,9 +96,13 @@ class Run:
     train: Mapping[str, Any] = field(default_factory=dict)
     evaluate: Mapping[str, Any] = field(default_factory=dict)
     budget: str = "gradients"
+    per_step: int | None = None
+    held: int = 0
+    targets: bool = True
+    rates: str = ""
 
     def __post_init__(self):
-        check_choice("name", self.name, [*METHODS, *RULES])
+        check_choice("name", self.name, [*METHODS, *CONTROLS, *RULES])
         if not isinstance(self.config, TrainConfig):
             raise ValueError(
                 f"config: expected a TrainConfig, found {shown(self.config)}"
@@ -114,6 +115,11 @@ class Run:
         _check_changes("train", self.train, known)
         _check_changes("evaluate", self.evaluate, OPTIONS)
         check_choice("budget", self.budget, BUDGETS)
+        check_choice("rates", self.rates, RATES)
+        if self.per_step is not None:
+            check_integer("per_step", self.per_step, 1)
+        check_integer("held", self.held)
+        self._check_held()
         _check_evaluation(self.evaluation)
         _ = self.training  # a budget that cannot be kept is refused now
 
@@ -125,7 +131,7 @@ class Run:
         processor does.
         """
         anywhere = replace(self, config=replace(self.config, device="cpu"))
-        row = plain(METHODS.get(self.name))
+        row = plain(row_of(self.name))
         return configuration_hash(
             anywhere, row=row, per_step=[GRADIENTS_PER_STEP, PROMPTS_PER_STEP]
         )
@@ -133,16 +139,22 @@ class Run:
     @property
     def training(self) -> TrainConfig | None:
         """The row's own configuration, with as many tasks per step as its budget."""
-        row = METHODS.get(self.name)
+        row = row_of(self.name)
         if row is None or row.train is None:
             return None
-        config = replace(self.config, **{**row.train, **self.train})
-        return replace(config, tasks_per_step=BUDGETS[self.budget](config))
+        config = replace(self.config, **{**self.train, **row.train})
+        counted = config
+        if row.n_of is not None:
+            other = METHODS[row.n_of].train or {}
+            counted = replace(self.config, **{**self.train, **other})
+        most, n_at = BUDGETS[self.budget]
+        n = n_at(counted, self.per_step or most)
+        return replace(config, tasks_per_step=n)
 
     @property
     def evaluation(self) -> dict[str, Any]:
         """The arguments of `evaluate`."""
-        row = METHODS.get(self.name)
+        row = row_of(self.name)
         own = {} if row is None else row.evaluate
         return {
             **vars(self.config.format),
@@ -153,58 +165,24 @@ class Run:
             **self.evaluate,
         }
 
-    def compute(self, bench: Benchmark, model, tokenizer) -> dict:
+    def compute(self, bench, model, tokenizer) -> dict:
         """The record. ``model`` is the base model, trained in place by a row that
         trains."""
-        start = time.perf_counter()
-        record: dict[str, Any] = dict(
-            method=self.name,
-            setting=bench.setting,
-            mode=self.config.mode,
-            seed=self.config.seed,
-            hash=self.hash,
-            run=plain(self),
-        )
-        if self.name in RULES:
-            how = dict(seeds=self.seeds, max_records=self.max_records)
-            record |= _kept(RULES[self.name](bench, how), KEPT_OF_A_RULE)
-        else:
-            spent = self._train(bench, model, tokenizer)
-            found = evaluate(model, tokenizer, bench, **self.evaluation)
-            record |= _kept(found, KEPT_OF_A_MODEL) | spent
-        device = "cpu" if self.name in RULES else model.device
-        record["provenance"] = describe(device, time.perf_counter() - start)
-        return record
+        from .trained import Trained  # which is below a run, and knows what one is
 
-    def _train(self, bench: Benchmark, model, tokenizer) -> dict:
-        config = self.training
-        if config is None:
-            return {}
-        start = {name: p.clone() for name, p in parameters(model).items()}
-        found = meta_train(model, tokenizer, bench.train, config)
-        return dict(
-            budget=found["budget"],
-            seconds=found["seconds"],
-            loss=fmean(found["losses"][-LAST_LOSSES:]),
-            moved=_distance(start, parameters(model)),
-        )
+        return Trained.by(self, bench, model, tokenizer).record(self)
 
-
-def _kept(record: dict, keys: tuple[str, ...]) -> dict:
-    found = {}
-    for key in keys:
-        value = record[key]
-        found[key] = round(value, DIGITS_KEPT) if isinstance(value, float) else value
-    tasks = record["tasks"]
-    found["tasks"] = {n: round(row["mean"], DIGITS_KEPT) for n, row in tasks.items()}
-    found["unseen"] = [name for name, row in tasks.items() if row["unseen"]]
-    return found
-
-
-def _distance(start: Mapping, end: Mapping) -> float:
-    """‖θ − θ₀‖ over all parameters that train."""
-    parts = [torch.linalg.vector_norm((end[n] - start[n]).double()) for n in start]
-    return float(torch.linalg.vector_norm(torch.stack(parts)))
+    def _check_held(self) -> None:
+        if not isinstance(self.targets, bool):
+            raise ValueError(
+                f"targets: expected True or False, found {shown(self.targets)}"
+            )
+        chosen = isinstance(self.evaluation.get("adapt"), Chosen)
+        if not self.held and (chosen or not self.targets):
+            raise ValueError(
+                "held: expected at least 1, the meta-training tasks on which rates are "
+                "chosen, found 0"
+            )
 
 
 def _demonstration_seeds(seeds) -> tuple[int, ...]:
@@ -240,7 +218,7 @@ def _check_evaluation(options: Mapping[str, Any]) -> None:
                 f"evaluate {name}: expected True or False, found {shown(options[name])}"
             )
     adapt = options.get("adapt")
-    if adapt is not None and not isinstance(adapt, Adaptation):
+    if adapt is not None and not isinstance(adapt, (Adaptation, Chosen)):
         raise ValueError(
-            f"evaluate adapt: expected an Adaptation, found {shown(adapt)}"
+            f"evaluate adapt: expected an Adaptation or Chosen, found {shown(adapt)}"
         )

@@ -22,6 +22,9 @@ from maml_en_llm.runs import (
 )
 from maml_en_llm.runs.claims import Claims
 from maml_en_llm.runs.code import bare
+from maml_en_llm.runs.json_lines import read_rows
+from maml_en_llm.runs.log import failures_of
+from maml_en_llm.runs.trained import Trained
 
 LOG = sys.modules["maml_en_llm.runs.log"]
 
@@ -49,7 +52,7 @@ def test_an_interrupted_log_goes_on(config, tmp_path, monkeypatch):
         runs, tmp_path / "log", progress=lambda row: computed.append(row["method"])
     )
     assert computed == ["oracle", "random guess"] and rows[:2] == first
-    monkeypatch.setattr(Run, "compute", None)  # nothing is left to do
+    monkeypatch.setattr(Trained, "record", None)  # nothing is left to do
     assert reproduce(runs, tmp_path / "log") == rows
     assert reproduce(runs[::-1], tmp_path / "log") == rows[::-1]
     assert all(is_current(row) for row in rows)
@@ -168,14 +171,14 @@ def test_a_last_line_without_its_end_counts(config, tmp_path):
 
 
 def test_one_failing_run_does_not_lose_the_others(config, tmp_path, monkeypatch):
-    whole = Run.compute
+    whole = Trained.record
 
-    def compute(self, *inputs):
-        if self.name == "majority":
+    def record(self, run):
+        if run.name == "majority":
             raise RuntimeError("out of memory " * 999)
-        return whole(self, *inputs)
+        return whole(self, run)
 
-    monkeypatch.setattr(Run, "compute", compute)
+    monkeypatch.setattr(Trained, "record", record)
     runs = runs_of(config, "majority", "oracle", "random guess")
     with (
         pytest.warns(UserWarning, match="run 'majority' failed: RuntimeError: out of"),
@@ -187,15 +190,17 @@ def test_one_failing_run_does_not_lose_the_others(config, tmp_path, monkeypatch)
     assert [row["method"] for row in caught.value.rows] == ["oracle", "random guess"]
     assert _read(tmp_path / "log") == caught.value.rows
     assert len(str(caught.value)) < 700
-    monkeypatch.setattr(Run, "compute", whole)
+    (noted,) = read_rows(failures_of(tmp_path / "log"))
+    assert noted["hash"] == runs[0].hash and "out of memory" in noted["error"]
+    monkeypatch.setattr(Trained, "record", whole)
     assert len(reproduce(runs, tmp_path / "log")) == 3
 
 
 def test_who_wants_to_stop_is_not_held_up(config, tmp_path, monkeypatch):
-    def compute(self, *inputs):
+    def record(self, run):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Run, "compute", compute)
+    monkeypatch.setattr(Trained, "record", record)
     with pytest.raises(KeyboardInterrupt):
         reproduce(runs_of(config, "majority"), tmp_path / "log")
 

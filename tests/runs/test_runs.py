@@ -88,7 +88,7 @@ def test_a_run_passes_its_whole_configuration_on(monkeypatch, tmp_path):
         return lambda *a, **how: told.update(how) or function(*a, **how)
 
     run_module, log_module = (
-        sys.modules[f"maml_en_llm.runs.{name}"] for name in ("run", "log")
+        sys.modules[f"maml_en_llm.runs.{name}"] for name in ("trained", "log")
     )
     monkeypatch.setattr(run_module, "evaluate", telling(evaluate))
     monkeypatch.setattr(log_module, "load_benchmark", telling(load_benchmark))

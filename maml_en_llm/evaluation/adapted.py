@@ -1,0 +1,89 @@
+"""Scores after 0, 1, 2, … gradient steps, all from one way through the steps."""
+
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+
+from ..errors import check_integer
+from ..meta.calculus import loss_and_grad
+from ..models import PromptLoss, parameters, write_back
+from ..optimizers.base import Optimizer
+from ..prompts import Format, PromptEncoder
+from ..protocol import SEEDS, SHOTS
+from ..tasks import Benchmark, Example, Task
+from .adaptation import check_length, leave_one_out
+from .benchmark import evaluate_by
+from .scoring import score_options
+
+
+def evaluate_adapted(
+    model,
+    tokenizer,
+    benchmark: Benchmark,
+    *,
+    optimizer: Optimizer,
+    steps: Iterable[int],
+    k: int = SHOTS,
+    seeds: Iterable[int] = SEEDS,
+    max_records: int | None = None,
+    **format_options,
+) -> dict[int, dict]:
+    """Records of `evaluate_by` by number of steps j: those of `evaluate` with
+    ``adapt=Adaptation(steps=j, optimizer=optimizer)``, in less time.
+
+    A copy of the model takes the most steps once per target and demonstration seed, and
+    answers on its way.
+
+    Args:
+        k: demonstrations in the prompt; with 0 each is adapted to alone, 16 of them.
+        format_options: mode, separator, max_length, max_example_length, bos.
+    """
+    asked = sorted({check_integer("steps", j) for j in steps})
+    fmt = Format(**format_options)
+    tables: dict[tuple[str, int], dict[int, list]] = {}
+
+    def at(j: int):
+        def scorer(task: Task, seed: int, queries: Sequence[Example]):
+            place = (task.name, seed)
+            if place not in tables:
+                tables[place] = _on_the_way(
+                    model, tokenizer, task, seed, queries, k, fmt, optimizer, asked
+                )
+            return tables[place][j]
+
+        return scorer
+
+    how = dict(seeds=tuple(seeds), max_records=max_records)
+    found = {}
+    for j in asked:
+        found[j] = evaluate_by(at(j), benchmark, **how)
+        said = dict(k=k, adapt=f"{j} steps of {optimizer}")
+        found[j]["protocol"] |= vars(fmt) | said
+    return found
+
+
+def _on_the_way(
+    model, tokenizer, task: Task, seed: int, queries, k: int, fmt: Format, rule, asked
+) -> dict[int, list]:
+    """Scores of ``queries`` after each number of steps that is asked for."""
+    adapted = deepcopy(model)
+    loss, params = PromptLoss(adapted), parameters(adapted)
+    batch = state = None
+    if asked[-1]:
+        shots = task.few_shot(seed, k or SHOTS)
+        batch = leave_one_out(PromptEncoder(tokenizer, fmt), shots, alone=k == 0)
+        check_length(batch, model)
+        batch = batch.to(model.device)
+        loss.check("first_order")
+        state = rule.init(params)
+    demonstrations = task.few_shot(seed, k)
+    found = {}
+    for j in range(asked[-1] + 1):
+        if j in asked:
+            write_back(adapted, params)
+            found[j] = score_options(
+                adapted, tokenizer, demonstrations, queries, **vars(fmt)
+            )
+        if j < asked[-1]:
+            _, grads = loss_and_grad(loss, params, batch)
+            params, state = rule.update(grads, state, params)
+    return found

@@ -1,0 +1,201 @@
+"""python -m maml_en_llm reproduce: compute, compare or check records of experiments."""
+
+import argparse
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from .errors import check_integer, check_number, shown
+from .options import Bar, Parser, add_parameters, given, quiet
+from .provenance import check_file, describe, write_whole
+
+RESULTS = "results"
+WHOLE = ("baselines", "tuning")  # written as one file once they are complete
+COMPARE = "write nothing: fail where a total of the records in --out differs by more"
+CHECK = "compute N published records again, others every day, and compare"
+MINUTES = "begin no run that would not end within them"
+FRESH = "compute records of older code again"
+ALIASES = {"max_records": ["--records"]}
+
+
+def reproduce(arguments: list[str]) -> None:
+    """Compute the records of an experiment. The same command goes on from its log."""
+    from .runs import EXPERIMENTS, PRESETS, get_experiment
+
+    name = _named(arguments)
+    experiment = get_experiment(name or "baselines")
+    parser = Parser("reproduce", reproduce.__doc__)
+    parser.add_argument("experiment", nargs="?", help=", ".join(EXPERIMENTS))
+    parser.add_argument("--experiment", dest="named", help="the same")
+    parser.add_argument("--preset", default=experiment.preset, choices=list(PRESETS))
+    parser.add_argument("--benchmark", help="another than the preset's")
+    parser.add_argument("--model", help="another base model than the preset's")
+    parser.add_argument("--device", help="cpu, cuda or auto (the preset's)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (1)")
+    parser.add_argument("--minutes", type=float, help=MINUTES)
+    parser.add_argument("--fresh", action="store_true", help=FRESH)
+    parser.add_argument("--log", help="of one record per line")
+    parser.add_argument("--out", help="file of the whole table, where there is one")
+    parser.add_argument("--compare", type=float, metavar="POINTS", help=COMPARE)
+    parser.add_argument("--check", type=int, metavar="N", help=CHECK)
+    choices = add_parameters(parser, experiment.make, ALIASES)
+    options = parser.parse_args(arguments)
+    if options.experiment not in (None, name):
+        parser.error(f"experiment: {shown(options.experiment)} has to come first")
+    quiet()
+    if options.check is not None:
+        _check(options, name)
+        return
+    _fill_in(options, name or "baselines")
+    runs = experiment.runs(_preset(options), **given(options, choices))
+    sizes = {"preset": options.preset, **given(options, choices)}
+    _compute(options, name or "baselines", runs, sizes)
+
+
+def _named(arguments: list[str]) -> str | None:
+    """The experiment, which decides what further options there are."""
+    for i, word in enumerate(arguments):
+        if word.startswith("--experiment="):
+            return word.partition("=")[2]
+        if word == "--experiment" and i + 1 < len(arguments):
+            return arguments[i + 1]
+    return arguments[0] if arguments and not arguments[0].startswith("-") else None
+
+
+def _fill_in(options: argparse.Namespace, name: str) -> None:
+    """Where the records go: a log among the results, or beside the book's build."""
+    built = f"_build/{name}.jsonl"
+    options.log = options.log or (
+        built if name == "baselines" else f"{RESULTS}/{name}.jsonl"
+    )
+    if name in WHOLE:
+        options.out = options.out or f"{RESULTS}/{name}.json"
+    check_file(options.log, "--log")
+
+
+def _preset(options: argparse.Namespace):
+    from .runs import get_preset
+
+    changes = {
+        name: getattr(options, name)
+        for name in ("benchmark", "model", "device")
+        if getattr(options, name) is not None
+    }
+    return replace(get_preset(options.preset), **changes)
+
+
+def _compute(options, name: str, runs: list, sizes: dict) -> None:
+    from .runs.store import Store
+    from .runs.workers import How, compute
+
+    stored = []
+    if options.out is not None and name != "tuning":
+        stored = _stored(options.out, options.log, options.compare)
+    old = not options.fresh and name != "baselines"
+    how = How(
+        jobs=options.jobs,
+        minutes=options.minutes,
+        store=Store("_build/trained"),
+        old=old,
+    )
+    with Bar(0) as bar:
+        found = compute(runs, options.log, how, bar.work)
+    where = f"{options.log}: {len(found.rows)} of {len(runs)} records of {name}"
+    if found.failed:
+        first = f"; {len(found.failed)} failed: {found.failed[0]}"
+        raise ValueError(f"{where}{first}; the same command tries them again")
+    if options.compare is not None:
+        _compare(stored, found.rows, options)
+        return
+    if name == "tuning":
+        _write_rates(options.out, found.rows)
+    elif options.out is not None and not found.left:
+        content = {"machine": describe(), "sizes": sizes, "rows": found.rows}
+        write_whole(options.out, json.dumps(content) + "\n")
+        where = f"{options.out}: {len(found.rows)} records of {name}, also in "
+        where += options.log
+    left = f"; {found.left} are left, the same command goes on" if found.left else ""
+    print(f"{where}{left}")
+
+
+def _write_rates(out: str, rows: list[dict]) -> None:
+    from .runs.rates import best_rates
+
+    found = best_rates(rows)
+    write_whole(out, json.dumps(found) + "\n")
+    for name, rates in found["rates"].items():
+        inner = f", inner {rates['inner_lr']:g}" if "inner_lr" in rates else ""
+        print(f"{name:22} {rates['lr']:g}{inner}  held NLL {rates['nll']:.3f}")
+
+
+def _check(options: argparse.Namespace, name: str | None) -> None:
+    """Exit with 1 where a record is not what the code computes."""
+    from .runs.again import check, stored_records
+
+    check_integer("--check", options.check, 1)
+    found = [
+        (path, row)
+        for path, row in stored_records(RESULTS)
+        if name is None or path.stem == name
+    ]
+    if not found:
+        raise ValueError(
+            f"--check: expected records in {RESULTS}, found none; compute some first"
+        )
+    device = options.device or "cpu"
+    done = check([row for _, row in found], options.check, device=device)
+    for row in done.checked:
+        held = row.get("held") or {}
+        told = f"mean {row['mean']}" if row["mean"] is not None else f"held {held}"
+        print(f"{row['method']}, {row['setting']}, {row['mode']}: {told}")
+    if done.differences:
+        raise ValueError("; ".join(map(str, done.differences[:5])))
+    if not done.checked:
+        raise ValueError(
+            f"--check: expected a record of the base weights and examples that are "
+            f"here, found {done.of_others} of others; compute them again"
+        )
+    others = (
+        f"; {done.of_others} of other weights or examples" if done.of_others else ""
+    )
+    print(
+        f"{len(done.checked)} of {len(found)} records computed again, all within the "
+        f"tolerance{others}"
+    )
+
+
+def _stored(out: str, log: str, compare: float | None) -> list[dict]:
+    """The records in ``out``, which may be replaced only if it holds records."""
+    check_file(out, "--out")
+    if os.path.realpath(out) == os.path.realpath(log):
+        raise ValueError(f"--out: expected another file than --log, found {out}")
+    if compare is None and not os.path.exists(out):
+        return []
+    if compare is not None:
+        check_number("--compare", compare)
+    try:
+        rows = json.loads(Path(out).read_bytes())["rows"]
+        if all(isinstance(row["hash"], str) and row["tasks"] for row in rows):
+            return rows
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        pass  # said below
+    raise ValueError(
+        f"--out: expected a file of records as this command writes them"
+        f"{', to compare with' if compare is not None else ', or none yet'}, found "
+        f"something else at {shown(out)}; name another file"
+    )
+
+
+def _compare(stored: list[dict], rows: list[dict], options) -> None:
+    from .runs import compare
+
+    try:
+        found = compare(stored, rows, options.compare)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"--out: {options.out} holds a damaged record ({shown(error)})"
+        ) from error
+    if found:
+        raise ValueError("; ".join(map(str, found[:5])))
+    print(f"{options.out}: {len(rows)} records agree within {options.compare} points")

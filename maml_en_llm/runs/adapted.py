@@ -1,0 +1,65 @@
+"""Adaptation at a rate that is chosen per model, on held tasks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from ..errors import check_integer, check_number
+from ..evaluation import Adaptation
+from ..evaluation.held import held_loss
+from ..optimizers import make_optimizer
+from ..prompts import Format
+from ..protocol import SHOTS
+from ..tasks import Task
+
+JUDGES = 12  # held tasks that a rate is chosen on
+JUDGED_BY = 32  # of their test examples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """``steps`` steps on a target's demonstrations, at the best of ``rates``.
+
+    The rate is chosen for each model by itself: that of the lowest held NLL after
+    ``judged_at`` steps on `JUDGES` held tasks, asked as the targets are. No target is
+    looked at. With 0 steps nothing is chosen.
+    """
+
+    steps: int
+    rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    judged_at: int = 4
+    optimizer: str = "adam"
+
+    def __post_init__(self):
+        check_integer("steps", self.steps)
+        check_integer("judged_at", self.judged_at, 1)
+        for rate in self.rates:
+            make_optimizer(self.optimizer, check_number("rates", rate, above=True))
+        if not self.rates:
+            raise ValueError("rates: expected one rate or more, found none")
+        object.__setattr__(self, "rates", tuple(self.rates))
+
+    def made(self, rate: float):
+        """The optimiser at a rate."""
+        return make_optimizer(self.optimizer, rate)
+
+    def losses(
+        self, model, tokenizer, held: Sequence[Task], k: int, fmt: Format
+    ) -> dict[float, float]:
+        """Held NLL by rate; infinite for a rate that breaks the model."""
+        every = max(len(held) // JUDGES, 1)
+        judges = list(held)[::every][:JUDGES]
+        return {
+            rate: self._loss(model, tokenizer, judges, k, fmt, rate)
+            for rate in self.rates
+        }
+
+    def _loss(self, model, tokenizer, judges, k: int, fmt: Format, rate) -> float:
+        adapt = Adaptation(steps=self.judged_at, optimizer=self.made(rate))
+        losses = []
+        for task in judges:
+            shots = task.few_shot(next(iter(task.demonstrations)), k or SHOTS)
+            adapted = adapt(model, tokenizer, shots, fmt, alone=k == 0)
+            form = vars(fmt) | dict(demonstrations=k, max_records=JUDGED_BY)
+            losses.append(held_loss(adapted, tokenizer, [task], **form))
+        return fmean(losses)

@@ -1,0 +1,127 @@
+"""Records computed again: the run behind a record, and a few chosen anew by date."""
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..errors import check_integer, shown
+from ..evaluation import Adaptation
+from ..optimizers import OPTIMIZERS
+from ..provenance import digest
+from ..training import TrainConfig
+from .adapted import Chosen
+from .compare import Difference, compare, inconsistencies
+from .costs import units_of_asking, units_of_training
+from .json_lines import read_rows
+from .log import inputs_of, reproduce
+from .rows import row_of
+from .run import Run
+
+# Points by which a mean may differ. Another processor rounds differently, and training
+# amplifies it; a model that was not trained only turns answers that were near a tie.
+TOLERANCE, TOLERANCE_UNTRAINED = 3.0, 0.5
+SECONDS = 40.0  # of one core, which a record that is checked takes at most
+
+
+def run_of(record: Mapping) -> Run:
+    """The run that a record is of. Raises `ValueError` for no record of a run."""
+    try:
+        parts = {n: x for n, x in record["run"].items() if n != "type"}
+        config = {n: x for n, x in parts.pop("config").items() if n != "type"}
+        evaluate = dict(parts.pop("evaluate", {}))
+        if "adapt" in evaluate:
+            evaluate["adapt"] = _adaptation(evaluate["adapt"])
+        then = TrainConfig(
+            **config
+        ).unsaid  # what a record without the field stands for
+        own = TrainConfig(**{**then, **config})
+        seeds = tuple(parts.pop("seeds"))
+        return Run(config=own, seeds=seeds, evaluate=evaluate, **parts)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"record: expected one of a run, found {shown(record)} ({error})"
+        ) from error
+
+
+def _adaptation(said: Mapping):
+    parts = {n: x for n, x in said.items() if n != "type"}
+    if said["type"] == "Chosen":
+        return Chosen(**parts)
+    rule = {n: x for n, x in parts.pop("optimizer").items() if n != "type"}
+    kinds = {kind.__name__: kind for kind in OPTIMIZERS.values()}
+    kind = kinds[said["optimizer"]["type"]]
+    return Adaptation(optimizer=kind(**rule), **parts)
+
+
+def stored_records(folder: str | Path) -> Iterator[tuple[Path, dict]]:
+    """All records below a folder of results, with the file that each is in."""
+    for path in sorted(Path(folder).glob("*.jsonl")):
+        if not path.name.endswith(".failed.jsonl"):
+            yield from ((path, row) for row in read_rows(path))
+    path = Path(folder) / "baselines.json"
+    if path.is_file():
+        yield from ((path, row) for row in json.loads(path.read_bytes())["rows"])
+
+
+@dataclass
+class Check:
+    """What came of checking: the records, what differs, and how many were passed over
+    since they are of other weights or examples than those here."""
+
+    checked: list[Mapping] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+    of_others: int = 0
+
+
+def check(
+    records: Iterable[Mapping],
+    count: int,
+    *,
+    date: str | None = None,
+    device: str = "cpu",
+    seconds: float = SECONDS,
+) -> Check:
+    """Compute ``count`` of the records again, others on another day, and compare.
+
+    Every record is looked at for numbers that do not go together (`inconsistencies`).
+    Those of base weights or examples that are no longer here cannot be computed again.
+
+    Args:
+        date: decides which; default: today's in UTC.
+        seconds: of one core that a record takes at most.
+    """
+    count = check_integer("count", count, 1)
+    date = date or datetime.now(UTC).date().isoformat()
+    records = list(records)
+    found = Check()
+    for record in records:
+        found.differences += inconsistencies(record)
+    for record in sorted(records, key=lambda record: digest(date, record["hash"])):
+        if len(found.checked) == count:
+            break
+        run = run_of(record)
+        if units_of_training(run) + units_of_asking(run) > seconds:
+            continue
+        if inputs_of(run) != record.get("inputs"):
+            found.of_others += 1
+            continue
+        found.checked.append(record)
+        found.differences += _again(run, record, device)
+    return found
+
+
+def _again(run: Run, record: Mapping, device: str) -> list[Difference]:
+    here = replace(run, config=replace(run.config, device=device))
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = reproduce([here], Path(folder) / "log")
+    return compare([record], fresh, tolerance_of(run))
+
+
+def tolerance_of(run: Run) -> float:
+    """Points by which a mean may differ on another machine."""
+    row = row_of(run.name)
+    moves = run.training is not None or "adapt" in run.evaluation
+    return TOLERANCE if row is not None and moves else TOLERANCE_UNTRAINED

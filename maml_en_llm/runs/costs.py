@@ -1,0 +1,113 @@
+"""How long runs will take: from what runs of their kind have taken.
+
+Units are seconds of one core for a model of 0.7 million parameters; what a machine
+needs for a unit is learned from the records it has made.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+
+from ..evaluation import Adaptation
+from ..protocol import SHOTS
+from ..training import TrainConfig
+from .adapted import JUDGES, Chosen
+from .rows import RULES
+from .run import Run
+
+PROMPT = 0.010  # a forward and a backward pass of one prompt
+SECOND = 1.4  # times as long is one of a pass that is differentiated twice
+QUESTION = 0.0012  # one query with all its options
+TARGETS, EXAMPLES = 31, 112  # of a setting, where it is not looked at
+HELD = 32 * 20  # queries of a held set, per task of a family
+START = 0.3  # loading a model
+
+
+def units_of_training(run: Run) -> float:
+    """Of the training alone; 0 for a row that does not train."""
+    config = run.training
+    return 0.0 if config is None else _training(config)
+
+
+def _training(config: TrainConfig) -> float:
+    method = config.make_method()
+    k = method.inner_steps
+    passes = sum(gradients for _, _, gradients in method.passes(k))
+    twice = SECOND if config.second_order else 1.0
+    prompts = config.steps * config.tasks_per_step * passes * config.prompts
+    return prompts * PROMPT * twice
+
+
+def units_of_asking(
+    run: Run, targets: int = TARGETS, examples: int = EXAMPLES
+) -> float:
+    """Of the evaluation alone."""
+    if run.name in RULES:
+        return START
+    held = run.held * HELD * QUESTION
+    if not run.targets:
+        return START + held
+    count = min(run.max_records or examples, examples)
+    asked = targets * len(run.seeds)
+    found = START + held + asked * count * QUESTION
+    adapt = run.evaluation.get("adapt")
+    if isinstance(adapt, (Adaptation, Chosen)):
+        found += asked * adapt.steps * SHOTS * PROMPT
+    if isinstance(adapt, Chosen) and adapt.steps:
+        steps = JUDGES * len(adapt.rates) * adapt.judged_at
+        found += steps * SHOTS * PROMPT
+    return found
+
+
+def units_of_group(group: Sequence[Run]) -> float:
+    """Of runs that share a training; steps on demonstrations are gone through once."""
+    plain, adapted = 0.0, {}
+    for run in group:
+        asking = units_of_asking(run)
+        if isinstance(run.evaluation.get("adapt"), Chosen):
+            key = (str(run.evaluation["k"]), run.seeds)
+            adapted[key] = max(adapted.get(key, 0.0), asking)
+        else:
+            plain += asking
+    return units_of_training(group[0]) + plain + sum(adapted.values())
+
+
+class Pace:
+    """Seconds per unit on this machine, learned as records come.
+
+    ``device``: records of another kind of device say nothing.
+    """
+
+    def __init__(self, device: str, rows: Iterable[Mapping] = ()):
+        self.device = device.partition(":")[0]
+        self._seen: dict[str, list[float]] = {}
+        for row in rows:
+            self.learn(row)
+
+    def learn(self, row: Mapping, units: float | None = None) -> None:
+        """Take in a record with the units it should have taken, if they are known."""
+        made = row.get("provenance", {})
+        if not str(made.get("device", "")).startswith(self.device) or not units:
+            return
+        ratio = made["seconds"] / units
+        self._seen.setdefault(str(row.get("method")), []).append(ratio)
+
+    def seconds(self, group: Sequence[Run]) -> float:
+        """What a group of runs will take."""
+        return units_of_group(group) * self._ratio(group[0].name)
+
+    @property
+    def known(self) -> bool:
+        """Whether anything was learned."""
+        return bool(self._seen)
+
+    def note(self, name: str, seconds: float, units: float) -> None:
+        """A group of this row took so long."""
+        if units > 0:
+            self._seen.setdefault(name, []).append(seconds / units)
+
+    def _ratio(self, name: str) -> float:
+        own = self._seen.get(name)
+        if own:
+            return median(own[-5:])
+        every = [ratio for ratios in self._seen.values() for ratio in ratios[-5:]]
+        return median(every) if every else 1.0

@@ -1,0 +1,54 @@
+"""E1, the main table: all methods, three budgets, lengths until curves are flat."""
+
+from collections.abc import Sequence
+from itertools import product
+
+from ..presets import Preset
+from ..run import Run
+from .grid import Experiment, once
+from .table import ALONE, CELLS, EQUAL, FIVE, FURTHER, PRIMARY, Table, chosen
+
+LENGTHS = (320, 160, 640, 1280)  # outer steps, the primary comparison's first
+
+
+def _main(
+    preset: Preset,
+    *,
+    cells: Sequence[str] = CELLS,
+    names: Sequence[str] = (*PRIMARY, *FURTHER),
+    seeds: Sequence[int] = FIVE,
+    steps: Sequence[int] = LENGTHS,
+    budgets: Sequence[str] = EQUAL,
+    draws: int | None = None,
+    max_records: int | None = None,
+) -> list[Run]:
+    """First what is primary, seed by seed; then other rows, budgets and lengths. At the
+    first length all are also asked without demonstrations, as the alive rule needs."""
+    chosen("budgets", budgets, EQUAL)
+    table = Table(preset, draws, max_records)
+    cells, names, seeds = (
+        once("cells", cells),
+        once("names", names),
+        once("seeds", seeds),
+    )
+    steps, budgets = once("steps", steps), once("budgets", budgets)
+    first = [name for name in names if name in PRIMARY]
+    early = [budget for budget in budgets if budget != "prompts"] or budgets
+    found = table.untrained(cells)
+    blocks = [(steps[0], first, early)]
+    blocks += [(length, names, budgets) for length in steps]
+    for length, rows, equal in blocks:
+        for seed, cell, budget, name in product(seeds, cells, equal, rows):
+            how = dict(steps=length, budget=budget)
+            found.append(table.run(name, cell, seed, **how))
+            if length == steps[0] and name != "multi-task zero-shot":
+                found.append(table.run(name, cell, seed, evaluate=ALONE, **how))
+    return found
+
+
+MAIN = Experiment(
+    about="C1: all methods in the alive cells at equal steps, gradients and prompts, "
+    "and at four lengths; the control with an inner rate of 0.",
+    make=_main,
+    preset="mini",
+)

@@ -1,0 +1,64 @@
+"""E2, adaptation: scores after j gradient steps on a target's demonstrations."""
+
+from collections.abc import Sequence
+from itertools import product
+
+from ...evaluation.adaptation_curves import ADAPTATION_STEPS
+from ..adapted import Chosen
+from ..presets import Preset
+from ..rows import CONTROL
+from ..run import Run
+from .grid import Experiment, once
+from .table import ALONE, CELLS, EQUAL, FIVE, Table, chosen
+
+ROWS = ("MetaICL", "MAML-en-LLM", CONTROL, "FOMAML")
+DRAWS = 2  # demonstration seeds: a target and seed costs up to 16 steps
+
+
+def _adaptation(
+    preset: Preset,
+    *,
+    cells: Sequence[str] = CELLS,
+    names: Sequence[str] = ROWS,
+    seeds: Sequence[int] = FIVE,
+    steps: int = 320,
+    budgets: Sequence[str] = ("steps", "gradients"),
+    j: Sequence[int] = ADAPTATION_STEPS,
+    shown: Sequence[str] = ("with", "without"),
+    draws: int = DRAWS,
+    max_records: int | None = None,
+) -> list[Run]:
+    """The base first, then seed by seed; ``shown``: with demonstrations in the prompt,
+    or without, each being adapted to alone."""
+    chosen("budgets", budgets, EQUAL)
+    chosen("shown", shown, ("with", "without"))
+    table = Table(preset, draws, max_records)
+    asked = [
+        dict(ALONE if way == "without" else {}, adapt=Chosen(steps=count))
+        for way in once("shown", shown)
+        for count in once("j", j)
+    ]
+    cells = once("cells", cells)
+    found = [
+        table.run("in-context", cell, evaluate=how) for cell in cells for how in asked
+    ]
+    pairs = (
+        once("seeds", seeds),
+        cells,
+        once("budgets", budgets),
+        once("names", names),
+    )
+    for seed, cell, budget, name in product(*pairs):
+        found += [
+            table.run(name, cell, seed, steps=steps, budget=budget, evaluate=how)
+            for how in asked
+        ]
+    return found
+
+
+ADAPTED = Experiment(
+    about="C2: base, MetaICL, FOMAML, MAML-en-LLM and its control after 0 to 16 "
+    "gradient steps on the demonstrations, at a rate chosen per model on held tasks.",
+    make=_adaptation,
+    preset="mini",
+)

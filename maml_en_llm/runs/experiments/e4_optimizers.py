@@ -1,0 +1,92 @@
+"""E4, optimizers: what the inner phase steps by, and what it shares with the outer."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from ...errors import check_number
+from ..presets import Preset
+from ..rates import rates_of
+from ..rows import CONTROL
+from ..run import Run
+from .grid import Experiment, once
+from .table import THREE, Table
+
+TIMES = (1.0, 0.5, 2.0, 4.0)  # of the tuned outer rate: each variant at its own best
+MOMENTS = (
+    dict(moments="fresh"),
+    dict(moments="shared-frozen"),
+    dict(moments="second"),
+    dict(moments="shared", clip_support=False),
+    dict(moments="shared", join="mean-gradient"),
+)
+# α of the tuned one; SGD's own scale is another
+INNER = (0.0, 0.25, 1.0, 4.0)
+OPTIMIZERS: tuple[tuple[str, float], ...] = (
+    *(("sgd", 0.01), ("sgd", 0.03), ("sgd", 0.1)),
+    *(("momentum", 0.003), ("momentum", 0.01), ("momentum", 0.03)),
+)
+EPS_ROOTS = (1e-10, 1e-6)
+
+
+def _variants(inner_lr: float) -> Iterator[tuple[Mapping[str, Any], Sequence[float]]]:
+    """Changes of training, and by what the outer rate is multiplied."""
+    yield {}, TIMES
+    for change in MOMENTS:
+        yield change, TIMES
+    for factor in INNER:
+        if factor != 1.0:
+            yield dict(inner_lr=inner_lr * factor), (1.0,)
+            yield dict(inner_lr=inner_lr * factor, moments="fresh"), (1.0,)
+    for name, rate in OPTIMIZERS:
+        yield dict(inner_optimizer=name, inner_lr=rate, moments="fresh"), (1.0,)
+    yield dict(inner_optimizer="adamw", moments="fresh"), (1.0,)
+    for eps_root in EPS_ROOTS:
+        yield dict(eps_root=eps_root), (1.0,)
+
+
+def _optimizers(
+    preset: Preset,
+    *,
+    cells: Sequence[str] = ("hr_to_lr:direct",),
+    names: Sequence[str] = ("FOMAML", "MAML-en-LLM", CONTROL),
+    seeds: Sequence[int] = THREE,
+    steps: int = 320,
+    times: Sequence[float] = TIMES,
+    draws: int | None = None,
+    max_records: int | None = None,
+) -> list[Run]:
+    """At equal n, so that second order can be held against first. The control has no
+    inner rate to vary."""
+    for factor in times:
+        check_number("times", factor, above=True)
+    table = Table(preset, draws, max_records)
+    names, cells, seeds = (
+        once("names", names),
+        once("cells", cells),
+        once("seeds", seeds),
+    )
+    found = []
+    for seed, cell in product(seeds, cells):
+        for change, factors in _variants(_inner_rate(preset)):
+            kept = [factor for factor in factors if factor in times]
+            for factor, name in product(kept, names):
+                if name == CONTROL and "inner_lr" in change:
+                    continue
+                how = dict(steps=steps, times=factor, train=change)
+                found.append(table.run(name, cell, seed, **how))
+    return found
+
+
+def _inner_rate(preset: Preset) -> float:
+    """α of MAML-en-LLM, to which the others are relative."""
+    rates, _ = rates_of("MAML-en-LLM", preset)
+    return rates["inner_lr"]
+
+
+OPTIMIZED = Experiment(
+    about="C6: moments shared, frozen, fresh or second only; support gradients "
+    "clipped or not; inner optimizer, inner rate, eps_root; outer rates for each.",
+    make=_optimizers,
+    preset="mini",
+)

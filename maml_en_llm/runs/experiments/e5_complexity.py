@@ -1,0 +1,85 @@
+"""E5, type and complexity: kinds of tasks, n, k, support size, demonstrations."""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from ...errors import check_choice
+from ..presets import Preset
+from ..rows import CONTROL
+from ..run import Run
+from .grid import Experiment, once
+from .table import THREE, Table, lists_of
+
+ROWS = ("MetaICL", "MAML-en-LLM", CONTROL)
+PARTS = ("kind", "n", "k", "support", "demonstrations")
+KINDS = ("class_to_class:direct", "non_class_to_class:direct")  # the same targets
+N = (1, 2, 4, 8, 16)
+K = (1, 2, 4, 8)
+SUPPORT = (1, 2, 4, 8)  # prompts per support or query batch
+SHOWN = (0, 1, 2, 4, 8, 16)  # demonstrations at test
+
+
+def _complexity(
+    preset: Preset,
+    *,
+    parts: Sequence[str] = PARTS,
+    cell: str = "hr_to_lr:direct",
+    seeds: Sequence[int] = THREE,
+    steps: int = 320,
+    draws: int | None = None,
+    max_records: int | None = None,
+) -> list[Run]:
+    """Seed by seed, part by part. The number of labels and of distractors is a property
+    of a target: those parts of the question are in the records by target."""
+    for part in once("parts", parts):
+        check_choice("parts", part, PARTS)
+    table = Table(preset, draws, max_records)
+    found = []
+    for seed, part in product(once("seeds", seeds), parts):
+        for where, name, change, how in _part(part, cell, preset):
+            found += [
+                table.run(
+                    name, where, seed, steps=steps, train=change, evaluate=options
+                )
+                for options in how
+            ]
+    return found
+
+
+def _part(part: str, cell: str, preset: Preset):
+    """(cell, row, change of training, changes of evaluation) of a part's runs."""
+    once_each: Sequence[Mapping[str, Any]] = ({},)
+    if part == "kind":
+        shares = _equal_counts(preset)
+        for where, name in product(KINDS, ROWS):
+            yield where, name, dict(task_share=shares[where]), once_each
+    elif part == "n":
+        for n, name in product(N, ROWS):
+            yield cell, name, dict(tasks_per_step=n), once_each
+    elif part == "k":
+        yield cell, "MetaICL", {}, once_each
+        for k, name in product(K, ("MAML-en-LLM", "FOMAML", CONTROL)):
+            yield cell, name, dict(inner_steps=k), once_each
+    elif part == "support":
+        for prompts, name in product(SUPPORT, ROWS):
+            yield cell, name, dict(prompts=prompts), once_each
+    else:
+        for name in ROWS:
+            yield cell, name, {}, [dict(k=shown) for shown in SHOWN]
+
+
+def _equal_counts(preset: Preset) -> dict[str, float]:
+    """The share of each kind's tasks that leaves as many as the smaller kind has."""
+    lists = lists_of(preset.benchmark)
+    sizes = {cell: len(lists[cell.partition(":")[0]]["train"]) for cell in KINDS}
+    least = min(sizes.values())
+    return {cell: round(least / size, 9) for cell, size in sizes.items()}
+
+
+COMPLEX = Experiment(
+    about="C5, C7: kinds of meta-training tasks at equal counts; n for MAML-en-LLM and "
+    "for MetaICL; k; prompts per batch; demonstrations at test.",
+    make=_complexity,
+    preset="mini",
+)

@@ -1,0 +1,90 @@
+"""What an experiment is: a named grid of runs, in the order of their use."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+from ...errors import check_choice, check_integer, shown
+from ...prompts import MODES
+from ...training import TrainConfig
+from ..presets import Preset, get_preset
+from ..rows import METHODS, RULES
+from ..run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A grid of runs. ``make(preset, **choices)`` lists them; ``about`` says why."""
+
+    about: str
+    make: Callable[..., list[Run]]
+    preset: str = "cpu"
+
+    def runs(self, preset: Preset | None = None, **choices) -> list[Run]:
+        """The runs at a preset (default: the experiment's), each once."""
+        runs = self.make(preset or get_preset(self.preset), **choices)
+        return list({run.hash: run for run in runs}.values())
+
+
+def grid(
+    base: TrainConfig,
+    names: Iterable[str],
+    *,
+    modes: Sequence[str],
+    seeds: Sequence[int],
+    demonstration_seeds: tuple[int, ...],
+    max_records: int | None = None,
+    train: Sequence[Mapping] = ({},),
+    evaluate: Sequence[Mapping] = ({},),
+    budgets: Sequence[str] = ("gradients",),
+) -> list[Run]:
+    """Every seed × mode × row × budget × change of training × of evaluation.
+
+    What does not depend on the training seed, the budget or the change of training is
+    there once; a rule is there once in all. Raises `ValueError` for a value that is
+    there twice, or that a run cannot have.
+    """
+    names = once("names", names)
+    modes = once("modes", modes)
+    seeds = once("seeds", [check_integer("seeds", seed) for seed in seeds])
+    for mode in modes:
+        check_choice("modes", mode, MODES)
+    found = []
+    for seed, mode, name in product(seeds, modes, names):
+        check_choice("names", name, [*METHODS, *RULES])
+        first = seed == seeds[0]
+        if name in RULES and not (first and mode == modes[0]):
+            continue
+        trains = name in METHODS and METHODS[name].train is not None
+        if name in METHODS and mode not in METHODS[name].modes:
+            continue
+        if not trains and not first:
+            continue
+        config = replace(base, mode=mode, seed=seed)
+        found += [
+            Run(
+                name=name,
+                config=config,
+                seeds=demonstration_seeds,
+                max_records=max_records,
+                budget=budget,
+                train=change,
+                evaluate=options,
+            )
+            for budget in (budgets if trains else budgets[:1])
+            for change in (train if trains else ({},))
+            for options in (({},) if name in RULES else evaluate)
+        ]
+    return found
+
+
+def once(argument: str, values: Iterable) -> list:
+    """The values as a list; `ValueError` for none, or one that is there twice."""
+    if isinstance(values, str):
+        raise ValueError(f"{argument}: expected a list, found {shown(values)}")
+    found = list(values)
+    if not found or len(set(found)) < len(found):
+        raise ValueError(
+            f"{argument}: expected one or more, each once, found {shown(found)}"
+        )
+    return found

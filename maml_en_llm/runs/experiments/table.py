@@ -1,0 +1,136 @@
+"""What the runs of all experiments share: cells, rows, budgets, tuned rates."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from ...errors import check_choice, check_integer
+from ...prompts import MODES
+from ...protocol import SEEDS
+from ...tasks import load_settings
+from ..presets import Preset
+from ..rates import rates_of
+from ..rows import CONTROL, METHODS, RULES, row_of
+from ..run import Run
+
+# Cells in which a comparison means something, by the alive rule (`runs.alive`)
+CELLS = ("hr_to_lr:direct", "class_to_class:direct")
+PRIMARY = ("MetaICL", "MAML-en-LLM", CONTROL, "FOMAML", "Reptile")
+FURTHER = ("MetaICT", "multi-task zero-shot")
+BASE = ("zero-shot", "in-context")
+EQUAL = ("steps", "gradients", "prompts")  # of the three budgets
+FIVE, THREE = (1, 2, 3, 4, 5), (1, 2, 3)  # training seeds
+HELD = 2  # held tasks per family
+ALONE = dict(k=0)  # of an evaluation: no demonstrations in the prompt
+
+
+@dataclass(frozen=True)
+class Table:
+    """Makes the runs of one experiment.
+
+    ``draws``: demonstration seeds; ``max_records``: test examples per target; None: the
+    preset's.
+    """
+
+    preset: Preset
+    draws: int | None = None
+    max_records: int | None = None
+
+    def run(
+        self,
+        name: str,
+        cell: str,
+        seed: int = 1,
+        *,
+        steps: int | None = None,
+        budget: str = "steps",
+        times: float = 1.0,
+        train: Mapping[str, Any] | None = None,
+        evaluate: Mapping[str, Any] | None = None,
+        targets: bool = True,
+        rates: Mapping[str, float] | None = None,
+    ) -> Run:
+        """One run at its row's tuned rates, the outer one ``times`` as large.
+
+        ``rates``: others, to be tried. What does not train has none, nor a seed.
+        """
+        check_choice("names", name, (*PRIMARY, *FURTHER, *METHODS, *RULES))
+        setting, mode = self.cell(cell)
+        row = row_of(name)
+        how: dict[str, Any] = dict(
+            name=name,
+            seeds=self.demonstration_seeds,
+            max_records=self.records,
+            held=0 if name in RULES else HELD,
+            evaluate=dict(evaluate or {}),
+            targets=targets,
+        )
+        where = dict(setting=setting, mode=mode)
+        if row is None or row.train is None:
+            return Run(config=self.preset.train_config(**where), **how)
+        own, origin = rates_of(name, self.preset)
+        if rates is not None:
+            own, origin = dict(rates), ""
+        own = own | dict(lr=own["lr"] * times)
+        config = self.preset.train_config(
+            **where, seed=seed, steps=steps or self.preset.steps
+        )
+        return Run(
+            config=config,
+            budget=budget,
+            per_step=self.per_step(budget),
+            train=own | dict(train or {}),
+            rates=origin,
+            **how,
+        )
+
+    def untrained(self, cells: Iterable[str]) -> list[Run]:
+        """The base model as it is, and what needs no model, in each cell."""
+        cells = list(cells)
+        found = [self.run(name, cell) for cell in cells for name in BASE]
+        settings = {self.cell(cell)[0]: cell for cell in reversed(cells)}
+        chosen = [cell for cell in cells if cell in settings.values()]
+        return found + [self.run(name, cell) for cell in chosen for name in RULES]
+
+    def per_step(self, budget: str) -> int | None:
+        """What MAML-en-LLM spends per outer step at the preset: all get as much."""
+        if budget == "steps":
+            return None
+        config = replace(self.preset.train_config(), method="maml-en-llm")
+        n, k = config.tasks_per_step, config.inner_steps
+        if budget == "prompts":
+            return n * (k + 1) * config.prompts
+        costs = config.make_method().passes(k)
+        return n * sum(gradients for _, _, gradients in costs)
+
+    def cell(self, cell: str) -> tuple[str, str]:
+        """Setting and mode of a cell, written ``setting:mode``."""
+        setting, _, mode = cell.partition(":")
+        check_choice("cells", setting, list(lists_of(self.preset.benchmark)))
+        check_choice("cells", mode, MODES)
+        return setting, mode
+
+    @property
+    def demonstration_seeds(self) -> tuple[int, ...]:
+        """The first ``draws`` of the published five."""
+        count = self.preset.eval_seeds if self.draws is None else self.draws
+        return SEEDS[: check_integer("draws", count, 1, len(SEEDS))]
+
+    @property
+    def records(self) -> int | None:
+        """Test examples per target; None for all."""
+        most = self.preset.test_records
+        return most if self.max_records is None else self.max_records
+
+
+@cache
+def lists_of(benchmark: str) -> Mapping[str, Mapping]:
+    """The task lists of a benchmark's settings, read once."""
+    return load_settings(benchmark)
+
+
+def chosen(argument: str, values: Sequence[str], known: Sequence[str]) -> None:
+    """`ValueError` unless all values are known."""
+    for value in values:
+        check_choice(argument, value, known)

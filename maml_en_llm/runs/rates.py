@@ -1,0 +1,130 @@
+"""The rates that every method runs with: those of the search, from its record.
+
+`results/tuning.json` is the only place where a tuned rate is written; the search that
+made it is the experiment "tuning". A method that it does not name runs at the preset's
+rates, and its records say "untuned".
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from ..errors import shown
+from ..provenance import describe
+from .presets import Preset
+from .rows import CONTROL, row_of
+
+FILE = Path(__file__).parents[2] / "results" / "tuning.json"
+
+# (outer rate, inner rate) of each trial, in their order: a search that is cut short has
+# the first of them, of every method as many. What has no inner rate has twice as many
+# outer rates to choose from.
+WITH_INNER: tuple[tuple[float, float], ...] = (
+    *((2e-3, 4e-4), (1e-3, 4e-4), (4e-3, 4e-4)),
+    *((2e-3, 2e-3), (1e-3, 2e-3), (4e-3, 2e-3), (2e-3, 1e-4), (8e-3, 4e-4)),
+)
+OUTER_ALONE = (2e-3, 1e-3, 4e-3, 5e-4, 8e-3, 1.4e-3, 2.8e-3, 2.5e-4)
+TRIALS = 6  # of each method
+TUNED_ROWS = (
+    *("MetaICL", "MAML-en-LLM", CONTROL, "FOMAML", "Reptile"),
+    *("MetaICT", "multi-task zero-shot"),
+)
+
+
+def has_inner_rate(name: str) -> bool:
+    """Whether a row's inner rate decides anything."""
+    row = row_of(name)
+    train = dict(row.train or {}) if row else {}
+    inner = train.get("method") in ("maml-en-llm", "fomaml", "reptile")
+    return inner and "inner_lr" not in train
+
+
+def trials_of(name: str, count: int = TRIALS) -> list[dict[str, float]]:
+    """The rates that are tried for a row, as changes of its training."""
+    if has_inner_rate(name):
+        return [dict(lr=lr, inner_lr=inner) for lr, inner in WITH_INNER[:count]]
+    return [dict(lr=lr) for lr in OUTER_ALONE[:count]]
+
+
+def rates_of(name: str, preset: Preset) -> tuple[dict[str, float], str]:
+    """A row's rates as changes of its training, and "tuned" or "untuned"."""
+    found = _tuned(FILE).get(name)
+    known = _about(FILE) == (preset.model, preset.benchmark)
+    if found is None or not known:
+        rates = dict(lr=preset.lr)
+        if has_inner_rate(name):
+            rates["inner_lr"] = preset.inner_rate
+        return rates, "untuned"
+    return {key: found[key] for key in ("lr", "inner_lr") if key in found}, "tuned"
+
+
+def best_rates(rows: Iterable[Mapping]) -> dict:
+    """What `FILE` holds, from the records of the trials.
+
+    The best trial of a row is that of the lowest held NLL, a mean over training seeds.
+    All rows are judged on as many trials as the row with the fewest has: the first of
+    `trials_of`.
+    """
+    found: dict[str, list[dict]] = {}
+    rows = list(rows)
+    for name in dict.fromkeys(row["method"] for row in rows):
+        mine = [row for row in rows if row["method"] == name]
+        found[name] = _judged(trials_of(name, len(OUTER_ALONE)), mine)
+    if not found:
+        raise ValueError("tuning: expected records of trials, found none")
+    count = min(len(trials) for trials in found.values())
+    if not count:
+        raise ValueError(
+            "tuning: expected at least the first trial of every method, found none of "
+            f"{shown([name for name in found if not found[name]])}"
+        )
+    best = {
+        name: min(trials[:count], key=lambda trial: trial["nll"])
+        for name, trials in found.items()
+    }
+    config = rows[0]["run"]["config"]
+    return {
+        "model": config["model"],
+        "benchmark": config["benchmark"],
+        "trials": count,
+        "rates": best,
+        "tried": found,
+        "machine": describe(),
+        "rows": rows,
+    }
+
+
+def _judged(space: Sequence[Mapping], rows: Sequence[Mapping]) -> list[dict]:
+    """The trials that are there, up to the first that is not, with their held NLL."""
+    found = []
+    for rates in space:
+        mine = [row for row in rows if row["run"]["train"] == rates]
+        if not mine:
+            break
+        losses = [row["held"]["nll"] for row in mine]
+        scores = [row["held"]["score"] for row in mine]
+        means = dict(nll=round(fmean(losses), 4), score=round(fmean(scores), 2))
+        found.append(dict(rates) | means | dict(seeds=len(mine)))
+    return found
+
+
+def _read(path: Path) -> dict:
+    if not path.is_file():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict) or not isinstance(found.get("rates"), dict):
+        raise ValueError(
+            f"{path}: expected the record of a search, found {shown(found)}; make it "
+            "again by python -m maml_en_llm reproduce tuning"
+        )
+    return found
+
+
+def _tuned(path: Path) -> Mapping[str, Mapping[str, float]]:
+    return _read(path).get("rates", {})
+
+
+def _about(path: Path) -> tuple:
+    found = _read(path)
+    return (found.get("model"), found.get("benchmark"))

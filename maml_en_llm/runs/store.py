@@ -1,0 +1,51 @@
+"""Trained weights on the disk, for evaluations that come later."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from ..models import parameters, write_back
+from ..provenance import digest, write_whole
+
+
+class Store:
+    """A folder of weights by what they were trained from. It may be deleted any time.
+
+    The key of a file covers the training's configuration, the base model's weights, the
+    examples, the code, torch and the kind of device: nothing else decides the weights.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    def path(self, *parts: str) -> Path:
+        """The file of a training."""
+        return self.folder / f"{digest(*parts)}.safetensors"
+
+    def fetch(self, path: Path, model) -> dict | None:
+        """Give ``model`` the weights and return what they cost; None for none there."""
+        try:
+            with safe_open(path, "pt", device="cpu") as file:
+                spent = json.loads(file.metadata()["spent"])
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dictionary
+            write_back(model, weights)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+            return None
+        return spent
+
+    def keep(self, path: Path, model, spent: dict) -> None:
+        """Keep a model's weights and what they cost; a full disk is no error."""
+        weights = {
+            name: tensor.detach().cpu().contiguous()
+            for name, tensor in parameters(model).items()
+        }
+        with torch.no_grad():
+            content = save(weights, {"spent": json.dumps(spent)})
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(path, content)
+        except OSError:
+            return

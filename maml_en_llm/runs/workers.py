@@ -1,0 +1,220 @@
+"""Runs in several processes, within a time; each record is in the log as it is made."""
+
+import multiprocessing
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from ..errors import check_integer, check_number
+from .costs import Pace, units_of_group
+from .log import RunsFailed, missing, records, reproduce
+from .run import Run
+from .store import Store
+
+LOOK_EVERY = 0.5  # seconds between two looks at the clock
+SPARE = 1.1  # times as long may a run take as those before it
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How an experiment is computed.
+
+    ``jobs``: processes. ``minutes``: no run is begun that would not end within them,
+    and one that still goes on then is given up. ``store`` and ``old`` as in
+    `reproduce`.
+    """
+
+    jobs: int = 1
+    minutes: float | None = None
+    store: Store | None = None
+    old: bool = True
+
+    def __post_init__(self):
+        check_integer("jobs", self.jobs, 1)
+        if self.minutes is not None:
+            check_number("minutes", self.minutes, above=True)
+
+
+@dataclass
+class Outcome:
+    """Records in the order of the runs, messages of those that failed, and how many
+    were not begun."""
+
+    rows: list[dict]
+    failed: list[str] = field(default_factory=list)
+    left: int = 0
+
+
+Progress = Callable[[dict, float, float], None]
+"""Called with a record, and the seconds of work that are done and in all."""
+
+
+def compute(
+    runs: Iterable[Run], log: str | Path, how: How, progress: Progress | None = None
+) -> Outcome:
+    """The records of ``runs``: those of the log, and all that can be computed now."""
+    runs = list(runs)
+    groups = missing(runs, log, how.old)
+    device = runs[0].config.device if runs else "cpu"
+    work = Work(groups, Pace(device), how, Path(log), progress)
+    work.finish()
+    rows = records(runs, log, how.old)
+    left = len({run.hash for run in runs}) - len({row["hash"] for row in rows})
+    return Outcome(rows, work.failed, max(left - len(work.failed), 0))
+
+
+class Work:
+    """What is left to do, and who does it."""
+
+    def __init__(self, groups, pace: Pace, how: How, log: Path, progress):
+        self.waiting: list[list[Run]] = list(groups)
+        self.pace, self.how, self.log = pace, how, log
+        self.progress = progress
+        self.failed: list[str] = []
+        self.done = 0.0  # units
+        self.all = sum(map(units_of_group, groups))
+        self.began = time.monotonic()
+        self.end = float("inf")
+        if how.minutes is not None:
+            self.end = self.began + 60 * how.minutes
+
+    def finish(self) -> None:
+        """Compute all that can be computed."""
+        if not self.waiting:
+            return
+        count = min(self.how.jobs, len(self.waiting))
+        busy: dict[Connection, Worker] = {}
+        try:
+            for _ in range(count):
+                self._begin(Worker(self.log, self.how, count), busy)
+            while busy:
+                for connection in wait(list(busy), LOOK_EVERY):
+                    self._hear(connection, busy)
+                if time.monotonic() > self.end:
+                    break
+        finally:
+            for worker in busy.values():
+                worker.stop()
+
+    def _begin(self, worker: "Worker", busy: dict) -> None:
+        """Give a worker the next group that ends in time, or let it go."""
+        group = self._next()
+        if group is None:
+            worker.stop()
+            return
+        worker.start(group)
+        busy[worker.connection] = worker
+
+    def _next(self) -> list[Run] | None:
+        left = self.end - time.monotonic()
+        for place, group in enumerate(self.waiting):
+            if self.pace.seconds(group) * SPARE <= left:
+                return self.waiting.pop(place)
+        return None
+
+    def _hear(self, connection, busy: dict) -> None:
+        worker = busy[connection]
+        try:
+            kind, said = connection.recv()
+        except (EOFError, OSError):  # it was killed, or ran out of memory
+            del busy[connection]
+            self.failed.append(f"{worker.group[0].name}: its process has ended")
+            worker.stop()
+            self._begin(Worker(self.log, self.how, self.how.jobs), busy)
+            return
+        if kind == "row":
+            if self.progress is not None:
+                self.progress(said, self.done, self.all)
+        elif kind == "failed":
+            self.failed.append(said)
+        else:
+            del busy[connection]
+            units = units_of_group(worker.group)
+            self.done += units
+            self.pace.note(worker.group[0].name, said, units)
+            self._begin(worker, busy)
+
+
+class Worker:
+    """A process that computes groups of runs, one after the other."""
+
+    def __init__(self, log: Path, how: How, jobs: int):
+        spawn = multiprocessing.get_context("spawn")
+        self.connection, theirs = spawn.Pipe()
+        threads = max((os.cpu_count() or 1) // jobs, 1)
+        given: tuple[Any, ...] = (theirs, log, how.store, how.old, threads)
+        self.process = spawn.Process(target=_serve, args=given, daemon=True)
+        self.group: Sequence[Run] = ()
+        with _threads(threads):
+            self.process.start()
+        theirs.close()
+
+    def start(self, group: Sequence[Run]) -> None:
+        """Begin with a group."""
+        self.group = group
+        with suppress(OSError):  # it has died: heard of at the next look
+            self.connection.send(list(group))
+
+    def stop(self) -> None:
+        """End the process; the run at hand is lost, and no other."""
+        self.connection.close()
+        self.process.terminate()
+        self.process.join(5)
+        if self.process.is_alive():
+            self.process.kill()
+
+
+class _threads:
+    """Within, processes that are started read how many threads they have."""
+
+    NAMES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def __enter__(self):
+        self.before = {name: os.environ.get(name) for name in self.NAMES}
+        os.environ.update(dict.fromkeys(self.NAMES, str(self.count)))
+
+    def __exit__(self, *error):
+        for name, value in self.before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _serve(connection, log: Path, store, old: bool, threads: int) -> None:
+    """What a worker does, until its connection is closed."""
+    import torch
+    from transformers.utils import logging
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process stops it
+    torch.set_num_threads(threads)
+    logging.disable_progress_bar()
+    warnings.simplefilter("ignore")
+    with suppress(EOFError, OSError):
+        while True:
+            group = connection.recv()
+            began = time.monotonic()
+            try:
+                tell = lambda row: connection.send(("row", _short(row)))  # noqa: E731  # one line
+                reproduce(group, log, tell, store=store, old=old)
+            except RunsFailed as error:
+                connection.send(("failed", str(error)))
+            except Exception as error:  # the log itself: said, and the next goes on
+                connection.send(("failed", f"{type(error).__name__}: {error}"[:400]))
+            connection.send(("done", time.monotonic() - began))
+
+
+def _short(row: dict) -> dict:
+    """What a bar shows of a record."""
+    names = ("method", "setting", "mode", "seed", "mean", "held")
+    return {name: row.get(name) for name in names}
