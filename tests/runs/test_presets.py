@@ -11,7 +11,7 @@ from maml_en_llm.runs.presets import SMOKE_OWN
 
 
 def test_presets_of_the_design():
-    assert list(PRESETS) == ["smoke", "cpu", "colab", "paper"]
+    assert list(PRESETS) == ["smoke", "cpu", "mini", "colab", "paper"]
     assert all(get_preset(name) is preset for name, preset in PRESETS.items())
     paper = PRESETS["paper"]
     assert (paper.steps, paper.demonstrations, paper.tokens) == (30_000, 16, 1024)
@@ -21,7 +21,7 @@ def test_presets_of_the_design():
     ("name", "hint"), [("smok", "; nearest: smoke"), ("", ""), ("large", "")]
 )
 def test_unknown_preset(name, hint):
-    message = f"preset: expected one of smoke, cpu, colab, paper, found '{name}'{hint}$"
+    message = f"preset: expected one of smoke, cpu, mini, colab, paper, found '{name}'{hint}$"
     with pytest.raises(ValueError, match=message):
         get_preset(name)
 
