@@ -1,13 +1,14 @@
 """Figures of the book: axes and numbers come in, the axes come out."""
 
+from .bowls import two_bowls
+from .draws import cold_and_warm, first_order_misses
 from .gradients import (
     against_peers,
-    cold_and_warm,
     descent_paths,
-    first_against_second_order,
     saved_memory,
     together,
 )
+from .inner_steps import change_by_step, inner_step_changes
 from .prompts import prompt_cut, prompt_height, prompt_tokens
 from .scores import (
     against_demonstrations,
@@ -30,12 +31,14 @@ __all__ = [
     "alive_cells",
     "bars_with_range",
     "all_settings",
+    "change_by_step",
     "claims_at_a_glance",
     "cold_and_warm",
     "descent_paths",
     "emergence",
-    "first_against_second_order",
+    "first_order_misses",
     "forest",
+    "inner_step_changes",
     "label_changes",
     "meta_training",
     "prompt_cut",
@@ -45,5 +48,6 @@ __all__ = [
     "seeds_and_targets",
     "saved_memory",
     "together",
+    "two_bowls",
     "use_style",
 ]

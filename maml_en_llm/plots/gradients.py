@@ -7,7 +7,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
-from .style import COLORS, PALETTE
+from .style import PALETTE
 
 _METHODS = {  # method of benchmarks/meta_gradient.py: label, colour, mark
     "reverse": ("this package, reverse", PALETTE[1], "o"),
@@ -84,78 +84,6 @@ def saved_memory(
     axes.set_ylim(bottom=0)
     axes.legend()
     return axes
-
-
-def first_against_second_order(
-    panels: Sequence[Axes],
-    rates: Sequence[float],
-    agreement: Mapping[int, Sequence[tuple[float, float]]],
-) -> Sequence[Axes]:
-    """What first order misses, against the inner rate.
-
-    Args:
-        panels: two axes: the cosine of exact and first-order meta-gradient; the size of
-            the second-order part relative to the first-order one
-        rates: inner rates
-        agreement: {k: (cosine, size) at each rate}
-    """
-    left, right = panels
-    for (k, rows), color in zip(agreement.items(), PALETTE, strict=False):
-        cosines = [cosine for cosine, _ in rows]
-        sizes = [size for _, size in rows]
-        left.semilogx(rates, cosines, "o-", color=color, label=f"k = {k}")
-        right.loglog(rates, sizes, "o-", color=color, label=f"k = {k}")
-    left.set(xlabel="inner rate", ylabel="cosine(exact, first order)", ylim=(0, 1.05))
-    right.set(xlabel="inner rate", ylabel="second-order part / first-order part")
-    right.legend()
-    return panels
-
-
-def cold_and_warm(
-    panels: Sequence[Axes],
-    magnitudes: np.ndarray,
-    roots: Sequence[float],
-    parts: Mapping[str, Sequence[Mapping[str, float]]],
-) -> Sequence[Axes]:
-    """Adam's second-order term with cold and with warm moments.
-
-    Args:
-        panels: two axes: a coordinate's gain in a cold first step, r / (g² + r)^{3/2},
-            over the distribution of |g|; the size of the second-order term
-        magnitudes: |g| of all coordinates
-        roots: values of eps_root, r
-        parts: {"cold" and "warm": one {"loud" and "silent": size relative to the query
-            gradient} at each of ``roots``}
-    """
-    left, right = panels
-    _gains(left, magnitudes)
-    styles = {"loud": "-", "silent": "--"}
-    colors = {"cold": PALETTE[0], "warm": PALETTE[1]}
-    for moments, color in colors.items():
-        for part, line in styles.items():
-            sizes = [row[part] for row in parts[moments]]
-            label = f"{moments}, {part}"
-            right.loglog(roots, sizes, line, marker="o", color=color, label=label)
-    right.set(xlabel="eps_root", ylabel="second-order term / query gradient")
-    right.set_ylim(1e-5, 4)
-    right.legend(fontsize="small", loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
-    return panels
-
-
-def _gains(axes: Axes, magnitudes: np.ndarray) -> None:
-    g = np.geomspace(1e-7, 1, 300)
-    for r, shade in ((1e-12, 0.45), (1e-8, 1.0)):
-        gain = r / (g**2 + r) ** 1.5
-        label = f"eps_root {r:g}"
-        axes.loglog(g, gain, color=PALETTE[0], alpha=shade, label=label)
-    axes.set(xlabel="|g| of a coordinate", ylabel="gain / rate", ylim=(1e-6, 1e7))
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize="small", ncols=2)
-    histogram = axes.twinx()
-    bins = np.geomspace(1e-7, 1, 60).tolist()
-    some = magnitudes[magnitudes > 1e-7]
-    histogram.hist(some, bins=bins, color=COLORS["neutral"], alpha=0.4)
-    histogram.set(yticks=[], zorder=-1)
-    axes.patch.set_visible(False)
 
 
 def against_peers(panels: np.ndarray, rows: Sequence[Mapping]) -> np.ndarray:

@@ -47,32 +47,40 @@ def test_saved_memory_stacks_the_trajectory_on_the_sweep(axes):
     assert len(axes.get_legend().get_texts()) == 3
 
 
-def test_first_order_has_a_line_per_k_in_both_panels(two):
-    agreement = {1: [(0.9, 0.1), (0.5, 1.0)], 4: [(0.8, 0.3), (0.2, 2.0)]}
-    assert plots.first_against_second_order(two, (0.01, 0.1), agreement) is two
+def test_first_order_has_a_median_and_a_band_per_k_in_both_panels(two):
+    cosines = {1: np.array([[0.9, 0.5], [0.8, 0.1], [1.0, 0.6]])}
+    sizes = {1: np.array([[0.1, 1.0], [0.2, 2.0], [0.1, 9.0]])}
+    assert plots.first_order_misses(two, (0.01, 0.1), cosines, sizes) is two
     left, right = two
-    assert list(named(left)) == ["k = 1", "k = 4"]
-    assert named(left)["k = 4"].get_ydata().tolist() == [0.8, 0.2]
-    assert named(right)["k = 1"].get_ydata().tolist() == [0.1, 1.0]
-    assert left.get_ylim() == (0, 1.05) and left.get_xscale() == "log"
-    assert right.get_yscale() == "log"
+    assert named(left)["k = 1"].get_ydata().tolist() == [0.9, 0.5]
+    assert named(right)["k = 1"].get_ydata().tolist() == [0.1, 2.0]
+    (band,) = right.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (0.1, 9.0)
+    assert left.get_xscale() == right.get_yscale() == "log"
 
 
-def test_cold_and_warm_draws_gains_a_histogram_and_four_terms(two):
-    magnitudes = np.geomspace(1e-6, 0.5, 50)
-    rows = [{"loud": 1e-3, "silent": 0.1}, {"loud": 2e-3, "silent": 0.2}]
-    parts = {"cold": rows, "warm": rows}
-    plots.cold_and_warm(two, magnitudes, (1e-12, 1e-8), parts)
+def test_cold_and_warm_draw_sizes_and_directions(two):
+    roots = (1e-12, 1e-8)
+    shares = {"cold": np.array([[2.0, 0.5]]), "warm": np.array([[0.02, 0.02]])}
+    ways = {"cold": np.array([[0.6, 1.0]]), "warm": np.array([[1.0, 1.0]])}
+    assert plots.cold_and_warm(two, roots, shares, ways) is two
     left, right = two
-    gains = named(left)
-    assert list(gains) == ["eps_root 1e-12", "eps_root 1e-08"]
-    g, gain = gains["eps_root 1e-08"].get_data()
-    assert np.allclose(gain, 1e-8 / (g**2 + 1e-8) ** 1.5)
-    histogram = next(x for x in left.figure.axes if x not in (left, right))
-    assert sum(bar.get_height() for bar in histogram.patches) == 50
-    assert len(named(right)) == 4
-    silent = named(right)["warm, silent"]
-    assert silent.get_ydata().tolist() == [0.1, 0.2]
+    assert list(named(left)) == ["cold moments", "warm moments"]
+    assert named(left)["cold moments"].get_ydata().tolist() == [2.0, 0.5]
+    assert named(right)["cold moments"].get_ydata().tolist() == [0.6, 1.0]
+
+
+def test_two_bowls_draw_paths_and_arrows(axes):
+    shapes = torch.eye(2).repeat(2, 1, 1)
+    centres = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
+    paths = [torch.tensor([[0.0, 1.0], [x, 0.5]]) for x in (-0.5, 0.5)]
+    ends = [path[-1] - centre for path, centre in zip(paths, centres, strict=True)]
+    assert plots.two_bowls(axes, shapes, centres, paths, ends, ends) is axes
+    steps = named(axes)["inner steps of task 2"]
+    assert steps.get_xdata().tolist() == [0.0, 0.5]
+    arrows = [text for text in axes.texts if text.arrow_patch is not None]
+    assert len(arrows) == 5  # two at the ends, two pulled back, their mean
 
 
 def measured(shape, method, k, optimizer="Adam", **more):

@@ -1,0 +1,136 @@
+"""Every built page, in a browser with the network cut."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+from browser.conftest import HTML, NARROW, WIDE, needs
+
+ROOT = Path(__file__).parents[2]
+CONTENTS = (ROOT / "_toc.yml").read_text(encoding="utf-8")
+PAGES = re.findall(r"(?m)^\s*(?:root|- file): *(\S+)", CONTENTS)
+
+pytestmark = pytest.mark.browser
+every_page = pytest.mark.parametrize("name", PAGES)
+
+UNSET_FORMULAS = """() => [...document.querySelectorAll(".bd-article .math")]
+    .filter((box) => !box.querySelector("mjx-container"))
+    .map((box) => box.textContent.slice(0, 60))"""
+BROKEN_IMAGES = """() => [...document.querySelectorAll(".bd-article img")]
+    .filter((image) => !image.naturalWidth || !image.alt)
+    .map((image) => image.src + " " + image.alt)"""
+# boxes whose content is wider than they are
+CUT = """(selector) => [...document.querySelectorAll(selector)]
+    .filter((box) => box.clientWidth && box.scrollWidth > box.clientWidth + 1)
+    .map((box) => `${box.scrollWidth} in ${box.clientWidth}: `
+        + box.textContent.trim().slice(0, 70))"""
+
+
+@every_page
+def test_a_page(visit, name):
+    """Whole, no wider than its column or a telephone, and accessible: one visit."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    seen = visit(WIDE)
+    page = seen.open(name)
+    # formulas are set, images are there and say what they show
+    assert page.evaluate(UNSET_FORMULAS) == []
+    assert page.evaluate(BROKEN_IMAGES) == []
+    assert "\\(" not in page.locator(".bd-article").inner_text()
+    assert page.title().count("MAML-en-LLM, reproduced") == 1
+    assert page.locator('meta[name="description"]').count() == 1
+    # code and formulas fit
+    assert page.evaluate(CUT, ".bd-article pre") == []
+    assert page.evaluate(CUT, '.bd-article mjx-container[display="true"]') == []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_selector(f"html[data-theme={scheme}]")
+        assert grave(axe.Axe().run(page).response["violations"]) == []
+    page.set_viewport_size({"width": NARROW, "height": 900})
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= NARROW
+    # no error, nothing missing, no request left the site
+    assert seen.faults == []
+
+
+def grave(violations) -> list[str]:
+    """What axe-core calls critical or serious, the first elements of each kind."""
+    return [
+        f"{rule['impact']} {rule['id']}: {node['html'][:120]}"
+        for rule in violations
+        if rule["impact"] in ("critical", "serious")
+        for node in rule["nodes"][:3]
+    ]
+
+
+# --- links ---
+
+
+class Links(HTMLParser):
+    """Addresses and names of a page."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.targets, self.names = [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.names.add(found.get("id"))
+        if tag == "a" and found.get("href"):
+            self.targets.append(found["href"])
+
+
+def test_links_inside_the_book_lead_somewhere():
+    needs((HTML / "index.html").is_file(), f"the pages of `make book` in {HTML}")
+    files = [HTML / f"{name}.html" for name in PAGES]
+    pages = {file: Links(file.read_text(encoding="utf-8")) for file in files}
+    dead, checked = [], 0
+    for file, page in pages.items():
+        for link in page.targets:
+            if re.match(r"[a-z]+:", link):
+                continue
+            path, anchor = urldefrag(unquote(link))
+            target = (file.parent / path).resolve() if path else file
+            checked += 1
+            known = pages.get(target)
+            missing = anchor and known is not None and anchor not in known.names
+            if not target.is_file() or missing:
+                dead.append(f"{file.name}: {link}")
+    assert checked > 100 and dead == []
+
+
+def test_no_page_names_a_repository_that_is_not_its_own():
+    """Pages built outside the publishing workflow have no launch button."""
+    needs((HTML / "index.html").is_file(), f"the pages of `make book` in {HTML}")
+    for name in PAGES:
+        text = (HTML / f"{name}.html").read_text(encoding="utf-8")
+        assert "colab.research.google.com" not in text
+        assert "github.com/maml" not in text
+
+
+# --- what a reader does ---
+
+
+def test_search_finds(visit):
+    seen = visit()
+    page = seen.open("search")
+    page.goto(f"{seen.site}/search.html?q=meta-gradient")
+    page.wait_for_selector("#search-results li")
+    assert "Meta-gradients" in page.locator("#search-results").inner_text()
+
+
+def test_solutions_open_by_keyboard(visit):
+    page = visit().open("book/02-meta-gradients")
+    solution = page.locator("details.solution").first
+    assert not solution.evaluate("(box) => box.open")
+    solution.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert solution.evaluate("(box) => box.open")
+
+
+def test_a_page_prints_with_its_solutions(visit):
+    page = visit().open("book/02-meta-gradients")
+    page.emulate_media(media="print")
+    assert page.pdf(format="A4")[:4] == b"%PDF"
+    assert page.locator("details.solution p").first.is_visible()
