@@ -2,8 +2,8 @@
 
 A family takes a source of random numbers, a domain, a difficulty and the task's turn,
 fixes what is the task's own (which words mean the same label), and returns a `Recipe`.
-What word means what is drawn anew for every task. The cue comes first in most texts, so
-that it follows the label where texts are scored by their label.
+What word means what is drawn anew for every task. Texts are short, and the cue comes
+first in most of them, so that it follows the label where texts are scored by labels.
 """
 
 from . import lexicon as words
@@ -72,7 +72,7 @@ def _order(draw: Draw, domain: Domain, d: Difficulty, _turn: int) -> Recipe:
     def make(draw: Draw, i: int):
         things = f"{draw.one(pair[i])} before {draw.one(pair[1 - i])}"
         who = f"{draw.one(words.NAMES)} {draw.one(words.VERBS)}"
-        text = f"{who} {things}" if draw.chance(d.swapped) else f"{things} , {who}"
+        text = f"{who} {things}" if draw.chance(d.swapped) else f"{things} {who}"
         return _framed(draw, domain, d, text), i, ()
 
     instruction = "decide by which thing comes first , {labels}"
@@ -83,45 +83,45 @@ CUED: dict[str, Family] = {
     "sentiment": _by_slot(
         "mood",
         "decide by the mood , {labels}",
-        "{mood} {noun} of {name}",
-        "{name} has {mood} {noun}",
+        "{mood} {noun} {name}",
+        "{name} {mood} {noun}",
         lambda _domain: words.MOODS,
         most=2,
     ),
     "topic": _by_slot(
         "noun",
         "decide by the kind of thing , {labels}",
-        "{noun} , {name} {adverb} {verb}",
-        "{name} {verb} {noun} {adverb}",
+        "{noun} {mood} {name}",
+        "{mood} {noun} {name}",
         lambda domain: domain.groups,
     ),
     "colour": _by_slot(
         "colour",
         "decide by the colour , {labels}",
-        "{colour} {noun} is {size}",
-        "{size} {noun} is {colour}",
+        "{colour} {noun} {size}",
+        "{size} {colour} {noun}",
         _halves(words.COLOURS),
     ),
     "size": _by_slot(
         "size",
         "decide by the size , {labels}",
-        "{size} {noun} is {colour}",
-        "{colour} {noun} is {size}",
+        "{size} {noun} {colour}",
+        "{colour} {size} {noun}",
         lambda _domain: words.SIZES,
         most=4,
     ),
     "state": _by_slot(
         "state",
         "decide by how the thing is , {labels}",
-        "{state} {noun} of {name}",
-        "{name} has {state} {noun}",
+        "{state} {noun} {name}",
+        "{name} {state} {noun}",
         _halves(words.STATES),
     ),
     "action": _by_slot(
         "verb",
         "decide by what is with the name , {labels}",
-        "{verb} {noun} , {name} {adverb}",
-        "{adverb} {name} {verb} {noun}",
+        "{verb} {noun} {name}",
+        "{name} {verb} {noun}",
         _halves(words.VERBS),
     ),
     "order": _order,
