@@ -95,6 +95,8 @@ class TextEncoder:
                 return ids
             if lossy is None and self._stands_for(read, anchor.read + text, ids):
                 lossy = ids
+                if self._no_spaces:
+                    break  # all it reads are words with a space between, as here
         if lossy is not None:
             return lossy
         read = self._decode(first.ids + alone)
