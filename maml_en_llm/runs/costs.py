@@ -4,7 +4,7 @@ Units are seconds of one core for a model of 0.7 million parameters; what a mach
 needs for a unit is learned from the records it has made.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from statistics import median
 
 from ..evaluation import Adaptation
@@ -17,9 +17,10 @@ from .run import Run
 PROMPT = 0.010  # a forward and a backward pass of one prompt
 SECOND = 1.4  # times as long is one of a pass that is differentiated twice
 QUESTION = 0.0012  # one query with all its options
-TARGETS, EXAMPLES = 31, 112  # of a setting, where it is not looked at
+TARGETS, EXAMPLES = 44, 112  # of a setting, where it is not looked at
 HELD = 32 * 20  # queries of a held set, per task of a family
 START = 0.3  # loading a model
+RECENT = 5  # groups of a row that its pace is learned from
 
 
 def units_of_training(run: Run) -> float:
@@ -72,33 +73,17 @@ def units_of_group(group: Sequence[Run]) -> float:
 
 
 class Pace:
-    """Seconds per unit on this machine, learned as records come.
+    """Seconds per unit on this machine, learned as groups of runs end.
 
-    ``device``: records of another kind of device say nothing.
+    Until a row's own pace is known, that of all others stands for it.
     """
 
-    def __init__(self, device: str, rows: Iterable[Mapping] = ()):
-        self.device = device.partition(":")[0]
+    def __init__(self):
         self._seen: dict[str, list[float]] = {}
-        for row in rows:
-            self.learn(row)
-
-    def learn(self, row: Mapping, units: float | None = None) -> None:
-        """Take in a record with the units it should have taken, if they are known."""
-        made = row.get("provenance", {})
-        if not str(made.get("device", "")).startswith(self.device) or not units:
-            return
-        ratio = made["seconds"] / units
-        self._seen.setdefault(str(row.get("method")), []).append(ratio)
 
     def seconds(self, group: Sequence[Run]) -> float:
         """What a group of runs will take."""
         return units_of_group(group) * self._ratio(group[0].name)
-
-    @property
-    def known(self) -> bool:
-        """Whether anything was learned."""
-        return bool(self._seen)
 
     def note(self, name: str, seconds: float, units: float) -> None:
         """A group of this row took so long."""
@@ -108,6 +93,6 @@ class Pace:
     def _ratio(self, name: str) -> float:
         own = self._seen.get(name)
         if own:
-            return median(own[-5:])
-        every = [ratio for ratios in self._seen.values() for ratio in ratios[-5:]]
+            return median(own[-RECENT:])
+        every = [x for ratios in self._seen.values() for x in ratios[-RECENT:]]
         return median(every) if every else 1.0

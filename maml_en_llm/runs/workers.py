@@ -60,22 +60,36 @@ def compute(
     runs: Iterable[Run], log: str | Path, how: How, progress: Progress | None = None
 ) -> Outcome:
     """The records of ``runs``: those of the log, and all that can be computed now."""
-    runs = list(runs)
-    groups = missing(runs, log, how.old)
-    device = runs[0].config.device if runs else "cpu"
-    work = Work(groups, Pace(device), how, Path(log), progress)
+    return compute_stages([list(runs)], log, how, progress)
+
+
+def compute_stages(
+    stages: Sequence[Sequence[Run]],
+    log: str | Path,
+    how: How,
+    progress: Progress | None = None,
+) -> Outcome:
+    """The same of several lists, one after the other, by the same processes.
+
+    Runs that share a training are computed together within a list; where later ones
+    need it again, it is in the store.
+    """
+    log = Path(log)
+    runs = list({run.hash: run for stage in stages for run in stage}.values())
+    groups = [group for stage in stages for group in missing(stage, log, how.old)]
+    work = Work(groups, how, log, progress)
     work.finish()
     rows = records(runs, log, how.old)
-    left = len({run.hash for run in runs}) - len({row["hash"] for row in rows})
+    left = len(runs) - len({row["hash"] for row in rows})
     return Outcome(rows, work.failed, max(left - len(work.failed), 0))
 
 
 class Work:
     """What is left to do, and who does it."""
 
-    def __init__(self, groups, pace: Pace, how: How, log: Path, progress):
+    def __init__(self, groups, how: How, log: Path, progress):
         self.waiting: list[list[Run]] = list(groups)
-        self.pace, self.how, self.log = pace, how, log
+        self.pace, self.how, self.log = Pace(), how, log
         self.progress = progress
         self.failed: list[str] = []
         self.done = 0.0  # units

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 from ..presets import Preset
 from ..run import Run
@@ -39,7 +40,7 @@ def _main(
     blocks += [(length, names, budgets) for length in steps]
     for length, rows, equal in blocks:
         for seed, cell, budget, name in product(seeds, cells, equal, rows):
-            how = dict(steps=length, budget=budget)
+            how: dict[str, Any] = dict(steps=length, budget=budget)
             found.append(table.run(name, cell, seed, **how))
             if length == steps[0] and name != "multi-task zero-shot":
                 found.append(table.run(name, cell, seed, evaluate=ALONE, **how))

@@ -73,7 +73,7 @@ def _optimizers(
             for factor, name in product(kept, names):
                 if name == CONTROL and "inner_lr" in change:
                     continue
-                how = dict(steps=steps, times=factor, train=change)
+                how: dict[str, Any] = dict(steps=steps, times=factor, train=change)
                 found.append(table.run(name, cell, seed, **how))
     return found
 
