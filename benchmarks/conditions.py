@@ -3,18 +3,17 @@
     python benchmarks/conditions.py --model mini-base --jobs 2
 
 For each setting and mode: the base model zero-shot and in context, the answers by rule,
-and MetaICL with 16 tasks per outer step, trained with three seeds and asked with and
-without demonstrations. `runs.alive` judges the cells from these rows alone. Rows are
-kept in a log as they are made: stopped at any moment, it goes on from there. Prints a
-line per cell and one per bar, and stores rows and verdicts in
-results/conditions-<model>.json.
+and MetaICL trained with three seeds, asked with and without demonstrations: the
+experiment "cells". `runs.alive` judges the cells from these rows alone. Rows are kept
+in a log as they are made: stopped at any moment, it goes on from there; rows that
+`python -m maml_en_llm reproduce cells` has made count too. Prints a line per cell and
+one per bar, and stores rows and verdicts in results/conditions-<model>.json.
 """
 
 import argparse
 import json
-import subprocess
-import sys
-import warnings
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
@@ -29,18 +28,20 @@ from maml_en_llm.evaluation import (
     overall,
     random_guess,
 )
+from maml_en_llm.evaluation.held import HELD_EXAMPLES
 from maml_en_llm.prompts import MODES
 from maml_en_llm.protocol import SEEDS
 from maml_en_llm.provenance import write_whole
-from maml_en_llm.runs import Run, RunsFailed, get_preset, reproduce
+from maml_en_llm.runs import Preset, Run, get_experiment, get_preset
 from maml_en_llm.runs.alive import Cell, judge_cell, solved
+from maml_en_llm.runs.log import records
+from maml_en_llm.runs.store import Store
+from maml_en_llm.runs.workers import How, compute
 from maml_en_llm.tasks import Benchmark, load_benchmark, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
+BUILT = ROOT / "_build"
 MAIN = "hr_to_lr"
-BY_RULE = ("random guess", "majority", "oracle")
-BASE = ("zero-shot", "in-context")
-TRAINED = ("MetaICL",)
 # to reach: cells alive in direct mode and in channel mode, and these among the latter
 DIRECT, CHANNEL = 7, 4
 IN_CHANNEL = (MAIN, "class_to_class")
@@ -55,8 +56,6 @@ def main() -> None:
     logging.disable_progress_bar()
     options.log.parent.mkdir(parents=True, exist_ok=True)
     rows = computed(options)
-    if options.worker:
-        return
     cells, failed, lines = judged(rows, options)
     share = solved_share(rows)
     families = families_of(options) if options.families else {}
@@ -90,75 +89,62 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     add("--steps", type=int, default=320, help="outer steps")
     add("--lr", type=float, default=None, help="outer rate; default: the preset's")
     add("--device", default="cpu")
-    add("--jobs", type=int, default=1, help="processes on one log")
+    add("--jobs", type=int, default=1, help="processes")
+    add("--minutes", type=float, default=None, help="begin no run that ends later")
     add("--families", action="store_true", help="train once more, score by family")
     add("--log", type=Path, default=None)
     add("--out", type=Path, default=None)
-    add("--worker", action="store_true", help=argparse.SUPPRESS)
+    add("--judge-only", action="store_true", help="the log as it is")
     options = parser.parse_args(given)
     name = Path(options.model).name
-    options.log = options.log or ROOT / f"_build/conditions-{name}.jsonl"
+    logs = {"mini-base": ROOT / "results/cells.jsonl"}
+    options.log = options.log or logs.get(name, BUILT / f"cells-{name}.jsonl")
     options.out = options.out or ROOT / f"results/conditions-{name}.json"
     return options
 
 
-def runs_of(options: argparse.Namespace) -> list[Run]:
-    """All runs, the settings one after the other."""
-    known = list(load_settings(options.benchmark))
-    found = []
-    for setting in options.settings or known:
-        for mode in options.modes:
-            found += _of_cell(options, setting, mode)
-    return found
-
-
-def _of_cell(options: argparse.Namespace, setting: str, mode: str) -> list[Run]:
-    changes = dict(setting=setting, mode=mode, inner_steps=1, steps=options.steps)
-    changes |= dict(model=options.model, benchmark=options.benchmark)
-    changes |= dict(device=options.device)
+def preset_of(options: argparse.Namespace) -> Preset:
+    """Sizes, with the command's model, benchmark, device and rate."""
+    changes = dict(
+        model=options.model, benchmark=options.benchmark, device=options.device
+    )
     if options.lr is not None:
         changes["lr"] = options.lr
-    preset = get_preset("cpu")
-    sizes = dict(seeds=SEEDS[: options.demonstration_seeds])
-    sizes |= dict(max_records=options.max_records)
+    return replace(get_preset("mini"), **changes)
 
-    def run(name: str, seed: int = 1, **more) -> Run:
-        config = preset.train_config(**changes, seed=seed)
-        return Run(name=name, config=config, **sizes, **more)
 
-    found = [run(name) for name in BASE]
-    if mode == options.modes[0]:
-        found += [run(name) for name in BY_RULE]
-    for name in TRAINED:
-        for seed in range(1, options.seeds + 1):
-            found += [run(name, seed), run(name, seed, evaluate={"k": 0})]
-    return found
+def runs_of(options: argparse.Namespace) -> list[Run]:
+    """All runs: base and rules of all cells, then seed by seed."""
+    settings = options.settings or list(load_settings(options.benchmark))
+    cells = [f"{setting}:{mode}" for mode, setting in product(options.modes, settings)]
+    return get_experiment("cells").runs(
+        preset_of(options),
+        cells=cells,
+        seeds=tuple(range(1, options.seeds + 1)),
+        steps=options.steps,
+        draws=options.demonstration_seeds,
+        max_records=options.max_records,
+    )
 
 
 def computed(options: argparse.Namespace) -> list[dict]:
-    """The rows of all runs that could be computed, from the log or made now."""
-    others = []
-    if options.jobs > 1 and not options.worker:
-        command = [sys.executable, __file__, *sys.argv[1:], "--worker"]
-        others = [subprocess.Popen(command) for _ in range(options.jobs - 1)]
-    try:
-        rows = reproduce(runs_of(options), options.log, progress=_say)
-    except RunsFailed as error:
-        warnings.warn(str(error), stacklevel=1)
-        rows = error.rows
-    finally:
-        for other in others:
-            other.wait()
-    return rows
-
-
-def _say(row: dict) -> None:
-    about = [row["setting"], row["mode"], row["method"], f"seed {row['seed']}"]
-    alone = " without demonstrations" if row["run"].get("evaluate") else ""
-    seconds = row["provenance"]["seconds"]
-    print(
-        f"{', '.join(about)}{alone}: {row['mean']:.1f}  ({seconds:.0f} s)", flush=True
+    """The rows of all runs that are in the log, or could be computed now."""
+    runs = runs_of(options)
+    if options.judge_only:
+        return records(runs, options.log, old=True)
+    how = How(
+        jobs=options.jobs, minutes=options.minutes, store=Store(BUILT / "trained")
     )
+    found = compute(runs, options.log, how, _say)
+    for message in found.failed:
+        print(f"failed: {message}", flush=True)
+    return found.rows
+
+
+def _say(row: dict, done: float, whole: float) -> None:
+    about = [row["setting"], row["mode"], row["method"], f"seed {row['seed']}"]
+    share = 100 * done / whole if whole else 100
+    print(f"{share:3.0f}%  {', '.join(about)}: {row['mean']:.1f}", flush=True)
 
 
 def judged(rows, options) -> tuple[list[Cell], list[str], list[dict]]:
@@ -188,19 +174,20 @@ def solved_share(rows: list[dict]) -> dict[str, float]:
 
 def families_of(options: argparse.Namespace) -> dict[str, dict]:
     """Held scores by family in HR→LR, direct: guessing, the base, MetaICL."""
-    (run, *_) = [
-        run for run in _of_cell(options, MAIN, MODES[0]) if run.name in TRAINED
-    ]
+    run = next(run for run in runs_of(options) if _is_main(run))
     config = run.training
     model, tokenizer = load_model(config.model, device=config.device)
     held = held_set(config.benchmark, MAIN)
     how = dict(vars(config.format), demonstrations=config.demonstrations)
+    how["max_records"] = HELD_EXAMPLES
     before = held_out(model, tokenizer, held, **how)
     train = load_benchmark(config.benchmark, MAIN, seeds=SEEDS[:1]).train
     meta_train(model, tokenizer, train, config)
     after = held_out(model, tokenizer, held, **how)
     guess: dict[str, list[float]] = {}
-    for name, row in random_guess(Benchmark((), held))["tasks"].items():
+    for name, row in random_guess(Benchmark((), held), max_records=HELD_EXAMPLES)[
+        "tasks"
+    ].items():
         guess.setdefault(family_of(name), []).append(row["mean"])
     found = {
         family: dict(
@@ -216,6 +203,12 @@ def families_of(options: argparse.Namespace) -> dict[str, dict]:
     for name, row in found.items():
         print(f"{name:14}", {n: round(x, 1) for n, x in row.items()})
     return found
+
+
+def _is_main(run: Run) -> bool:
+    """MetaICL in HR→LR, direct."""
+    where = (run.config.setting, run.config.mode)
+    return run.training is not None and where == (MAIN, MODES[0])
 
 
 def table(cells: list[Cell]) -> str:
