@@ -185,9 +185,8 @@ def families_of(options: argparse.Namespace) -> dict[str, dict]:
     meta_train(model, tokenizer, train, config)
     after = held_out(model, tokenizer, held, **how)
     guess: dict[str, list[float]] = {}
-    for name, row in random_guess(Benchmark((), held), max_records=HELD_EXAMPLES)[
-        "tasks"
-    ].items():
+    guesses = random_guess(Benchmark((), held), max_records=HELD_EXAMPLES)
+    for name, row in guesses["tasks"].items():
         guess.setdefault(family_of(name), []).append(row["mean"])
     found = {
         family: dict(

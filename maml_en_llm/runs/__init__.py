@@ -2,6 +2,7 @@
 
 from .adapted import Chosen
 from .again import check, run_of
+from .alive import Cell, judge, judge_cell
 from .compare import Difference, compare, inconsistencies
 from .experiments import EXPERIMENTS, Experiment, baselines, get_experiment, grid
 from .log import RunsFailed, _read, is_current, reproduce
@@ -19,6 +20,7 @@ __all__ = [
     "METHODS",
     "PRESETS",
     "RULES",
+    "Cell",
     "Chosen",
     "Difference",
     "Experiment",
@@ -37,6 +39,8 @@ __all__ = [
     "grid",
     "inconsistencies",
     "is_current",
+    "judge",
+    "judge_cell",
     "mean_interval",
     "paired_difference",
     "published",
