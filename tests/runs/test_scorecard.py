@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from helpers import run_record
 
+from maml_en_llm.provenance import plain
+from maml_en_llm.runs import EXPERIMENTS, RULES
 from maml_en_llm.runs.alive import judge_cell
 from maml_en_llm.runs.rows import CONTROL
 from maml_en_llm.runs.scorecard import (
@@ -17,6 +19,7 @@ from maml_en_llm.runs.scorecard import (
     published_records,
     scorecard,
 )
+from maml_en_llm.tasks import load_settings
 
 RESULTS = Path(__file__).parents[2] / "results"
 FAMILIES = ("nli", "size", "topic", "order", "state", "holder")
@@ -307,3 +310,45 @@ def test_the_published_cells_are_what_their_rows_give():
         for row in stored["cells"]:
             fresh = judge_cell(stored["rows"], row["setting"], row["mode"]).as_row()
             assert fresh == row
+
+
+def test_every_claim_finds_its_rows_in_the_experiments():
+    """Records as the experiments' runs would leave them, with scores of chance."""
+    targets = load_settings("minicrossfit")
+
+    def made(run) -> dict:
+        setting, mode = run.config.setting, run.config.mode
+        names = targets[setting]["test"]
+        own = random.Random(run.hash)
+        more = {}
+        if run.training is not None:
+            more = dict(budget=dict(outer_steps=run.training.steps), held=dict(nll=1))
+        return more | dict(
+            method=run.name,
+            setting=setting,
+            mode=mode,
+            seed=run.config.seed,
+            hash=run.hash,
+            run=json.loads(json.dumps(plain(run))),
+            tasks={name: own.gauss(60, 3) for name in names} if run.targets else {},
+            unseen=targets[setting]["unseen_domain_test"],
+            failed={},
+        )
+
+    names = ("E1", "E2", "E3", "E4", "E5")
+    few = dict(E1=dict(steps=(320,)), E2=dict(j=(0, 4), shown=("with",)))
+    found = {
+        name: [
+            made(run)
+            for run in EXPERIMENTS[name].runs(**few.get(name, {}))
+            if run.name not in RULES
+        ]
+        for name in names
+    }
+    cells = [cell(), cell("class_to_class")]
+    card = {each["claim"]: each for each in scorecard(found, cells)}
+    assert {n for n, each in card.items() if each["ours"] is None} == {"C4"}
+    assert card["C1"]["cells"] == ["hr_to_lr direct", "class_to_class direct"]
+    assert card["C1"]["seeds"] == card["C2"]["seeds"] == 5
+    beside = {name: len(each["others"]) for name, each in card.items()}
+    assert beside == dict(C1=7, C2=4, C3=4, C4=2, C5=2, C6=8, C7=2)
