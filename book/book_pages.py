@@ -33,6 +33,8 @@ CARD = (1200, 630)  # pixels of the picture that a link to the book shows
 
 def setup(app: Sphinx) -> dict:
     """Connect everything; called by Sphinx."""
+    # where the plain notebooks are that Colab opens; set by book/stamp.py
+    app.add_config_value("notebooks_branch", "", "html")
     app.add_directive("scorecard", Scorecard)
     app.add_directive("built-with", BuiltWith)
     app.add_post_transform(Solutions)
@@ -242,9 +244,21 @@ def mend_page(
             FRONT  # or the book's name stands in its title twice
         )
     context["body"] = mend_body(body)
+    if app.config.notebooks_branch:
+        open_plain(context.get("header_buttons", []), app.config)
     context["metatags"] = context.get("metatags", "") + metatags(
         app, pagename, context, doctree
     )
+
+
+def open_plain(buttons: list, config) -> None:
+    """Colab opens the plain notebook, on its own branch, not the source."""
+    for button in buttons:
+        open_plain(button.get("buttons", []), config)
+        address = button.get("url", "")
+        if "colab.research.google.com" in address:
+            branch = f"/blob/{config.notebooks_branch}/"
+            button["url"] = re.sub(r"/blob/[^/]+/", branch, address)
 
 
 def _unused(text: str) -> bool:

@@ -125,8 +125,9 @@ def test_no_test_has_a_bound_on_the_clock():
             assert not bound.search((ROOT / name).read_text()), name
 
 
-def test_the_workflow_trusts_little():
-    text = (ROOT / ".github/workflows/ci.yml").read_text()
+@pytest.mark.parametrize("name", ["ci", "weekly"])
+def test_the_workflow_trusts_little(name):
+    text = (ROOT / f".github/workflows/{name}.yml").read_text()
     assert re.search(r"^permissions:\n  contents: read\n", text, re.MULTILINE)
     used = re.findall(r"uses: (\S+)(.*)", text)
     assert used
