@@ -20,7 +20,7 @@ from .endings import end, run_command, speak_anywhere
 from .errors import check_integer, listed, nearest, shown
 from .options import Bar, Parser, add_fields, given, quiet
 from .provenance import check_file, check_output, describe, plain, write_whole
-from .reproduction import reproduce
+from .reproduction import reproduce_command
 from .signals import Signals
 
 
@@ -194,7 +194,7 @@ COMMANDS: Mapping[str, Callable[[list[str]], None]] = {
     "pretrain": pretrain,
     "train": train,
     "evaluate": evaluate,
-    "reproduce": reproduce,
+    "reproduce": reproduce_command,
 }
 # said where Ctrl-C or SIGTERM came and the command itself had nothing to say
 STOPPED = {

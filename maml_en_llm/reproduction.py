@@ -11,7 +11,7 @@ from .options import Bar, Parser, add_parameters, given, quiet
 from .provenance import check_file, describe, write_whole
 
 RESULTS = "results"
-WHOLE = ("baselines", "tuning")  # written as one file once they are complete
+IN_ONE_FILE = ("baselines", "tuning")  # written as one file once they are complete
 COMPARE = "write nothing: fail where a total of the records in --out differs by more"
 CHECK = "compute N published records again, others every day, and compare"
 MINUTES = "begin no run that would not end within them"
@@ -19,13 +19,13 @@ FRESH = "compute records of older code again"
 ALIASES = {"max_records": ["--records"]}
 
 
-def reproduce(arguments: list[str]) -> None:
+def reproduce_command(arguments: list[str]) -> None:
     """Compute the records of an experiment. The same command goes on from its log."""
     from .runs import EXPERIMENTS, PRESETS, get_experiment
 
     name = _named(arguments)
     experiment = get_experiment(name or "baselines")
-    parser = Parser("reproduce", reproduce.__doc__)
+    parser = Parser("reproduce", reproduce_command.__doc__)
     parser.add_argument("experiment", nargs="?", help=", ".join(EXPERIMENTS))
     parser.add_argument("--experiment", dest="named", help="the same")
     parser.add_argument("--preset", default=experiment.preset, choices=list(PRESETS))
@@ -69,7 +69,7 @@ def _fill_in(options: argparse.Namespace, name: str) -> None:
     options.log = options.log or (
         built if name == "baselines" else f"{RESULTS}/{name}.jsonl"
     )
-    if name in WHOLE:
+    if name in IN_ONE_FILE:
         options.out = options.out or f"{RESULTS}/{name}.json"
     check_file(options.log, "--log")
 
@@ -131,7 +131,7 @@ def _write_rates(out: str, rows: list[dict]) -> None:
 
 def _check(options: argparse.Namespace, name: str | None) -> None:
     """Exit with 1 where a record is not what the code computes."""
-    from .runs.again import check, stored_records
+    from .runs.again import check_records, stored_records
 
     check_integer("--check", options.check, 1)
     found = [
@@ -144,7 +144,7 @@ def _check(options: argparse.Namespace, name: str | None) -> None:
             f"--check: expected records in {RESULTS}, found none; compute some first"
         )
     device = options.device or "cpu"
-    done = check([row for _, row in found], options.check, device=device)
+    done = check_records([row for _, row in found], options.check, device=device)
     for row in done.checked:
         held = row.get("held") or {}
         told = f"mean {row['mean']}" if row["mean"] is not None else f"held {held}"

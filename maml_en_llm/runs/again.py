@@ -76,7 +76,7 @@ class Check:
     of_others: int = 0
 
 
-def check(
+def check_records(
     records: Iterable[Mapping],
     count: int,
     *,

@@ -18,7 +18,7 @@ PROMPT = 0.010  # a forward and a backward pass of one prompt
 SECOND = 1.4  # times as long is one of a pass that is differentiated twice
 QUESTION = 0.0012  # one query with all its options
 TARGETS, EXAMPLES = 44, 112  # of a setting, where it is not looked at
-HELD = 32 * 20  # queries of a held set, per task of a family
+HELD_QUERIES = 32 * 20  # queries of a held set, per task of a family
 START = 0.3  # loading a model
 RECENT = 5  # groups of a row that its pace is learned from
 
@@ -44,7 +44,7 @@ def units_of_asking(
     """Of the evaluation alone."""
     if run.name in RULES:
         return START
-    held = run.held * HELD * QUESTION
+    held = run.held * HELD_QUERIES * QUESTION
     if not run.targets:
         return START + held
     count = min(run.max_records or examples, examples)

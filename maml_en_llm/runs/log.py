@@ -1,28 +1,26 @@
 """A log of runs: an interrupted reproduction goes on from it."""
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import listed, shown
 from ..models import load_model
-from ..provenance import check_file, digest, plain, weights_hash
+from ..provenance import check_file, digest, weights_hash
 from ..tasks import Benchmark, load_benchmark
 from ..training import TrainConfig
 from .adapted import Chosen
 from .claims import claims_on
 from .code import code_below, torch_version
 from .compare import seal
+from .failed import note_failure
 from .json_lines import append_rows, read_rows
 from .run import Run
 from .store import Store
 from .trained import Trained
 
 KEY_NAMES = ("hash", "inputs", "code", "torch")
-REASON = 400  # characters of a failed run's error
 
 
 class Key(NamedTuple):
@@ -65,16 +63,9 @@ def reproduce(
         ValueError: another thing than a run, or a file that is no log of runs, which is
             left as it is; before anything is computed.
         RunsFailed: at the end, where runs could not be computed. What went wrong is in
-            the file of failures beside the log, too (`failures_of`).
+            the file of failures beside the log, too (`failed.failures_of`).
     """
-    if not isinstance(runs, Iterable):
-        raise ValueError(f"runs: expected a list of runs, found {shown(runs)}")
-    if progress is not None and not callable(progress):
-        raise ValueError(f"progress: expected a function, found {shown(progress)}")
-    runs = list(runs)
-    for run in runs:
-        if not isinstance(run, Run):
-            raise ValueError(f"runs: expected runs, found {shown(run)}")
+    runs = _checked(runs, progress)
     log = check_file(log, "log")
     keys = [_key(run) for run in runs]
     found = _found(log, keys, old)
@@ -100,6 +91,18 @@ def reproduce(
     return rows
 
 
+def _checked(runs, progress) -> list[Run]:
+    if not isinstance(runs, Iterable):
+        raise ValueError(f"runs: expected a list of runs, found {shown(runs)}")
+    if progress is not None and not callable(progress):
+        raise ValueError(f"progress: expected a function, found {shown(progress)}")
+    found = list(runs)
+    for run in found:
+        if not isinstance(run, Run):
+            raise ValueError(f"runs: expected runs, found {shown(run)}")
+    return found
+
+
 def missing(runs: Iterable[Run], log: str | Path, old: bool = False) -> list[list[Run]]:
     """The runs that the log lacks, in groups that share a training, in their order."""
     wanted = {_key(run): run for run in runs}
@@ -113,12 +116,6 @@ def records(runs: Iterable[Run], log: str | Path, old: bool = False) -> list[dic
     keys = [_key(run) for run in runs]
     found = _found(Path(log), keys, old)
     return [found[key] for key in keys if key in found]
-
-
-def failures_of(log: str | Path) -> Path:
-    """The file beside a log that says which runs failed, and why."""
-    log = Path(log)
-    return log.with_name(f"{log.name.removesuffix('.jsonl')}.failed.jsonl")
 
 
 def is_current(record: Mapping) -> bool:
@@ -162,7 +159,7 @@ def _complete(
                 trained = _trained(key, run, left, store)
             record = trained.record(run)
         except Exception as error:
-            failed[key] = _failure(log, run, error)
+            failed[key] = note_failure(log, run, error)
             if trained is None:  # the training failed: for all of them
                 return dict.fromkeys(left, failed[key])
             continue
@@ -190,16 +187,6 @@ def _trained(key: Key, run: Run, group: Mapping[Key, Run], store: Store | None):
     found = Trained.by(run, bench, model, tokenizer, together)
     store.keep(path, model, found.spent)
     return found
-
-
-def _failure(log: Path, run: Run, error: Exception) -> str:
-    """Note down why a run failed, and say it."""
-    message = f"{type(error).__name__}: {error}"[:REASON]
-    warnings.warn(f"run {run.name!r} failed: {message}", stacklevel=4)
-    date = datetime.now(UTC).isoformat(timespec="seconds")
-    row = dict(hash=run.hash, error=message, date=date, run=plain(run))
-    append_rows(failures_of(log), [row])
-    return f"{run.name}, {run.config.setting}: {message}"
 
 
 def _read(log: str | Path) -> list[dict]:

@@ -15,7 +15,7 @@ from ..provenance import describe
 from .presets import Preset
 from .rows import CONTROL, row_of
 
-FILE = Path(__file__).parents[2] / "results" / "tuning.json"
+RATES_FILE = Path(__file__).parents[2] / "results" / "tuning.json"
 
 # (outer rate, inner rate) of each trial, in their order: a search that is cut short has
 # the first of them, of every method as many. What has no inner rate has twice as many
@@ -49,8 +49,8 @@ def trials_of(name: str, count: int = TRIALS) -> list[dict[str, float]]:
 
 def rates_of(name: str, preset: Preset) -> tuple[dict[str, float], str]:
     """A row's rates as changes of its training, and "tuned" or "untuned"."""
-    found = _tuned(FILE).get(name)
-    known = _about(FILE) == (preset.model, preset.benchmark)
+    found = _tuned(RATES_FILE).get(name)
+    known = _about(RATES_FILE) == (preset.model, preset.benchmark)
     if found is None or not known:
         rates = dict(lr=preset.lr)
         if has_inner_rate(name):
@@ -60,7 +60,7 @@ def rates_of(name: str, preset: Preset) -> tuple[dict[str, float], str]:
 
 
 def best_rates(rows: Iterable[Mapping]) -> dict:
-    """What `FILE` holds, from the records of the trials.
+    """What `RATES_FILE` holds, from the records of the trials.
 
     The best trial of a row is that of the lowest held NLL, a mean over training seeds.
     All rows are judged on as many trials as the row with the fewest has: the first of

@@ -25,9 +25,9 @@ from .run import Run
 KEPT_OF_A_MODEL = ("mean", "worst", "unseen_mean", "unseen_worst", "ece", "failed")
 # of a rule: 0 and 1 are no confidences, and draws no demonstration seeds
 KEPT_OF_A_RULE = ("mean", "unseen_mean", "failed")
-NOTHING = dict(tasks={}, unseen=[], failed={})  # where targets are not looked at
+NOT_LOOKED_AT = dict(tasks={}, unseen=[], failed={})  # where targets are not looked at
 LAST_LOSSES = 20  # outer steps whose mean loss is kept
-HELD_EXAMPLES = 32  # test examples of a held task
+HELD_ASKED = 32  # test examples of a held task
 DIGITS_KEPT = 2  # of a point
 
 
@@ -80,7 +80,7 @@ class Trained:
     def _asked(self, run: Run) -> dict:
         """The targets' scores."""
         if not run.targets:
-            return dict.fromkeys(KEPT_OF_A_MODEL) | NOTHING
+            return dict.fromkeys(KEPT_OF_A_MODEL) | NOT_LOOKED_AT
         how = run.evaluation
         chosen = how.get("adapt")
         if not isinstance(chosen, Chosen):
@@ -137,7 +137,7 @@ class Trained:
                     self.tokenizer,
                     self._tasks(run),
                     demonstrations=asked,
-                    max_records=HELD_EXAMPLES,
+                    max_records=HELD_ASKED,
                     **vars(run.config.format),
                 )
             )

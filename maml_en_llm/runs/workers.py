@@ -19,7 +19,7 @@ from .run import Run
 from .store import Store
 
 LOOK_EVERY = 0.5  # seconds between two looks at the clock
-SPARE = 1.1  # times as long may a run take as those before it
+SLOWER = 1.1  # times as long may a run take as those before it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ class Work:
     def _next(self) -> list[Run] | None:
         left = self.end - time.monotonic()
         for place, group in enumerate(self.waiting):
-            if self.pace.seconds(group) * SPARE <= left:
+            if self.pace.seconds(group) * SLOWER <= left:
                 return self.waiting.pop(place)
         return None
 

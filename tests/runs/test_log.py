@@ -22,8 +22,8 @@ from maml_en_llm.runs import (
 )
 from maml_en_llm.runs.claims import Claims
 from maml_en_llm.runs.code import bare
+from maml_en_llm.runs.failed import failures_of
 from maml_en_llm.runs.json_lines import read_rows
-from maml_en_llm.runs.log import failures_of
 from maml_en_llm.runs.trained import Trained
 
 LOG = sys.modules["maml_en_llm.runs.log"]

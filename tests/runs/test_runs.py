@@ -356,13 +356,10 @@ def test_rows_of_the_published_table_are_computed_again(published, name):
         for row in published["rows"]
         if row["method"] == name and row["setting"] == "non_nli_to_nli"
     )
-    runs = get_experiment("baselines").runs()
-    run = next(run for run in runs if run.hash == stored["hash"])
-    bench = load_benchmark("minicrossfit", "non_nli_to_nli", seeds=run.seeds)
-    fresh = run.compute(bench, *load_model("tiny-base"))
-    # rounding may turn an answer: 0.5 points of the mean are 6 of all answers
-    assert fresh["mean"] == pytest.approx(stored["mean"], abs=0.5)
-    assert list(fresh["tasks"]) == list(stored["tasks"])
+    done = room.check_records([stored], 1)
+    assert done.differences == []
+    # the table may be of an older benchmark, and then says so
+    assert done.checked or not room.is_current(stored)
 
 
 def test_a_configuration_of_its_own_can_be_the_base():

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ...errors import check_choice
 from .baselines import BASELINES, baselines
 from .cells import ALL_CELLS
-from .e1_main import MAIN
+from .e1_main import MAIN_TABLE
 from .e2_adaptation import ADAPTED
 from .e3_limited import LIMITED
 from .e4_optimizers import OPTIMIZED
@@ -18,7 +18,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "baselines": BASELINES,
     "cells": ALL_CELLS,
     "tuning": TUNING,
-    "E1": MAIN,
+    "E1": MAIN_TABLE,
     "E2": ADAPTED,
     "E3": LIMITED,
     "E4": OPTIMIZED,

@@ -47,7 +47,7 @@ def _main(
     return found
 
 
-MAIN = Experiment(
+MAIN_TABLE = Experiment(
     about="C1: all methods in the alive cells at equal steps, gradients and prompts, "
     "and at four lengths; the control with an inner rate of 0.",
     make=_main,

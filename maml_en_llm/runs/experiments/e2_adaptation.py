@@ -11,21 +11,21 @@ from ..run import Run
 from .grid import Experiment, once
 from .table import ALONE, CELLS, EQUAL, FIVE, Table, chosen
 
-ROWS = ("MetaICL", "MAML-en-LLM", CONTROL, "FOMAML")
-DRAWS = 2  # demonstration seeds: a target and seed costs up to 16 steps
+ADAPTED_ROWS = ("MetaICL", "MAML-en-LLM", CONTROL, "FOMAML")
+ADAPTED_DRAWS = 2  # demonstration seeds: a target and seed costs up to 16 steps
 
 
 def _adaptation(
     preset: Preset,
     *,
     cells: Sequence[str] = CELLS,
-    names: Sequence[str] = ROWS,
+    names: Sequence[str] = ADAPTED_ROWS,
     seeds: Sequence[int] = FIVE,
     steps: int = 320,
     budgets: Sequence[str] = ("steps", "gradients"),
     j: Sequence[int] = ADAPTATION_STEPS,
     shown: Sequence[str] = ("with", "without"),
-    draws: int = DRAWS,
+    draws: int = ADAPTED_DRAWS,
     max_records: int | None = None,
 ) -> list[Run]:
     """The base first, then seed by seed; ``shown``: with demonstrations in the prompt,

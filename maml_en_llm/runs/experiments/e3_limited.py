@@ -9,7 +9,7 @@ from ..run import Run
 from .grid import Experiment, once
 from .table import EQUAL, THREE, Table, chosen
 
-ROWS = ("MetaICL", "MAML-en-LLM", CONTROL, "FOMAML")
+LIMITED_ROWS = ("MetaICL", "MAML-en-LLM", CONTROL, "FOMAML")
 TASKS = (0.05, 0.1, 0.25, 0.5, 1.0)
 # An episode needs 24 different examples of its task: less than a quarter of 160 are too
 # few for 16 demonstrations and two batches of 4.
@@ -20,7 +20,7 @@ def _limited(
     preset: Preset,
     *,
     cells: Sequence[str] = ("hr_to_lr:direct",),
-    names: Sequence[str] = ROWS,
+    names: Sequence[str] = LIMITED_ROWS,
     seeds: Sequence[int] = THREE,
     steps: int = 320,
     budgets: Sequence[str] = ("steps", "gradients"),

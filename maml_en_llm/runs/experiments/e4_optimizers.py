@@ -12,8 +12,13 @@ from ..run import Run
 from .grid import Experiment, once
 from .table import THREE, Table
 
-TIMES = (1.0, 0.5, 2.0, 4.0)  # of the tuned outer rate: each variant at its own best
-MOMENTS = (
+OUTER_TIMES = (
+    1.0,
+    0.5,
+    2.0,
+    4.0,
+)  # of the tuned outer rate: each variant at its own best
+VARIANTS_OF_MOMENTS = (
     dict(moments="fresh"),
     dict(moments="shared-frozen"),
     dict(moments="second"),
@@ -22,7 +27,7 @@ MOMENTS = (
 )
 # α of the tuned one; SGD's own scale is another
 INNER = (0.0, 0.25, 1.0, 4.0)
-OPTIMIZERS: tuple[tuple[str, float], ...] = (
+INNER_OPTIMIZERS: tuple[tuple[str, float], ...] = (
     *(("sgd", 0.01), ("sgd", 0.03), ("sgd", 0.1)),
     *(("momentum", 0.003), ("momentum", 0.01), ("momentum", 0.03)),
 )
@@ -31,14 +36,14 @@ EPS_ROOTS = (1e-10, 1e-6)
 
 def _variants(inner_lr: float) -> Iterator[tuple[Mapping[str, Any], Sequence[float]]]:
     """Changes of training, and by what the outer rate is multiplied."""
-    yield {}, TIMES
-    for change in MOMENTS:
-        yield change, TIMES
+    yield {}, OUTER_TIMES
+    for change in VARIANTS_OF_MOMENTS:
+        yield change, OUTER_TIMES
     for factor in INNER:
         if factor != 1.0:
             yield dict(inner_lr=inner_lr * factor), (1.0,)
             yield dict(inner_lr=inner_lr * factor, moments="fresh"), (1.0,)
-    for name, rate in OPTIMIZERS:
+    for name, rate in INNER_OPTIMIZERS:
         yield dict(inner_optimizer=name, inner_lr=rate, moments="fresh"), (1.0,)
     yield dict(inner_optimizer="adamw", moments="fresh"), (1.0,)
     for eps_root in EPS_ROOTS:
@@ -52,7 +57,7 @@ def _optimizers(
     names: Sequence[str] = ("FOMAML", "MAML-en-LLM", CONTROL),
     seeds: Sequence[int] = THREE,
     steps: int = 320,
-    times: Sequence[float] = TIMES,
+    times: Sequence[float] = OUTER_TIMES,
     draws: int | None = None,
     max_records: int | None = None,
 ) -> list[Run]:

@@ -11,13 +11,16 @@ from ..run import Run
 from .grid import Experiment, once
 from .table import THREE, Table, lists_of
 
-ROWS = ("MetaICL", "MAML-en-LLM", CONTROL)
+COMPLEXITY_ROWS = ("MetaICL", "MAML-en-LLM", CONTROL)
 PARTS = ("kind", "n", "k", "support", "demonstrations")
-KINDS = ("class_to_class:direct", "non_class_to_class:direct")  # the same targets
+KINDS_OF_TASKS = (
+    "class_to_class:direct",
+    "non_class_to_class:direct",
+)  # the same targets
 N = (1, 2, 4, 8, 16)
 K = (1, 2, 4, 8)
 SUPPORT = (1, 2, 4, 8)  # prompts per support or query batch
-SHOWN = (0, 1, 2, 4, 8, 16)  # demonstrations at test
+SHOWN_AT_TEST = (0, 1, 2, 4, 8, 16)  # demonstrations at test
 
 
 def _complexity(
@@ -52,27 +55,29 @@ def _part(part: str, cell: str, preset: Preset):
     once_each: Sequence[Mapping[str, Any]] = ({},)
     if part == "kind":
         shares = _equal_counts(preset)
-        for where, name in product(KINDS, ROWS):
+        for where, name in product(KINDS_OF_TASKS, COMPLEXITY_ROWS):
             yield where, name, dict(task_share=shares[where]), once_each
     elif part == "n":
-        for n, name in product(N, ROWS):
+        for n, name in product(N, COMPLEXITY_ROWS):
             yield cell, name, dict(tasks_per_step=n), once_each
     elif part == "k":
         yield cell, "MetaICL", {}, once_each
         for k, name in product(K, ("MAML-en-LLM", "FOMAML", CONTROL)):
             yield cell, name, dict(inner_steps=k), once_each
     elif part == "support":
-        for prompts, name in product(SUPPORT, ROWS):
+        for prompts, name in product(SUPPORT, COMPLEXITY_ROWS):
             yield cell, name, dict(prompts=prompts), once_each
     else:
-        for name in ROWS:
-            yield cell, name, {}, [dict(k=shown) for shown in SHOWN]
+        for name in COMPLEXITY_ROWS:
+            yield cell, name, {}, [dict(k=shown) for shown in SHOWN_AT_TEST]
 
 
 def _equal_counts(preset: Preset) -> dict[str, float]:
     """The share of each kind's tasks that leaves as many as the smaller kind has."""
     lists = lists_of(preset.benchmark)
-    sizes = {cell: len(lists[cell.partition(":")[0]]["train"]) for cell in KINDS}
+    sizes = {
+        cell: len(lists[cell.partition(":")[0]]["train"]) for cell in KINDS_OF_TASKS
+    }
     least = min(sizes.values())
     return {cell: round(least / size, 9) for cell, size in sizes.items()}
 

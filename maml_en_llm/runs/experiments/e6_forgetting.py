@@ -9,7 +9,7 @@ from .grid import Experiment, once
 from .table import PRIMARY, THREE, Table
 
 CELLS_THAT_HURT = ("non_class_to_class:direct",)
-TIMES = (0.5, 0.25, 0.125)  # of the tuned outer rate: low-rate MetaICL
+LOW_TIMES = (0.5, 0.25, 0.125)  # of the tuned outer rate: low-rate MetaICL
 SHORT = (20, 40, 80, 160)  # outer steps: MetaICL stopped early
 
 
@@ -30,12 +30,12 @@ def _forgetting(
     found = table.untrained(cells)
     for seed, cell in product(once("seeds", seeds), cells):
         found += [table.run(name, cell, seed, steps=steps) for name in names]
-        for times in TIMES:
+        for times in LOW_TIMES:
             found.append(table.run("MetaICL", cell, seed, steps=steps, times=times))
         for length in SHORT:
             found.append(table.run("MetaICL", cell, seed, steps=length))
         for name in names:
-            found.append(table.run(name, cell, seed, steps=steps, times=TIMES[1]))
+            found.append(table.run(name, cell, seed, steps=steps, times=LOW_TIMES[1]))
         for name in ("FOMAML", "MAML-en-LLM"):
             fresh = dict(moments="fresh")
             found.append(table.run(name, cell, seed, steps=steps, train=fresh))

@@ -21,7 +21,7 @@ FURTHER = ("MetaICT", "multi-task zero-shot")
 BASE = ("zero-shot", "in-context")
 EQUAL = ("steps", "gradients", "prompts")  # of the three budgets
 FIVE, THREE = (1, 2, 3, 4, 5), (1, 2, 3)  # training seeds
-HELD = 2  # held tasks per family
+HELD_PER_FAMILY = 2  # held tasks per family
 ALONE = dict(k=0)  # of an evaluation: no demonstrations in the prompt
 
 
@@ -62,7 +62,7 @@ class Table:
             name=name,
             seeds=self.demonstration_seeds,
             max_records=self.records,
-            held=0 if name in RULES else HELD,
+            held=0 if name in RULES else HELD_PER_FAMILY,
             evaluate=dict(evaluate or {}),
             targets=targets,
         )

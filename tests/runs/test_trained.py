@@ -1,0 +1,271 @@
+"""Runs that share a training, records of adapted models, processes, checks by date."""
+
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+from helpers import distance, records, write_benchmark, write_lines, write_model
+
+from maml_en_llm import (
+    Adam,
+    Adaptation,
+    TrainConfig,
+    evaluate,
+    load_benchmark,
+    load_model,
+    meta_train,
+    parameters,
+)
+from maml_en_llm.evaluation import evaluate_adapted
+from maml_en_llm.protocol import SEEDS
+from maml_en_llm.runs import (
+    CONTROL,
+    Chosen,
+    Run,
+    _read,
+    check_records,
+    inconsistencies,
+    reproduce,
+    run_of,
+)
+from maml_en_llm.runs.again import stored_records
+from maml_en_llm.runs.costs import Pace, units_of_group
+from maml_en_llm.runs.failed import failures_of
+from maml_en_llm.runs.log import missing
+from maml_en_llm.runs.store import Store
+from maml_en_llm.runs.workers import How, compute
+
+LOG = sys.modules["maml_en_llm.runs.log"]
+TRAINED = sys.modules["maml_en_llm.runs.trained"]
+
+
+@pytest.fixture
+def config(tmp_path):
+    for cached in (LOG._examples, LOG._weights, TRAINED._held_tasks):
+        cached.cache_clear()
+    folder = write_benchmark(
+        tmp_path / "tasks", test=("c", "d"), unseen=("d",), n_train=60
+    )
+    for task in ("a", "b"):  # examples of their own, which no training reads
+        write_lines(
+            folder / task / f"{task}_16_100_test.jsonl", records(task, 8, start=900)
+        )
+        for seed in SEEDS:
+            write_lines(
+                folder / task / f"{task}_16_{seed}_train.jsonl", records(task, 16)
+            )
+    return TrainConfig(
+        benchmark=str(folder),
+        setting="mini",
+        model=str(write_model(tmp_path / "model")),
+        demonstrations=2,
+        steps=3,
+        tasks_per_step=2,
+        prompts=2,
+        max_length=200,
+        lr=1e-3,
+        inner_lr=1e-3,
+    )
+
+
+def run_of_mini(config, name="MetaICL", **changes) -> Run:
+    return Run(
+        **dict(name=name, config=config, seeds=(100,), held=1, budget="steps") | changes
+    )
+
+
+def several(config, name="MetaICL") -> list[Run]:
+    """One training, four ways to ask."""
+    asked = [
+        {},
+        dict(k=0),
+        *(dict(adapt=Chosen(steps=j, rates=(1e-3, 1e-2))) for j in (0, 2)),
+    ]
+    return [run_of_mini(config, name, evaluate=how) for how in asked]
+
+
+def test_runs_that_differ_in_their_evaluation_train_once(config, tmp_path, monkeypatch):
+    calls = []
+
+    def counted(*given, **how):
+        calls.append(given)
+        return meta_train(*given, **how)
+
+    monkeypatch.setattr(TRAINED, "meta_train", counted)
+    runs, log = several(config), tmp_path / "log"
+    rows = reproduce(runs, log)
+    assert len(calls) == 1 and len({row["hash"] for row in rows}) == 4
+    assert len({row["moved"] for row in rows}) == 1
+    plain, _, after_none, after_two = rows
+    assert after_none["tasks"] == plain["tasks"]
+    assert after_two["adapted"]["rate"] in (1e-3, 1e-2)
+    assert set(after_two["adapted"]["held"]) == {"0.001", "0.01"}
+    for row in rows:
+        assert row["held"]["tasks"] == 2 and row["held"]["nll"] > 0
+        assert (
+            0 < row["moved_share"] < 1 and row["n"] == 2 and inconsistencies(row) == []
+        )
+        assert run_of(json.loads(json.dumps(row))).hash == row["hash"]
+    # killed after the first: the training is made again, or comes from the store
+    store = Store(tmp_path / "store")
+    assert (
+        reproduce(runs[:1], tmp_path / "second", store=store)[0]["tasks"]
+        == plain["tasks"]
+    )
+    assert len(calls) == 2
+    again = reproduce(runs, tmp_path / "second", store=store)
+    assert len(calls) == 2 and [row["tasks"] for row in again] == [
+        row["tasks"] for row in rows
+    ]
+    assert again[0]["seconds"] == again[1]["seconds"]
+
+
+def test_a_damaged_file_of_the_store_is_passed_over(config, tmp_path):
+    store, runs = Store(tmp_path / "store"), several(config)
+    first = reproduce(runs[:1], tmp_path / "log", store=store)
+    (path,) = (tmp_path / "store").iterdir()
+    path.write_bytes(path.read_bytes()[:100])
+    again = reproduce(runs[:1], tmp_path / "another", store=store)
+    assert again[0]["tasks"] == first[0]["tasks"]
+
+
+def test_where_rates_are_tuned_no_target_is_looked_at(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(TRAINED, "evaluate", None)
+    (row,) = reproduce([run_of_mini(config, targets=False)], tmp_path / "log")
+    assert row["tasks"] == {} and row["mean"] is None and row["held"]["nll"] > 0
+    assert inconsistencies(row) == []
+
+
+def test_the_control_takes_the_same_way_as_maml_at_rate_0(config):
+    """In first order, which at α = 0 is the second; and another way than at α > 0."""
+    bench = load_benchmark(config.benchmark, "mini")
+
+    def end(name, **train):
+        model, tokenizer = load_model(config.model)
+        training = run_of_mini(config, name, train=train).training
+        meta_train(model, tokenizer, bench.train, training)
+        return parameters(model)
+
+    control = end(CONTROL)
+    same = end("MAML-en-LLM", inner_lr=0.0)
+    other = end("MAML-en-LLM")
+    # what rounding does: the same run in float32 with its prompts one by one
+    split = end(CONTROL, prompts_at_once=1)
+    rounding = max(distance(control, split), 1e-7)
+    assert distance(control, same) <= 10 * rounding
+    assert distance(control, other) > 20 * rounding
+
+
+def test_one_way_through_the_steps_gives_every_record_on_it(config):
+    bench = load_benchmark(config.benchmark, "mini", seeds=(100, 13))
+    model, tokenizer = load_model(config.model)
+    how = dict(seeds=(100, 13), max_length=200, max_records=4)
+    for k in (0, 3):
+        found = evaluate_adapted(
+            model, tokenizer, bench, optimizer=Adam(1e-2), steps=(2, 0, 1), k=k, **how
+        )
+        assert list(found) == [0, 1, 2]
+        for j, row in found.items():
+            adapt = Adaptation(steps=j, optimizer=Adam(1e-2))
+            alone = evaluate(model, tokenizer, bench, adapt=adapt, k=k, **how)
+            assert row["tasks"] == alone["tasks"] and row["mean"] == alone["mean"]
+    assert not any(p.grad is not None for p in model.parameters())
+    with pytest.raises(ValueError, match="steps: expected a whole number"):
+        evaluate_adapted(model, tokenizer, bench, optimizer=Adam(1e-2), steps=[-1])
+
+
+# --- records of older code ---
+
+
+def test_records_of_older_code_count_where_that_is_said(config, tmp_path, monkeypatch):
+    runs, log = several(config)[:2], tmp_path / "log"
+    rows = reproduce(runs, log)
+    monkeypatch.setattr(LOG, "code_below", lambda: "other")
+    assert missing(runs, log, old=True) == [] and len(missing(runs, log)) == 1
+    assert reproduce(runs, log, old=True) == rows
+    assert reproduce(runs, log) != rows and len(_read(log)) == 4
+
+
+# --- several processes, and a time ---
+
+
+def test_processes_share_the_runs_and_one_failure_stops_no_other(config, tmp_path):
+    log = tmp_path / "log.jsonl"
+    bad = run_of_mini(replace(config, demonstrations=16, seed=3, prompts=50))
+    runs = [*several(config), bad, *several(replace(config, seed=2), CONTROL)]
+    heard = []
+    found = compute(
+        runs,
+        log,
+        How(jobs=2),
+        lambda row, done, total: heard.append((row, done, total)),
+    )
+    assert len(found.rows) == 8 and found.left == 0
+    assert len(found.failed) == 1 and "MetaICL, mini" in found.failed[0]
+    (noted,) = _lines(failures_of(log))
+    assert noted["hash"] == bad.hash and "expected" in noted["error"]
+    assert len(heard) == 8 and all(0 <= done <= total for _, done, total in heard)
+    alone = reproduce([run for run in runs if run is not bad], tmp_path / "alone")
+    assert [row["tasks"] for row in alone] == [row["tasks"] for row in found.rows]
+
+
+def test_no_run_is_begun_that_would_not_end_in_time(config, tmp_path):
+    long = run_of_mini(replace(config, steps=10_000_000))
+    found = compute([long], tmp_path / "log", How(minutes=0.1))
+    assert (found.rows, found.failed, found.left) == ([], [], 1)
+
+
+@pytest.mark.parametrize(
+    "bad", [dict(jobs=0), dict(minutes=0), dict(minutes=float("inf"))]
+)
+def test_bad_how(bad):
+    with pytest.raises(ValueError, match="jobs|minutes"):
+        How(**bad)
+
+
+def test_a_pace_is_learned(config):
+    pace, group = Pace(), several(config)
+    units = units_of_group(group)
+    assert pace.seconds(group) == pytest.approx(units)
+    pace.note("MetaICL", 6 * units, units)
+    assert pace.seconds(group) == pytest.approx(6 * units)
+    assert (
+        pace.seconds(several(config, CONTROL)) > 6 * units
+    )  # of the others, until known
+    assert units < sum(units_of_group([run]) for run in group)
+
+
+# --- checks ---
+
+
+def test_records_are_checked_and_a_changed_number_is_found(config, tmp_path):
+    log = tmp_path / "mini.jsonl"
+    rows = reproduce([*several(config), run_of_mini(config, "majority", held=0)], log)
+    assert [row for _, row in stored_records(tmp_path)] == rows
+    done = check_records(rows, 3, date="2026-01-01")
+    assert len(done.checked) == 3 and done.differences == [] and done.of_others == 0
+    chosen = {
+        check_records(rows, 1, date=f"2026-01-{d:02}").checked[0]["hash"]
+        for d in (1, 2, 3, 4, 5)
+    }
+    assert len(chosen) > 1
+    for change in (
+        dict(tasks=rows[0]["tasks"] | {"c": 1.0}),
+        dict(held=rows[0]["held"] | {"nll": 0.1}),
+        dict(moved=0.5),
+    ):
+        assert check_records(
+            [rows[0] | change, *rows[1:]], 1, date="2026-01-01"
+        ).differences
+    # also where whoever changed it knew how to seal it
+    forged = rows[0] | dict(tasks={"c": 0.0, "d": 0.0}, mean=0.0, unseen_mean=0.0)
+    forged["seal"] = LOG.seal(forged)
+    assert inconsistencies(forged) == []
+    assert check_records([forged], 1).differences
+    other = [row | dict(inputs="other") for row in rows]
+    assert check_records(other, 1).of_others == 5
+
+
+def _lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
