@@ -85,8 +85,8 @@ def categories(draw: Draw, length: int) -> list[str]:
 
 def document(draw: Draw, length: int) -> list[str]:
     """Sentences about one domain, in one mood, about things of one kind and size."""
-    domain = words.DOMAINS[_domain(draw)]
-    nouns = draw.one(domain.groups)
+    about = domain(draw)
+    nouns = draw.one(about.groups)
     moods = draw.one(words.MOODS)
     sizes = draw.one(words.SIZES)
     found = []
@@ -99,7 +99,7 @@ def document(draw: Draw, length: int) -> list[str]:
                 [name, verb, "the", draw.one(sizes), noun, "."],
                 ["the", noun, "was", draw.one(moods), "."],
                 [
-                    *draw.one(domain.opening).split(),
+                    *draw.one(about.opening).split(),
                     ",",
                     name,
                     "has",
@@ -126,7 +126,7 @@ def document(draw: Draw, length: int) -> list[str]:
                     verb,
                     "the",
                     noun,
-                    *draw.one(domain.closing).split(),
+                    *draw.one(about.closing).split(),
                     ".",
                 ],
             ]
@@ -168,12 +168,12 @@ def some_words(draw: Draw, n: int) -> list[str]:
     return draw.some(_ALL if draw.chance(RARE) else _COMMON, n)
 
 
-def _domain(draw: Draw) -> str:
-    return draw.one(
-        list(words.DOMAINS)
-        if draw.chance(RARE)
-        else [d for d in words.DOMAINS if d not in words.UNSEEN]
-    )
+def domain(draw: Draw) -> words.Domain:
+    """A field of life; one that no meta-training task has in a share `RARE`."""
+    names = list(words.DOMAINS)
+    if not draw.chance(RARE):
+        names = [name for name in names if name not in words.UNSEEN]
+    return words.DOMAINS[draw.one(names)]
 
 
 _ALL = [word for word in words.vocabulary() if word not in PUNCTUATION]

@@ -26,6 +26,7 @@ from ..errors import check_integer, shown
 from ..provenance import disk_errors, plain, weights_hash
 from ..signals import Interrupted, Signals
 from .corpus import NEWLINES, build_tokenizer
+from .mixtures import GUESSES
 from .model import add_newlines, batch, build_model
 from .output import (
     CHECKPOINTS,
@@ -217,6 +218,7 @@ def _finish(output: Path, config: PretrainConfig, model, tokenizer, done: dict) 
         "words": len(tokenizer),
         "losses": [round(loss, 5) for loss in done["losses"]],
         "probes": done["probes"],
+        "guesses": {k: round(GUESSES[k], 4) for k in config.kinds if k in GUESSES},
         "seconds": round(done["seconds"], 1),
         "weights": weights_hash(model),
         "device": str(model.device),

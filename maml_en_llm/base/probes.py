@@ -27,7 +27,8 @@ def probes(
 
     "repeats" and "separated": the next word of a row seen before; "recall" and
     "categories": the value of a key seen before; of a kind made of rows: the word that
-    the text so far tells, in its second half.
+    the text so far tells, in its second half; `GUESSES` says what is reached without
+    reading the text.
     """
     found = {"loss": held_out_loss(model, tokenizer, length=length, rows=rows)}
     for kind in dict.fromkeys(kinds):

@@ -1,172 +1,198 @@
-"""Texts about how the words of a row relate: what a label says is in no single word.
+"""Texts about how two words of a row relate: what a label says is in no single word.
 
-Every row ends with an answer: whether two words are the same, how often one stands
-there, which comes first, whether two are opposites. In `told` an answer is a word that
-means it ("same", "two", …), alike in all texts; in `relations` the answers are drawn
-for each text, so that a row can be answered only from the rows before it.
+A row holds an answer and two words, adjacent or with one between: whether they are the
+same or opposites, which of two comes first, how often one stands there. In `told` and
+`told_first` an answer is a word that means it ("same", "two", …), alike in all texts;
+in `related` and `related_first` the answers are drawn for each text, so that a row can
+be read only from the rows before it. The answer comes last in the first of either pair
+and first in the second, where it tells the last of the words.
 """
 
 from collections.abc import Callable
 
 from ..minicrossfit import lexicon as words
 from ..minicrossfit.draw import Draw
+from .classes import pool, small_class
 from .corpus import PUNCTUATION, some_words
 from .rows import Row
 
 Related = Callable[[Draw], tuple[list[str], int]]  # words, and the answer's number
 OPPOSITES = list(words.OPPOSITES.items())
-
-
-def relations(draw: Draw) -> Row:
-    """Rows of one relation; its answers are drawn for the text."""
-    relation, meanings = draw.one(RELATIONS)
-    return _answered(draw, relation(draw), some_words(draw, len(meanings.split())))
+MIDDLES = [[], [], ["[SEP]"], ["and"], [","]]
+SHORT = "same opposite"  # two answers, either of which tells the second word
 
 
 def told(draw: Draw) -> Row:
-    """Rows of one relation; its answers are the words that mean them."""
+    """``words between answer end``; the answers are the words that mean them."""
     relation, meanings = draw.one(RELATIONS)
-    return _answered(draw, relation(draw), meanings.split())
+    return _last(draw, relation(draw), meanings.split())
 
 
-def _answered(draw: Draw, related: Related, answers: list[str]) -> Row:
+def related(draw: Draw) -> Row:
+    """``words between answer end``; the answers are drawn for the text."""
+    relation, meanings = draw.one(RELATIONS)
+    return _last(draw, relation(draw), some_words(draw, len(meanings.split())))
+
+
+def told_first(draw: Draw) -> Row:
+    """``answer between words end``; the answers are the words that mean them."""
+    relation, meanings = draw.one(RELATIONS_FIRST)
+    return _first(draw, relation(draw), meanings.split(), meanings)
+
+
+def related_first(draw: Draw) -> Row:
+    """``answer between words end``; the answers are drawn for the text."""
+    relation, meanings = draw.one(RELATIONS_FIRST)
+    drawn = some_words(draw, len(meanings.split()))
+    return _first(draw, relation(draw), drawn, meanings)
+
+
+def _last(draw: Draw, relation: Related, answers: list[str]) -> Row:
     between, end = draw.some(PUNCTUATION, 2)
+    behind = [pool(draw, 6)] if draw.chance(0.1) else []
 
     def row(draw: Draw):
-        part, answer = related(draw)
+        part, answer = relation(draw)
+        part += [draw.one(place) for place in behind]
         return [*part, between, answers[answer], end], len(part) + 1
 
     return row
 
 
+def _first(draw: Draw, relation: Related, answers: list[str], meanings: str) -> Row:
+    between, end = draw.some(PUNCTUATION, 2)
+
+    def row(draw: Draw):
+        part, answer = relation(draw)
+        place = len(part) + 1 if meanings == SHORT else None
+        return [answers[answer], between, *part, end], place
+
+    return row
+
+
+def _pair(draw: Draw, pair: Related) -> Related:
+    """Rows of two words that ``pair`` draws, and what else the text has in them."""
+    middle = draw.one(MIDDLES)
+    before = _lead(draw)
+
+    def row(draw: Draw):
+        (first, second), answer = pair(draw)
+        return [*(draw.one(place) for place in before), first, *middle, second], answer
+
+    return row
+
+
 def _same(draw: Draw) -> Related:
-    """Whether the words in two places are the same; other places say nothing.
+    """Whether two words of a small class are the same."""
+    among = small_class(draw)
 
-    A place that says nothing has one word in all rows of a text, or any of a pool.
-    """
-    pool = some_words(draw, draw.one([3, 4, 6, 8, 16]))
-    idle = [_idle(draw) for _ in range(draw.one([0, 0, 1, 2, 3]))]
-    first, second = sorted(draw.some(range(len(idle) + 2), 2))
+    def pair(draw: Draw):
+        first, other = draw.some(among, 2)
+        answer = draw.one([0, 1])
+        return [first, other if answer else first], answer
 
-    def row(draw: Draw):
-        other = draw.one([0, 1])
-        pair = draw.some(pool, 2)
-        found = [draw.one(place) for place in idle]
-        found.insert(first, pair[0])
-        found.insert(second, pair[other])
-        return found, other
-
-    return row
+    return _pair(draw, pair)
 
 
-def _count(draw: Draw) -> Related:
-    """How often the text's own word stands in a row of a fixed length."""
-    counted, *others = some_words(draw, draw.one([2, 2, 4, 10]))
-    size = draw.one([3, 4, 4])
-    lead = [_idle(draw)] if draw.chance(0.3) else []
+def _opposite(draw: Draw) -> Related:
+    """Whether a second word is the first again, its opposite, or neither."""
+    known = _known(draw)
+    others = list(words.OPPOSITES) if draw.chance(0.5) else small_class(draw)
 
-    def row(draw: Draw):
-        times = draw.one([0, 1, 2])
-        rest = [draw.one(others) for _ in range(size - times - 1)]
-        found = draw.shuffled([*[counted] * (times + 1), *rest])
-        return [*(draw.one(place) for place in lead), *found], times
+    def pair(draw: Draw):
+        word, opposite = draw.one(known)
+        answer = draw.one([0, 1, 2])
+        neither = draw.one([w for w in others if w not in (word, opposite)])
+        return [word, (word, opposite, neither)[answer]], answer
 
-    return row
+    return _pair(draw, pair)
+
+
+def _turned(draw: Draw) -> Related:
+    """Whether a second word is the first again or its opposite."""
+    known = _known(draw)
+
+    def pair(draw: Draw):
+        found, answer = draw.one(known), draw.one([0, 1])
+        return [found[0], found[answer]], answer
+
+    return _pair(draw, pair)
+
+
+def _contrast(draw: Draw) -> Related:
+    """Whether two words are opposites; they are never the same."""
+    known = _known(draw)
+    seconds = [opposite for _, opposite in known]
+
+    def pair(draw: Draw):
+        word, opposite = draw.one(known)
+        answer = draw.one([0, 1])
+        other = draw.one([w for w in seconds if w not in (word, opposite)])
+        return [word, other if answer else opposite], answer
+
+    return _pair(draw, pair)
 
 
 def _order(draw: Draw) -> Related:
     """Which of two sets of words comes first."""
     size = draw.one([1, 1, 2, 3])
-    pool = some_words(draw, 2 * size)
-    sets = pool[:size], pool[size:]
-    idle = [_idle(draw) for _ in range(draw.one([0, 1, 2]))]
-    first, second = sorted(draw.some(range(len(idle) + 2), 2))
+    drawn = pool(draw, 2 * size)
+    sets = drawn[:size], drawn[size:]
+
+    def pair(draw: Draw):
+        answer = draw.one([0, 1])
+        return [draw.one(sets[answer]), draw.one(sets[1 - answer])], answer
+
+    return _pair(draw, pair)
+
+
+def _count(draw: Draw) -> Related:
+    """How often the text's own word stands in a row of three."""
+    return _counted(draw, 3)
+
+
+def _twice(draw: Draw) -> Related:
+    """Whether the text's own word stands once or twice in a row of three."""
+    return _counted(draw, 2)
+
+
+def _counted(draw: Draw, most: int) -> Related:
+    counted, *others = pool(draw, draw.one([2, 2, 4]))
+    before = _lead(draw)
 
     def row(draw: Draw):
-        which = draw.one([0, 1])
-        found = [draw.one(place) for place in idle]
-        found.insert(first, draw.one(sets[which]))
-        found.insert(second, draw.one(sets[1 - which]))
-        return found, which
+        answer = draw.one(range(most))
+        rest = [draw.one(others) for _ in range(2 - answer)]
+        found = draw.shuffled([*[counted] * (answer + 1), *rest])
+        return [*(draw.one(place) for place in before), *found], answer
 
     return row
 
 
-def _opposite(draw: Draw) -> Related:
-    """Whether a second word is the first again, its opposite, or neither."""
-    return _opposed(draw)
+def _lead(draw: Draw) -> list[list[str]]:
+    """The words of the places before those that count."""
+    return [pool(draw, 8) for _ in range(draw.one([0, 0, 1, 2, 2]))]
 
 
-def _contrast(draw: Draw) -> Related:
-    """Whether two words are opposites; they are never the same."""
-    related = _opposed(draw)
-
-    def row(draw: Draw):
-        found, answer = related(draw)
-        while not answer:
-            found, answer = related(draw)
-        return found, answer - 1
-
-    return row
+def _known(draw: Draw) -> list[tuple[str, str]]:
+    """Some words with their opposites: of the sizes, or any."""
+    sizes = [word for group in words.SIZES for word in group]
+    pairs = [pair for pair in OPPOSITES if pair[0] in sizes]
+    return pairs if draw.chance(0.5) else OPPOSITES
 
 
-def _opposed(draw: Draw) -> Related:
-    idle = [_idle(draw) for _ in range(draw.one([0, 1, 1, 2]))]
-    split = draw.one(range(len(idle) + 1))
-    middle = [draw.one([*PUNCTUATION, "[SEP]", "and"])] if draw.chance(0.7) else []
-    known = draw.some(OPPOSITES, draw.one([2, 4, len(OPPOSITES)]))
-    others = some_words(draw, 8) if draw.chance(0.5) else list(words.OPPOSITES)
-
-    def row(draw: Draw):
-        word, opposite = draw.one(known)
-        which = draw.one([0, 1, 2])
-        neither = draw.one([w for w in others if w not in (word, opposite)])
-        before, behind = (
-            [draw.one(place) for place in part] for part in (idle[:split], idle[split:])
-        )
-        second = (word, opposite, neither)[which]
-        return [*before, word, *middle, second, *behind], which
-
-    return row
-
-
-def _again(draw: Draw) -> Related:
-    """Whether a group of words is repeated whole, or with one word changed."""
-    pool = some_words(draw, draw.one([6, 12, 24]))
-    size = draw.one([1, 2, 2, 3])
-    changed = draw.one(range(size))
-    middle = draw.one([*PUNCTUATION, "[SEP]", "and"])
-    turned = draw.chance(0.3)  # the changed word comes first the second time
-
-    def row(draw: Draw):
-        *group, new = draw.some(pool, size + 1)
-        other = draw.one([0, 1])
-        second = list(group)
-        if other:
-            second[changed] = new
-        if turned:
-            second.insert(0, second.pop(changed))
-        return [*group, middle, *second], other
-
-    return row
-
-
-def _idle(draw: Draw) -> list[str]:
-    return some_words(draw, draw.one([1, 1, 8]))
-
-
-SAME = _same, "same other"
-AGAIN = _again, "same other"
-COUNT = _count, "one two three"
-ORDER = _order, "first second"
-OPPOSITE = _opposite, "same opposite other"
-CONTRAST = _contrast, "opposite other"
+# how often each is drawn
 RELATIONS = [
-    SAME,
-    SAME,
-    AGAIN,
-    COUNT,
-    ORDER,
-    OPPOSITE,
-    CONTRAST,
-]  # how often each is drawn
+    *[(_same, "same other")] * 4,
+    *[(_opposite, "same opposite other")] * 2,
+    *[(_contrast, "opposite other")] * 2,
+    (_count, "one two three"),
+    (_twice, "one two"),
+    (_order, "first second"),
+]
+RELATIONS_FIRST = [
+    *[(_turned, SHORT)] * 3,
+    *[(_same, "same other")] * 2,
+    (_contrast, "opposite other"),
+    (_order, "first second"),
+]

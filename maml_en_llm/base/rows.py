@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from ..minicrossfit.draw import Draw
 
-# words, and the place of the one that the text so far tells
-Row = Callable[[Draw], tuple[list[str], int]]
+# words, and the place of the one that the text so far tells, if one is told
+Row = Callable[[Draw], tuple[list[str], int | None]]
 Maker = Callable[[Draw], Row]
 
 
@@ -20,6 +20,7 @@ def text_of(maker: Maker, draw: Draw, length: int) -> tuple[list[str], list[int]
     asked: list[int] = []
     while len(found) < length:
         words, place = row(draw)
-        asked.append(len(found) + place)
+        if place is not None:
+            asked.append(len(found) + place)
         found += words
     return found[:length], [place for place in asked if place < length]

@@ -5,12 +5,13 @@ import torch
 
 from maml_en_llm.base import RECIPES, PretrainConfig, Stage
 from maml_en_llm.base.corpus import NEWLINES, PUNCTUATION, build_tokenizer
-from maml_en_llm.base.mixtures import DENSE, KINDS, MAKERS
+from maml_en_llm.base.mixtures import DENSE, GUESSES, KINDS, MAKERS
 from maml_en_llm.base.model import batch, build_model
 from maml_en_llm.base.probes import probed, probes
 from maml_en_llm.base.recipe import is_of
 from maml_en_llm.base.rows import text_of
 from maml_en_llm.minicrossfit import Draw
+from maml_en_llm.minicrossfit.lexicon import OPPOSITES
 from maml_en_llm.provenance import configuration_hash, plain
 
 SMALL = PretrainConfig(
@@ -40,15 +41,50 @@ def test_texts_have_their_length_and_known_words_but_no_newline(name):
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_what_is_asked_follows_a_mark_or_stands_in_a_row(name):
+def test_what_is_asked_is_a_word_behind_a_mark_or_in_a_row(name):
     for seed in TEXTS:
         words, asked = text_of(MAKERS[name], Draw(seed), 90)
-        assert len(words) == 90 and asked
+        assert len(words) == 90
         assert asked == sorted(set(asked))
+        assert asked or name.endswith("_first")
         for place in asked:
-            assert words[place] not in PUNCTUATION or name == "headed"
-            if name != "headed":
+            assert words[place] not in PUNCTUATION
+            if not name.endswith("_first") and name not in ("headed", "turned"):
                 assert words[place - 1] in PUNCTUATION
+
+
+def test_every_kind_made_of_rows_has_a_guess():
+    assert set(GUESSES) == set(MAKERS)
+
+
+@pytest.mark.parametrize("name", ["tailed", "told", "related"])
+def test_a_guess_is_what_one_of_the_answers_is_worth(name):
+    """Over many texts, 1 / answers of a text; its error is that of a mean over them."""
+    each = []
+    for seed in range(300):
+        words, asked = text_of(MAKERS[name], Draw(seed), 300)
+        each.append(1 / len({words[place] for place in asked}))
+    error = torch.tensor(each).std() / len(each) ** 0.5
+    assert abs(sum(each) / len(each) - GUESSES[name]) < 4 * error
+
+
+@pytest.mark.parametrize("name", ["told_first", "related_first"])
+def test_an_answer_that_comes_first_tells_the_second_word(name):
+    """One answer says "again", the other "opposite", in all rows of a text."""
+    texts = 0
+    for seed in TEXTS:
+        draw = Draw(seed)
+        row = MAKERS[name](draw)
+        found = set()
+        for _ in range(20):
+            words, place = row(draw)
+            if place is not None:
+                first = next(w for w in reversed(words[:place]) if w in OPPOSITES)
+                assert words[place] in (first, OPPOSITES[first])
+                found.add((words[0], words[place] == first))
+        assert len(found) in (0, 2) and len(dict(found)) == len(found)
+        texts += bool(found)
+    assert texts
 
 
 @pytest.mark.parametrize("name", ["sections", "slots", "picked"])
@@ -75,7 +111,7 @@ def test_a_key_is_bound_again(name):
     assert stale / total < 0.7
 
 
-@pytest.mark.parametrize("name", ["tailed", "relations"])
+@pytest.mark.parametrize("name", ["tailed", "related"])
 def test_answers_are_drawn_for_each_text(name):
     sets = set()
     for seed in TEXTS:
@@ -182,6 +218,6 @@ def test_probes_are_by_kind():
         *("loss", "repeats", "separated", "recall", "categories", "sections", "told")
     ]
     assert all(0 <= found[name] <= 1 for name in found if name != "loss")
-    ids, asked = probed("relations", tokenizer, length=64, rows=3)
+    ids, asked = probed("related", tokenizer, length=64, rows=3)
     assert ids.shape == asked.shape == (3, 64)
     assert not asked[:, :32].any() and asked.any(1).all()
