@@ -2,4 +2,5 @@
 
 from pathlib import Path
 
-SHIPPED = {"tiny-base": Path(__file__).parents[1] / "tiny_base"}
+_PACKAGE = Path(__file__).parents[1]
+SHIPPED = {"tiny-base": _PACKAGE / "tiny_base", "mini-base": _PACKAGE / "mini_base"}
