@@ -157,21 +157,19 @@ def option_views(text: str, option: str) -> Views:
     seen: Views = {("word",): option}
     for kind, group in _KINDS.get(option, ()):
         seen |= {("kind",): kind, ("group",): (kind, group)}
+    seen["first word",] = tuple(option.split()[:1])
     if option not in words:
         return seen
     at = words.index(option)
     seen |= {("place",): at, ("from the end",): len(words) - at}
-    seen |= {("after",): words[at - 1 : at], ("before",): words[at + 1 : at + 2]}
+    seen["after",] = tuple(words[at - 1 : at])
+    seen["before",] = tuple(words[at + 1 : at + 2])
     question = 0
     if "." in words:
         question = len(words) - words[::-1].index(".")  # starts after the last fact
     if question < len(words):
         seen["from the one asked for",] = at - words.index(words[question])
-    return {view: _hashable(value) for view, value in seen.items()}
-
-
-def _hashable(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
+    return seen
 
 
 def _tables(pairs: Iterable[tuple[Views, object]]) -> dict:

@@ -1,9 +1,11 @@
+# NOTE to A: read /tmp/world_note.md now (GPU trial's results), then delete this line
 """How the records of tasks with a cue are made: one word of the text says the label.
 
 A family takes a source of random numbers, a domain, a difficulty and the task's turn,
 fixes what is the task's own (which words mean the same label), and returns a `Recipe`.
-What word means what is drawn anew for every task. Texts are short, and the cue comes
-first in most of them, so that it follows the label where texts are scored by labels.
+What word means what is drawn anew for every task. A cue stands at the start and
+at the end of most texts, next to the label on either side: behind the text, where the
+label is asked, or before it, where texts are scored by their label.
 """
 
 from . import lexicon as words
@@ -38,12 +40,9 @@ def _cues(draw: Draw, groups, n_labels: int, n: int) -> list[list[str]]:
 
 
 def _by_slot(
-    slot: str, instruction: str, first: str, second: str, groups_of, most: int = 99
+    instruction: str, groups_of, middle: str = "{noun} {name}", most: int = 99
 ) -> Family:
-    """A family in which the words of one slot decide.
-
-    ``first`` and ``second`` are the two orders of the clauses.
-    """
+    """A family in which the words of one slot decide: two of them and a ``middle``."""
 
     def family(draw: Draw, domain: Domain, d: Difficulty, turn: int) -> Recipe:
         groups = groups_of(domain)
@@ -52,8 +51,13 @@ def _by_slot(
         cues = _cues(draw, groups, n_labels, d.cues)
 
         def make(draw: Draw, i: int):
-            filled = fillers(draw, domain) | {slot: draw.one(cues[i])}
-            text = (second if draw.chance(d.swapped) else first).format(**filled)
+            between = middle.format(**fillers(draw, domain))
+            first, last = draw.one(cues[i]), draw.one(cues[i])
+            text = f"{first} {between} {last}"
+            if draw.chance(d.swapped):  # both before, or both after
+                text = draw.one(
+                    [f"{first} {last} {between}", f"{between} {first} {last}"]
+                )
             return _framed(draw, domain, d, text), i, ()
 
         return Recipe("classification", n_labels, instruction, make)
@@ -70,9 +74,11 @@ def _order(draw: Draw, domain: Domain, d: Difficulty, _turn: int) -> Recipe:
     pair = _cues(draw, domain.groups, 2, d.cues)
 
     def make(draw: Draw, i: int):
-        things = f"{draw.one(pair[i])} before {draw.one(pair[1 - i])}"
+        first, second = draw.one(pair[i]), draw.one(pair[1 - i])
         who = f"{draw.one(words.NAMES)} {draw.one(words.VERBS)}"
-        text = f"{who} {things}" if draw.chance(d.swapped) else f"{things} {who}"
+        text = f"{first} {who} {second}"
+        if draw.chance(d.swapped):
+            text = draw.one([f"{first} {second} {who}", f"{who} {first} {second}"])
         return _framed(draw, domain, d, text), i, ()
 
     instruction = "decide by which thing comes first , {labels}"
@@ -81,48 +87,18 @@ def _order(draw: Draw, domain: Domain, d: Difficulty, _turn: int) -> Recipe:
 
 CUED: dict[str, Family] = {
     "sentiment": _by_slot(
-        "mood",
-        "decide by the mood , {labels}",
-        "{mood} {noun} {name}",
-        "{name} {mood} {noun}",
-        lambda _domain: words.MOODS,
-        most=2,
+        "decide by the mood , {labels}", lambda _: words.MOODS, most=2
     ),
     "topic": _by_slot(
-        "noun",
         "decide by the kind of thing , {labels}",
-        "{noun} {mood} {name}",
-        "{mood} {noun} {name}",
         lambda domain: domain.groups,
+        "{name} {mood}",
     ),
-    "colour": _by_slot(
-        "colour",
-        "decide by the colour , {labels}",
-        "{colour} {noun} {size}",
-        "{size} {colour} {noun}",
-        _halves(words.COLOURS),
-    ),
-    "size": _by_slot(
-        "size",
-        "decide by the size , {labels}",
-        "{size} {noun} {colour}",
-        "{colour} {size} {noun}",
-        lambda _domain: words.SIZES,
-        most=4,
-    ),
-    "state": _by_slot(
-        "state",
-        "decide by how the thing is , {labels}",
-        "{state} {noun} {name}",
-        "{name} {state} {noun}",
-        _halves(words.STATES),
-    ),
+    "colour": _by_slot("decide by the colour , {labels}", _halves(words.COLOURS)),
+    "size": _by_slot("decide by the size , {labels}", lambda _: words.SIZES, most=4),
+    "state": _by_slot("decide by how the thing is , {labels}", _halves(words.STATES)),
     "action": _by_slot(
-        "verb",
-        "decide by what is with the name , {labels}",
-        "{verb} {noun} {name}",
-        "{name} {verb} {noun}",
-        _halves(words.VERBS),
+        "decide by what is with the name , {labels}", _halves(words.VERBS)
     ),
     "order": _order,
 }

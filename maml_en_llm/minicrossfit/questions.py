@@ -15,6 +15,9 @@ _SLOTS: dict[str, list[str]] = {
 }
 
 
+_MARKS = ["with", "at", "of", "to", "by", "from", "in"]
+
+
 def _about(*slots: str) -> Family:
     """Facts about nouns, one word for each of ``slots``, then one of the nouns.
 
@@ -44,16 +47,19 @@ def _about(*slots: str) -> Family:
     return family
 
 
-def _pick(_: Draw, domain: Domain, d: Difficulty, turn: int) -> Recipe:
-    """The word of a row that stands at the task's place."""
-    place = turn % d.facts
+def _pick(draw: Draw, domain: Domain, d: Difficulty, turn: int) -> Recipe:
+    """The part of a text that begins with the task's mark; its words may be any."""
+    marks = draw.some(_MARKS, d.facts)
+    wanted = marks[turn % len(marks)]
+    pool = [*nouns(domain), *(word for slot in _SLOTS.values() for word in slot)]
 
     def make(draw: Draw, _: int):
-        row = draw.some(nouns(domain), d.facts)
-        text = f"{draw.one(words.NAMES)} {' '.join(row)}"
-        return text, row[place], tuple(draw.shuffled(row))
+        picked = zip(marks, draw.some(pool, len(marks)), strict=True)
+        parts = {mark: f"{mark} {word}" for mark, word in picked}
+        row = draw.shuffled(list(parts.values()))
+        return " ".join(row), parts[wanted], tuple(draw.shuffled(row))
 
-    return Recipe("multi-choice", 1, "choose the word of the place", make)
+    return Recipe("multi-choice", 1, "choose the words of the place", make)
 
 
 def _free(instruction: str, answer: Callable[[Mapping[str, str]], str]) -> Family:

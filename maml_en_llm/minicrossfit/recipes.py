@@ -35,6 +35,8 @@ class Difficulty:
     foreign: float = 0.4
     # share with another order of clauses, which moves the word that matters
     swapped: float = 0.25
+    # share of a relation's records in which no word is one label's own
+    shared: float = 0.3
     # share of training records and demonstrations with a wrong label
     noise: float = 0.0
 
@@ -49,7 +51,7 @@ class Difficulty:
 
 
 DIFFICULTIES = {
-    "easy": Difficulty(labels=2, cues=2, facts=2, foreign=0.0, swapped=0.0),
+    "easy": Difficulty(labels=2, cues=2, facts=2, foreign=0.0, swapped=0.0, shared=0.0),
     "normal": Difficulty(),
     "hard": Difficulty(
         labels=6,
@@ -59,6 +61,7 @@ DIFFICULTIES = {
         distractors=0.5,
         foreign=1.0,
         swapped=0.5,
+        shared=0.7,
         noise=0.1,
     ),
 }

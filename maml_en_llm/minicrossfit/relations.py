@@ -1,8 +1,9 @@
-"""How the records of tasks about a relation are made: no word says the label alone.
+"""How the records of tasks about a relation are made.
 
-Two words at fixed places, near the end of a short text, are the same or
-neither; or a word stands there once or more often. Each word is as frequent under one
-label as under another, but for the third label of `nli`.
+Two words are the same, opposite or neither, or a word stands there once or twice. The
+two stand at the start and again at the end of the text. In a share of the records
+(``shared``) nothing but the relation tells the label; in the others the label has words
+of its own, too, drawn for the task, so that a reader of words gets somewhere as well.
 """
 
 from . import lexicon as words
@@ -10,92 +11,92 @@ from .draw import Draw
 from .lexicon import Domain
 from .recipes import OPPOSED, Difficulty, Family, Recipe, before, nouns
 
-_ROW = 4  # words of a row in which one is counted
+
+def _said_twice(draw: Draw, domain: Domain, d: Difficulty, pair, middle: str) -> str:
+    """The pair, a thing of somebody's, the pair again."""
+    gap = [draw.one(words.ADVERBS) for _ in range(d.gap)]
+    said = " ".join([pair[0], *gap, pair[1]])
+    thing = f"{draw.one(nouns(domain))} {middle} {draw.one(words.NAMES)}"
+    return before(draw, domain, d, " ".join(f"{said} {thing} {said}".split()))
 
 
-def _joined(draw: Draw, d: Difficulty, first: str, second: str) -> str:
-    """The two parts of a text, and between them words that say nothing."""
-    between = [draw.one(words.ADVERBS) for _ in range(d.gap)]
-    return " ".join([first, *between, second])
+def _same(pool: list[str], instruction: str, middle: str) -> Family:
+    """Whether two words of a pool are the same."""
+
+    def family(draw: Draw, domain: Domain, d: Difficulty, _turn: int) -> Recipe:
+        mixed = draw.shuffled(pool)
+        own = mixed[::2], mixed[1::2]
+
+        def make(draw: Draw, i: int):
+            a, other = draw.some(pool if draw.chance(d.shared) else own[i], 2)
+            pair = (a, other if i else a)
+            return _said_twice(draw, domain, d, pair, middle), i, ()
+
+        return Recipe("classification", 2, instruction, make)
+
+    return family
 
 
-def _agreement(_: Draw, domain: Domain, d: Difficulty, _turn: int) -> Recipe:
-    """Whether two things have the same colour."""
+def _contrast(draw: Draw, domain: Domain, d: Difficulty, _turn: int) -> Recipe:
+    """Whether the second of two sizes is the opposite of the first."""
+    own = _opposites(draw)
 
     def make(draw: Draw, i: int):
-        thing = f"{draw.one(words.NAMES)} {draw.one(nouns(domain))}"
-        a, other = draw.some(words.COLOURS, 2)
-        b = other if i else a
-        text = _joined(draw, d, f"{thing} {a} and", b)
-        return before(draw, domain, d, text), i, ()
-
-    instruction = "decide whether the colour is the same , {labels}"
-    return Recipe("classification", 2, instruction, make)
-
-
-def _contrast(_: Draw, domain: Domain, d: Difficulty, _turn: int) -> Recipe:
-    """Whether the second of two words is the opposite of the first."""
-
-    def make(draw: Draw, i: int):
-        thing = f"{draw.one(words.NAMES)} {draw.one(nouns(domain))}"
-        a = draw.one(OPPOSED)
+        shared = draw.chance(d.shared)
+        a = draw.one(OPPOSED if shared else own[i])
         b = words.OPPOSITES[a]
         if i:
-            b = draw.one([size for size in OPPOSED if size != b])
-        text = _joined(draw, d, f"{thing} {a} ,", b)
-        return before(draw, domain, d, text), i, ()
+            b = draw.one([s for s in OPPOSED if s != b]) if shared else a
+        return _said_twice(draw, domain, d, (a, b), ""), i, ()
 
     instruction = "decide whether it is the opposite , {labels}"
     return Recipe("classification", 2, instruction, make)
 
 
-def _counting(draw: Draw, domain: Domain, d: Difficulty, turn: int) -> Recipe:
-    """How many times one noun stands in a row; one other noun fills it."""
-    counted, other = draw.some(nouns(domain), 2)
-    counts = (1, 2, 3) if d.labels > 2 and turn % 2 else (1, 3)
+def _opposites(draw: Draw) -> list[list[str]]:
+    """The pairs of opposite sizes, in the task's order."""
+    pairs = [[a, words.OPPOSITES[a]] for a in OPPOSED if a in words.SIZES[0]]
+    return draw.shuffled(pairs)
+
+
+def _nli(draw: Draw, domain: Domain, d: Difficulty, _turn: int) -> Recipe:
+    """Three labels: what is said next follows, may hold, or cannot hold."""
+    own = _opposites(draw)
 
     def make(draw: Draw, i: int):
-        row = [counted] * counts[i] + [other] * (_ROW - counts[i])
-        who = [draw.one(words.NAMES), draw.one(words.VERBS)]
-        text = " ".join([*who, *draw.shuffled(row)])
-        return before(draw, domain, d, text), i, ()
-
-    instruction = f"decide by how many times {counted} appears , {{labels}}"
-    return Recipe("classification", len(counts), instruction, make)
-
-
-def _nli(_: Draw, domain: Domain, d: Difficulty, _turn: int) -> Recipe:
-    """Three labels: the second sentence follows, may hold, or cannot hold."""
-
-    def make(draw: Draw, i: int):
-        size = draw.one(OPPOSED)
+        size = draw.one(OPPOSED if draw.chance(d.shared) else own[i])
         second = (size, draw.one(words.COLOURS), words.OPPOSITES[size])[i]
-        thing = f"{draw.one(words.NAMES)} {draw.one(nouns(domain))}"
-        text = _joined(draw, d, f"{thing} is {size} [SEP]", second)
-        return before(draw, domain, d, text), i, ()
+        return _said_twice(draw, domain, d, (size, second), "[SEP]"), i, ()
 
     instruction = "decide whether the last sentence follows , {labels}"
     return Recipe("classification", 3, instruction, make)
 
 
-def _paraphrase(_: Draw, domain: Domain, d: Difficulty, _turn: int) -> Recipe:
-    """Whether two sentences are about the same thing."""
+def _counting(draw: Draw, domain: Domain, d: Difficulty, _turn: int) -> Recipe:
+    """Whether one noun stands once or twice between others."""
+    counted, *others = draw.shuffled(nouns(domain))
+    own = others[:3], others[3:6]
 
     def make(draw: Draw, i: int):
-        name, verb = draw.one(words.NAMES), draw.one(words.VERBS)
-        noun, other = draw.some(nouns(domain), 2)
-        second = other if i else noun
-        text = _joined(draw, d, f"{name} {verb} {noun} [SEP]", f"{verb} {second}")
+        rest = others[:6] if draw.chance(d.shared) else own[i]
+        inner = [counted, counted if i else draw.one(rest)]
+        row = [draw.one(rest), *draw.shuffled(inner)]
+        who = [draw.one(words.NAMES), draw.one(words.VERBS)]
+        text = " ".join([*row, *who, draw.one(rest)])
         return before(draw, domain, d, text), i, ()
 
-    instruction = "decide whether the sentences mean the same , {labels}"
+    instruction = f"decide by how many times {counted} appears , {{labels}}"
     return Recipe("classification", 2, instruction, make)
 
 
 RELATED: dict[str, Family] = {
-    "agreement": _agreement,
+    "agreement": _same(
+        words.COLOURS, "decide whether the colour is the same , {labels}", ""
+    ),
     "contrast": _contrast,
     "counting": _counting,
     "nli": _nli,
-    "paraphrase": _paraphrase,
+    "paraphrase": _same(
+        words.VERBS, "decide whether the sentences mean the same , {labels}", "[SEP]"
+    ),
 }
