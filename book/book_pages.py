@@ -91,7 +91,7 @@ def bowls() -> tuple:
         [[[3.0, 1.0], [1.0, 1.0]], [[0.8, -0.6], [-0.6, 2.5]]]
     )
     centres = torch.tensor([[-1.0, 0.6], [1.2, -0.4]])
-    theta, inner, k = {"theta": torch.tensor([2.0, 1.5])}, SGD(0.2), 3
+    theta, inner, k = {"theta": torch.tensor([2.0, 1.5])}, SGD(0.1), 3
 
     def bowl(params, task):
         offset = params["theta"] - centres[task]
@@ -223,6 +223,8 @@ def mend_page(
 ) -> None:
     """Mend scripts, description and body of one page."""
     body = context.get("body", "")
+    if "data-bowls" in body:
+        app.add_js_file("bowls.js", loading_method="defer")
     has_math = 'class="math' in body
     kept = []
     for script in context.get("script_files", ()):
@@ -236,8 +238,6 @@ def mend_page(
         for style in context.get("css_files", ())
         if not _unused(str(style.filename))
     ]
-    if "data-bowls" in body:
-        app.add_js_file("bowls.js", loading_method="defer")
     context["default_mode"] = context.get("default_mode") or "auto"
     if pagename == app.config.root_doc:
         context["title"] = (

@@ -15,7 +15,7 @@
     [[0.8, -0.6], [-0.6, 2.5]],
   ];
   const CENTRES = [[-1, 0.6], [1.2, -0.4]];
-  const START = { theta: [2, 1.5], alpha: 0.2, k: 3, exact: true, adam: false };
+  const START = { theta: [2, 1.5], alpha: 0.1, k: 3, exact: true, adam: false };
   const BETAS = [0.9, 0.999];
   const EPS = 1e-8;
   const ROOT = 1e-8;

@@ -53,17 +53,17 @@ def test_the_keyboard_moves_everything(visit, name):
     def shown() -> list[float]:
         return json.loads(host.get_attribute("data-exact"))
 
-    assert shown() == pytest.approx(expected([2.0, 1.5], 0.2, 3))
+    assert shown() == pytest.approx(expected([2.0, 1.5], 0.1, 3))
     host.locator(".theta").focus()
     page.keyboard.press("Shift+ArrowLeft")
     page.keyboard.press("ArrowDown")
-    assert shown() == pytest.approx(expected([1.75, 1.45], 0.2, 3))
+    assert shown() == pytest.approx(expected([1.75, 1.45], 0.1, 3))
     host.locator("input").nth(1).focus()
     page.keyboard.press("ArrowLeft")  # k
-    assert shown() == pytest.approx(expected([1.75, 1.45], 0.2, 2))
+    assert shown() == pytest.approx(expected([1.75, 1.45], 0.1, 2))
     host.locator("input").first.focus()
     page.keyboard.press("ArrowRight")  # α
-    assert shown() == pytest.approx(expected([1.75, 1.45], 0.21, 2))
+    assert shown() == pytest.approx(expected([1.75, 1.45], 0.11, 2))
     assert "θ = (1.75, 1.45)" in host.locator("output").inner_text()
     assert seen.faults == []
 
