@@ -85,6 +85,7 @@ def average(
             total = tree_map(torch.clone, part)
         else:
             total = tree_map(torch.Tensor.add_, total, part)
+        del result, part  # five copies of the parameters, before the next task's
     mean: Any = tree_map(lambda tensor: tensor.div_(len(losses)), total)
     grads, advanced_state = mean
     return OuterGradient(
