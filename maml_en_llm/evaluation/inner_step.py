@@ -19,11 +19,12 @@ from ..methods.draws import draw_prompts
 from ..methods.inner import inner_step
 from ..models import PromptLoss, parameters, write_back
 from ..optimizers import Adam, State
-from ..prompts import Batch, Format, PromptEncoder, collate
+from ..prompts import Batch, Format, Prompt, PromptEncoder, collate
 from ..protocol import SHOTS
 from ..tasks import Example, Task
 from ..tensors import Tensors, clip_by_norm
-from .scoring import score_options
+from .arguments import check_model, prefix_of
+from .scoring import prompt_scores
 
 SUPPORTS = (1, 4, 8, 16)  # prompts that one inner step sees
 STEP_RATES = (1e-4, 3e-4, 1e-3, 3e-3)
@@ -32,6 +33,7 @@ WARMTH = ("fresh", "second", "shared")
 fresh is what an optimiser would have come to by the clipped gradients of the *other*
 tasks at θ: m is their mean, v the mean of their squares."""
 QUERIES = 16  # of a task, asked before and after
+TOKENS_OF_A_CALL = 512  # as in `score_options`
 LONG_WARM = 100_000  # updates after which no bias correction is left
 
 
@@ -85,8 +87,9 @@ def inner_steps(
     them, and all queries of a task are asked after the same demonstrations.
 
     Args:
-        tasks: their ``train`` examples are drawn from; give a meta-trained model those
-            that it has not seen (`hold_back`).
+        tasks: as `held_set` or `hold_back` gives them: prompts are drawn from their
+            first demonstrations and their test examples, which no model was trained on;
+            of tasks without any, from their training examples.
         progress: called with a task's name when it is done.
         options: what is tried, see `StepOptions`.
         format_options: mode, separator, max_length, max_example_length of `Format`.
@@ -127,16 +130,24 @@ def inner_steps(
     }
 
 
+def new_examples(task: Task) -> tuple[Example, ...]:
+    """What a task holds that meta-training has not seen, or else what it has."""
+    if not task.test:
+        return task.train
+    first = next(iter(task.demonstrations.values()), ())
+    return (*first, *task.test)
+
+
 @dataclass(frozen=True)
 class DrawnTask:
-    """A task's queries, what is shown before them, and its support in pieces.
+    """A task's queries, what their prompts begin with, and its support in pieces.
 
     The first s support prompts are the pieces up to that which ends at s.
     """
 
     name: str
-    queries: list[Example]
-    shown: list[Example]
+    queries: list[Prompt]
+    prefix: tuple[int, ...]
     batches: list[Batch]
 
 
@@ -144,8 +155,8 @@ class Probe:
     """A model, as it is and after a step."""
 
     def __init__(self, model, tokenizer, options: StepOptions, format_options: Mapping):
-        self.tokenizer, self.options = tokenizer, options
-        self.format_options = format_options
+        check_model(model)
+        self.options = options
         self.encoder = PromptEncoder(tokenizer, Format(**format_options))
         self.model = deepcopy(model)
         self.params = {n: p.clone() for n, p in parameters(self.model).items()}
@@ -153,7 +164,8 @@ class Probe:
 
     def draw(self, task: Task) -> DrawnTask:
         """The task's prompts, a function of its name and the seed."""
-        some, size = self.options, len(task.train)
+        some, examples = self.options, new_examples(task)
+        size = len(examples)
         most = max(some.supports[-1], some.queries)
         need = 2 * most + some.demonstrations
         if size < need:
@@ -164,22 +176,23 @@ class Probe:
             )
         key = f"{some.seed} {task.name}"
         query, support = draw_prompts(size, key, 1, most, some.demonstrations)
-        asked = [task.train[one.query] for one in query[: some.queries]]
+        asked = [examples[one.query] for one in query[: some.queries]]
         prompts = [
             self.encoder.training_prompt(
-                [task.train[i] for i in one.shown], task.train[one.query]
+                [examples[i] for i in one.shown], examples[one.query]
             )
             for one in support
         ]
         ends = [0, *some.supports]
         pieces = zip(ends, ends[1:], strict=False)
         batches = [collate(prompts[a:b]).to(self.model.device) for a, b in pieces]
-        return DrawnTask(
-            task.name,
-            [replace(example, options=(example.output,)) for example in asked],
-            [task.train[i] for i in query[0].shown],
-            batches,
-        )
+        before = tuple(examples[i] for i in query[0].shown)
+        queries = [
+            self.encoder.query_prompts(before, replace(one, options=(one.output,)))[0]
+            for one in asked
+        ]
+        prefix = prefix_of(self.encoder, before, "")
+        return DrawnTask(task.name, queries, prefix, batches)
 
     def gradients(self, batches: Sequence[Batch]) -> Iterator[Tensors]:
         """∇L(θ; the first s support prompts) for each support size s."""
@@ -219,13 +232,13 @@ class Probe:
             rows.append(row)
         return rows
 
+    @torch.inference_mode()
     def query_loss(self, params: Tensors, task: DrawnTask) -> float:
         """The mean over queries of the answer's mean NLL per token."""
         write_back(self.model, params)
-        table = score_options(
-            self.model, self.tokenizer, task.shown, task.queries, **self.format_options
+        return fmean(
+            prompt_scores(self.model, task.queries, task.prefix, True, TOKENS_OF_A_CALL)
         )
-        return fmean(row[0] for row in table)
 
     def _clip(self, grads: Tensors) -> Tensors:
         if self.options.clip is None:

@@ -70,7 +70,7 @@ def score_options(
     prefix = prefix_of(encoder, demonstrations, instruction)
     prompts = _prompts(model, encoder, demonstrations, queries, instruction)
     flat = [prompt for options in prompts for prompt in options]
-    scores = iter(_scores(model, flat, prefix, share_prefix, tokens_at_once))
+    scores = iter(prompt_scores(model, flat, prefix, share_prefix, tokens_at_once))
     table = [[next(scores) for _ in options] for options in prompts]
     return _finite(table)
 
@@ -172,7 +172,7 @@ def _check_prompts(model, query: Example, prompts: Sequence[Prompt], n: int) -> 
         )
 
 
-def _scores(
+def prompt_scores(
     model,
     prompts: Sequence[Prompt],
     prefix: tuple[int, ...],

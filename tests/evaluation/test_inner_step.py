@@ -9,8 +9,14 @@ import torch
 from helpers import CharTokenizer, records, small_model
 
 from maml_en_llm import Example, PromptLoss, Task, parameters, score_options
-from maml_en_llm.evaluation.inner_step import Probe, StepOptions, inner_steps
+from maml_en_llm.evaluation.inner_step import (
+    Probe,
+    StepOptions,
+    inner_steps,
+    new_examples,
+)
 from maml_en_llm.meta import loss_and_grad
+from maml_en_llm.methods.draws import draw_prompts
 from maml_en_llm.models import write_back
 from maml_en_llm.prompts import Batch
 from maml_en_llm.tensors import clip_by_norm
@@ -71,10 +77,12 @@ def by_hand(model, task, rate, support):
     moved, _ = adam.update(clipped, adam.init(params), params)
     other = deepcopy(model)
     write_back(other, moved)
-    table = score_options(
-        other, CharTokenizer(), drawn.shown, drawn.queries, max_length=128
-    )
-    return sum(row[0] for row in table) / len(table)
+    query, _ = draw_prompts(len(task.train), f"0 {task.name}", 1, 3, 2)
+    shown = [task.train[i] for i in query[0].shown]
+    asked = [task.train[one.query] for one in query[:2]]
+    table = score_options(other, CharTokenizer(), shown, asked, max_length=128)
+    rows = zip(asked, table, strict=True)
+    return sum(row[one.options.index(one.output)] for one, row in rows) / 2
 
 
 def test_a_fresh_step_is_what_one_computes_by_hand(model, tasks, found):
@@ -105,6 +113,15 @@ def test_a_task_is_drawn_alike_whatever_stands_beside_it(model, tasks, found):
     alone = inner_steps(model, CharTokenizer(), tasks[1:], options=some, max_length=128)
     assert alone["before"] == found["before"][1:]
     assert alone["after"][0] == found["after"][0][1:]
+
+
+def test_held_tasks_are_asked_what_no_model_was_trained_on(tasks):
+    """`train` of a held task may be what meta-training has seen."""
+    task = tasks[0]
+    assert new_examples(task) == task.train
+    held = replace(task, demonstrations={3: task.train[:4]}, test=task.train[4:9])
+    assert new_examples(held) == task.train[:9]
+    assert new_examples(replace(held, demonstrations={})) == held.test
 
 
 def test_moments_that_others_have_warmed_give_other_steps(found):
