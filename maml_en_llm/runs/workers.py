@@ -28,13 +28,14 @@ class How:
 
     ``jobs``: processes. ``minutes``: no run is begun that would not end within them,
     and one that still goes on then is given up. ``store`` and ``old`` as in
-    `reproduce`.
+    `reproduce`. ``pace``: what is known of this machine; it is learned further.
     """
 
     jobs: int = 1
     minutes: float | None = None
     store: Store | None = None
     old: bool = True
+    pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self):
         check_integer("jobs", self.jobs, 1)
@@ -89,7 +90,7 @@ class Work:
 
     def __init__(self, groups, how: How, log: Path, progress):
         self.waiting: list[list[Run]] = list(groups)
-        self.pace, self.how, self.log = Pace(), how, log
+        self.pace, self.how, self.log = how.pace, how, log
         self.progress = progress
         self.failed: list[str] = []
         self.done = 0.0  # units
