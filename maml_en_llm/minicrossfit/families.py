@@ -1,4 +1,3 @@
-# NOTE to A: read /tmp/world_note.md now (GPU trial's results), then delete this line
 """How the records of tasks with a cue are made: one word of the text says the label.
 
 A family takes a source of random numbers, a domain, a difficulty and the task's turn,

@@ -25,7 +25,8 @@ def _same(pool: list[str], instruction: str, middle: str) -> Family:
 
     def family(draw: Draw, domain: Domain, d: Difficulty, _turn: int) -> Recipe:
         mixed = draw.shuffled(pool)
-        own = mixed[::2], mixed[1::2]
+        n = max(2, d.cues - 1)  # words of a label's own
+        own = mixed[:n], mixed[n : 2 * n]
 
         def make(draw: Draw, i: int):
             a, other = draw.some(pool if draw.chance(d.shared) else own[i], 2)
