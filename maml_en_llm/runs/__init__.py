@@ -6,7 +6,8 @@ from .alive import Cell, judge, judge_cell
 from .compare import Difference, compare, inconsistencies
 from .experiments import EXPERIMENTS, Experiment, baselines, get_experiment, grid
 from .log import RunsFailed, _read, is_current, reproduce
-from .presets import PRESETS, Preset, check_parameters, get_preset, resolve
+from .parameters import check_parameters
+from .presets import PRESETS, Preset, get_preset, resolve
 from .published import published
 from .rows import CONTROL, CONTROLS, METHODS, RULES, Method, row_of
 from .run import GRADIENTS_PER_STEP, Run

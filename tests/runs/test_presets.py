@@ -5,6 +5,7 @@ import types
 
 import pytest
 
+from maml_en_llm import TrainConfig
 from maml_en_llm.protocol import SEEDS
 from maml_en_llm.runs import PRESETS, Preset, check_parameters, get_preset, resolve
 from maml_en_llm.runs.presets import SMOKE_OWN
@@ -21,7 +22,9 @@ def test_presets_of_the_design():
     ("name", "hint"), [("smok", "; nearest: smoke"), ("", ""), ("large", "")]
 )
 def test_unknown_preset(name, hint):
-    message = f"preset: expected one of smoke, cpu, mini, colab, paper, found '{name}'{hint}$"
+    message = (
+        f"preset: expected one of smoke, cpu, mini, colab, paper, found '{name}'{hint}$"
+    )
     with pytest.raises(ValueError, match=message):
         get_preset(name)
 
@@ -33,7 +36,8 @@ def test_unknown_preset(name, hint):
 def test_a_preset_makes_its_configuration(name):
     size = get_preset(name)
     config = size.train_config(setting="qa_to_qa", seed=3)
-    for field in ("benchmark", "model", "steps", "inner_steps", "demonstrations", "lr"):
+    same = ("benchmark", "model", "steps", "inner_steps", "demonstrations", "lr")
+    for field in (*same, "eps_root"):
         assert getattr(config, field) == getattr(size, field)
     assert (config.setting, config.seed) == ("qa_to_qa", 3)
     assert (config.inner_lr, config.max_length) == (size.lr / 5, size.tokens)
@@ -41,6 +45,13 @@ def test_a_preset_makes_its_configuration(name):
     assert how["k"] == 4 and how["max_records"] == size.test_records
     assert how["seeds"] == SEEDS[: size.eval_seeds]
     assert len(size.training_seeds) == size.runs and size.training_seeds[0] == 1
+
+
+def test_the_safety_term_of_real_models_is_smaller():
+    """It leaves a step its length; the shipped models' is kinder to fresh moments."""
+    found = {name: preset.eps_root for name, preset in PRESETS.items()}
+    real = dict.fromkeys(("colab", "paper"), 1e-12)
+    assert found == dict.fromkeys(PRESETS, TrainConfig().eps_root) | real
 
 
 # --- values that a reader gives ---
