@@ -42,8 +42,7 @@ from maml_en_llm.provenance import describe
 from maml_en_llm.training.loop import Loop
 from maml_en_llm.training.ranks import Ranks
 
-TARGET = 8  # target tokens of a prompt
-TASKS = 4
+TARGET, TASKS = 8, 4  # target tokens of a prompt, tasks of a meta-batch
 GIB = 2**30
 NO_DROPOUT = dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
 SHAPES = {
@@ -80,9 +79,10 @@ STEPS = {  # name → method, inner steps
 def build(shape: str, device: str, rank: int = 0):
     """A model with random weights; with ``rank`` only adapters can move."""
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(
-        SHAPES[shape](), attn_implementation="eager", dtype=torch.float32
-    )
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(
+            SHAPES[shape](), attn_implementation="eager", dtype=torch.float32
+        )
     model.set_attn_implementation(TWICE)
     model = fuse_gelu(model)
     if rank:
@@ -129,6 +129,7 @@ def stepper(model, step: str, length: int):
         inner_steps=max(k, 1),
         moments="fresh",
         max_length=length,
+        looks=0,
     )
     loop = Loop(
         config,
@@ -252,14 +253,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="per case")
     parser.add_argument("--total", type=float, default=1e9, help="start no case after")
-    parser.add_argument("--settle", action="store_true", help="peak of a second step")
+    parser.add_argument("--settle", action="store_true", help="two steps at least")
     parser.add_argument("--exact", action="store_true")
     parser.add_argument("--out", default="_build/real_model.jsonl")
     parser.add_argument("--case")
     options = parser.parse_args()
     logging.set_verbosity_error()
     out = Path(options.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(exist_ok=True)
 
     def note(row: dict) -> None:
         print(json.dumps(row), flush=True)
@@ -278,7 +279,7 @@ def main() -> None:
     for case in cases(options):
         if time.time() - start > options.total:
             break
-        if options.device == "cuda":  # its peak can be reset: no process of its own
+        if options.device == "cuda":  # its peak can be reset
             attempt(note, case)
             continue
         command = [sys.executable, __file__, "--out", options.out]

@@ -183,7 +183,7 @@ class Worker:
 
     def config(self, job: dict) -> TrainConfig:
         """The run of a job; α = 0 is MAML-en-LLM with an inner rate of nothing."""
-        how = {"sampling": "uniform", "demonstrations": DEMONSTRATIONS}
+        how = {"sampling": "uniform", "demonstrations": DEMONSTRATIONS, "looks": 0}
         if job.get("method", "metaicl") != "metaicl":
             how |= {"inner_steps": 1, "inner_lr": job["inner_lr"], "moments": "fresh"}
         return TrainConfig(

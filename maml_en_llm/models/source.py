@@ -5,6 +5,7 @@ from pathlib import Path
 from transformers import PretrainedConfig, PreTrainedModel
 
 from ..provenance import weights_hash
+from .sizes import base_of
 
 _KEPT = "_asked_for"  # attribute of a loaded model
 
@@ -18,12 +19,17 @@ def remember(model: PreTrainedModel, name, revision: str | None) -> None:
     setattr(model, _KEPT, (str(name), revision))
 
 
+def name_of(model: PreTrainedModel) -> str:
+    """The name that the model was asked for by, without the folders of a machine."""
+    return getattr(base_of(model), _KEPT, (type(model).__name__, None))[0]
+
+
 def source_of(model: PreTrainedModel) -> dict[str, str | None]:
     """``name``, ``revision`` and ``weights`` (SHA-256) of a model as it is now.
 
     The revision is the hub's commit where there is one, else what was asked for.
     """
-    name, revision = getattr(model, _KEPT, (type(model).__name__, None))
+    name, revision = getattr(base_of(model), _KEPT, (type(model).__name__, None))
     commit = getattr(model.config, "_commit_hash", None)
     return {
         "name": name,

@@ -73,6 +73,7 @@ class TrainConfig:
     max_length: int = 1024  # [1,024]
     max_example_length: int = 256  # [256]
     bos: bool = False  # the tokenizer's beginning-of-text token before every prompt
+    lora: int = 0  # rank of adapters, which alone are trained; 0: all parameters
     prompts_at_once: int | None = None  # of a batch that are differentiated together
     device: str = "cpu"  # or "cuda", "mps", "auto" for the first there
     dtype: str = "float32"  # of weights; the second order needs float32 or float64
@@ -284,6 +285,7 @@ CHECKS: dict[str, Callable] = {
     "max_length": partial(check_integer, least=3),
     "max_example_length": partial(check_integer, least=3),
     "bos": _truth,
+    "lora": check_integer,
     "prompts_at_once": _or_none(partial(check_integer, least=1)),
     "device": _device,
     "dtype": _of(DTYPE_NAMES),

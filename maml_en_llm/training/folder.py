@@ -17,6 +17,7 @@ from pathlib import Path
 from ..checkpoint import FILE_NAMES, check_room, load_checkpoint, save_checkpoint
 from ..errors import listed, shown
 from ..locks import locked
+from ..models.adapters import ADAPTER_FILE, save_model
 from ..models.folder import has_weights
 from ..provenance import (
     check_output,
@@ -25,8 +26,10 @@ from ..provenance import (
     sync_folder,
     versions,
     whole_folder,
+    write_whole,
 )
 from ..signals import Signals
+from .card import model_card
 from .config import TrainConfig
 from .record import as_json
 from .state import TrainState
@@ -189,8 +192,7 @@ class RunFolder:
         folder = self.checkpoints / "last-good"
         if self.first:
             with self.signals.held(), whole_folder(folder) as partial:
-                model.save_pretrained(partial)
-                tokenizer.save_pretrained(partial)
+                save_model(model, tokenizer, partial)
         return folder
 
     def finish(self, model, tokenizer, record: dict) -> None:
@@ -200,8 +202,8 @@ class RunFolder:
         whole = self.checkpoints / "output"
         with self.signals.held():
             with whole_folder(whole) as partial:
-                model.save_pretrained(partial)
-                tokenizer.save_pretrained(partial)
+                save_model(model, tokenizer, partial)
+                write_whole(partial / "README.md", model_card(record))
                 text = json.dumps(record, indent=1)
                 (partial / "record.json").write_text(text, encoding="utf-8")
             os.replace(whole, self.output)
@@ -215,6 +217,8 @@ class RunFolder:
             check_room(self.checkpoints, state.tensors())
 
     def _check_weights(self) -> None:
+        if self.config.lora and (self.output / ADAPTER_FILE).is_file():
+            return
         try:
             found = has_weights(self.output)
         except ValueError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import check_integer
 from ..models import load_model
+from ..models.adapters import with_adapters
 from ..provenance import weights_hash
 from ..signals import Interrupted, Signals
 from ..tasks import load_benchmark
@@ -128,6 +129,8 @@ class Running:
             device=ranks.device(config.device),
             seed=config.seed,
         )
+        if config.lora:
+            model = with_adapters(model, config.lora, seed=config.seed)
         self.loop = Loop.of(model, self.tokenizer, self.benchmark.train, config, ranks)
         self.before = weights_hash(model)
         self.state: TrainState = self.loop.start()

@@ -1,0 +1,229 @@
+"""What one outer step will need, before it is tried: memory, gradients and seconds.
+
+Memory is what the step's tensors take together at its peak; a process needs some
+hundreds of MiB more for its libraries. There are two moments to look at: a graph that
+stands (its activations, and few copies of the parameters), and the end of a step, when
+copies of the parameters are many and no graph stands.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from ..errors import check_choice, check_integer
+from ..meta.calculus import loss_and_grad
+from ..methods import METHODS
+from ..models import PromptLoss, parameters
+from ..models.sizes import base_of, text_config, width_of
+from ..prompts import Prompt, collate
+
+GIB = 2**30
+PLANNED = ("metaicl", "fomaml", "maml-en-llm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """A model as far as memory goes; counts are of numbers, not bytes."""
+
+    parameters: int  # all of them
+    moving: int  # those that require a gradient
+    table: int  # the word embedding, if it moves
+    words: int  # ids that the head tells apart
+    layers: int
+    width: int
+    inner: int  # width of the feed-forward part
+    heads: int
+    gated: bool  # three matrices in the feed-forward part (Llama), not two (GPT-2)
+    bytes_each: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One outer step: n tasks, k inner steps, batches of prompts of a length.
+
+    Of a batch ``at_once`` prompts are differentiated together; None: all of them.
+    """
+
+    method: str = "maml-en-llm"
+    n: int = 4
+    k: int = 1
+    prompts: int = 1
+    length: int = 1024
+    target: int = 8  # tokens
+    at_once: int | None = None
+
+    def __post_init__(self):
+        check_choice("method", self.method, PLANNED)
+        for name in ("n", "prompts", "length", "target"):
+            check_integer(name, getattr(self, name), 1)
+        check_integer("k", self.k)
+
+    @property
+    def inner_steps(self) -> int:
+        """k, of a method that has inner steps."""
+        return 0 if self.method == "metaicl" else self.k
+
+    @property
+    def second_order(self) -> bool:
+        """Whether a gradient is differentiated again."""
+        return self.method == "maml-en-llm" and self.k > 0
+
+    @property
+    def gradients(self) -> int:
+        """Gradient equivalents: forward and backward passes of a batch, all tasks."""
+        method = METHODS[self.method](inner=None, inner_steps=self.k)
+        return self.n * sum(cost for _, _, cost in method.passes(self.inner_steps))
+
+
+# Numbers per token that a graph keeps: of each layer (in widths of the hidden states
+# and of the feed-forward part), and of the rest (in widths); then copies of the moving
+# parameters while it stands. Measured op by op with attention "twice", fresh moments.
+@dataclass(frozen=True)
+class _Graph:
+    widths: float
+    inners: float
+    rest: float
+    copies: float
+
+
+_GATED = {False: _Graph(6.8, 4.75, 6.7, 4.5), True: _Graph(27.2, 14.25, 42, 9)}
+_PLAIN = {False: _Graph(5, 3, 6.7, 4.5), True: _Graph(27.2, 4.3, 62, 9)}
+_BLOCK = 2**18  # numbers of one matrix of attention's second derivative
+
+
+def peak_bytes(sizes: Sizes, step: Step) -> float:
+    """The most that the tensors of one outer step take, the model's own included."""
+    beside = max(_graph(sizes, step), _end(sizes, step))
+    return sizes.bytes_each * (sizes.parameters + beside)
+
+
+def _graph(sizes: Sizes, step: Step) -> float:
+    """Numbers beside the model's own while the largest graph stands."""
+    kinds = _GATED if sizes.gated else _PLAIN
+    graph = kinds[step.second_order]
+    rows = min(step.at_once or step.prompts, step.prompts)
+    tokens = rows * step.length
+    layer = graph.widths * sizes.width + graph.inners * sizes.inner
+    kept = tokens * (sizes.layers * layer + graph.rest * sizes.width)
+    logits = (3 if step.second_order else 1) * rows * step.target * sizes.words
+    work = 0.0
+    if step.second_order:
+        work = 3 * min(sizes.heads * 128 * step.length, _BLOCK)
+    copies = graph.copies - 1 + _more_copies(step)
+    return kept + logits + work + sizes.table + copies * sizes.moving
+
+
+def _end(sizes: Sizes, step: Step) -> float:
+    """Numbers beside the model's own where copies of the parameters are most."""
+    if not step.second_order:
+        return 8.1 * sizes.moving
+    return (12 + _more_copies(step)) * sizes.moving + 2 * sizes.table
+
+
+def _more_copies(step: Step) -> float:
+    """Copies of the moving parameters for more inner steps, and for a sum over tasks.
+
+    Of k states every fourth is kept whole, of the others their gradients.
+    """
+    if not step.second_order:
+        return 0.0
+    later = 3.0 * (step.k > 1) + max(step.k - 2, 0) * 1.25
+    return later + (step.n > 1)
+
+
+def sizes_of(model) -> Sizes:
+    """The sizes of a model, with or without weights, as its configuration has them."""
+    config = text_config(model)
+    moving = {id(p): p for p in model.parameters() if p.requires_grad}
+    every = {id(p): p for p in model.parameters()}
+    table = base_of(model).get_input_embeddings().weight
+    inner = _first(config, ("intermediate_size", "n_inner", "ffn_dim"))
+    width = width_of(model)
+    return Sizes(
+        parameters=sum(p.numel() for p in every.values()),
+        moving=sum(p.numel() for p in moving.values()),
+        table=table.numel() if id(table) in moving else 0,
+        words=table.shape[0],
+        layers=_first(config, ("num_hidden_layers", "n_layer")) or 1,
+        width=width,
+        inner=inner or 4 * width,
+        heads=_first(config, ("num_attention_heads", "n_head")) or 1,
+        gated=any("gate_proj" in name for name, _ in model.named_modules()),
+        bytes_each=table.element_size(),
+    )
+
+
+def _first(config, names: tuple[str, ...]) -> int | None:
+    found = (getattr(config, name, None) for name in names)
+    return next((value for value in found if isinstance(value, int)), None)
+
+
+def ways(step: Step) -> Iterator[tuple[str, Step]]:
+    """What makes a step smaller, the exact ways first."""
+    if step.prompts > 1:
+        yield "micro-batching (prompts_at_once=1)", replace(step, at_once=1)
+    if step.second_order:
+        first = replace(step, method="fomaml")
+        yield "first order (method='fomaml')", first
+        if step.prompts > 1:
+            yield "first order, one prompt at once", replace(first, at_once=1)
+
+
+def advice(sizes: Sizes, step: Step, memory: float) -> list[tuple[str, float, bool]]:
+    """(what, peak in bytes, whether it is below ``memory`` bytes), as asked first.
+
+    Adapters (rank 8) are taken to be a fortieth of the parameters that move.
+    """
+    few = replace(sizes, moving=max(sizes.moving // 40, 1), table=0)
+    found = [("as asked", sizes, step)]
+    found += [(what, sizes, way) for what, way in ways(step)]
+    if sizes.moving == sizes.parameters:
+        found.append(("adapters alone (lora=8)", few, step))
+        found += [(f"adapters alone, {what}", few, way) for what, way in ways(step)]
+    peaks = [(what, peak_bytes(who, how)) for what, who, how in found]
+    return [(what, peak, peak <= memory) for what, peak in peaks]
+
+
+def in_lines(
+    sizes: Sizes, step: Step, memory: float | None, seconds: float | None
+) -> str:
+    """The plan in words: sizes, cost, peaks, and what fits."""
+    lines = [
+        f"{sizes.parameters / 1e6:.1f} million parameters, {sizes.moving / 1e6:.1f} of "
+        f"them move; {step.n} tasks, {step.inner_steps} inner steps, {step.prompts} "
+        f"prompts of {step.length} tokens per batch",
+        f"{step.gradients} gradient equivalents per outer step",
+    ]
+    if seconds is not None:
+        whole = seconds * step.gradients
+        lines.append(
+            f"{seconds:.3g} s per gradient (measured), {whole:.3g} s per outer step "
+            "(predicted)"
+        )
+    rows = advice(sizes, step, float("inf") if memory is None else memory)
+    for what, peak, fits in rows:
+        verdict = ""
+        if memory is not None:
+            verdict = f"  {'fits' if fits else 'does not fit'} {memory / GIB:g} GiB"
+        lines.append(f"{peak / GIB:8.3f} GiB  {what}{verdict}")
+    lines.append("peaks are predicted: tensors alone, without the process's libraries")
+    return "\n".join(lines)
+
+
+def seconds_per_gradient(model, step: Step, *, repeats: int = 2) -> float:
+    """Seconds of one gradient of a batch of the step, the faster of ``repeats``.
+
+    The first call, which also warms up, counts only where it is the only one.
+    """
+    ids = torch.arange(step.length) % 97 + 1
+    batch = collate([Prompt(tuple(ids.tolist()), step.target)] * step.prompts)
+    batch = batch.to(model.device)
+    loss, params = PromptLoss(model, step.at_once), parameters(model)
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        loss_and_grad(loss, params, batch)  # ends in a number: a GPU has finished
+        times.append(time.perf_counter() - start)
+    return min(times)

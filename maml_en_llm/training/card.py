@@ -1,0 +1,89 @@
+"""The model card of a run: what the weights are, of what, and how to get them again."""
+
+import os
+from pathlib import Path
+
+from ..provenance import changed
+from .config import TrainConfig
+
+# Licences of the models that have a name here; another's is its own affair
+LICENCES = {
+    "tiny-base": "mit",
+    "mini-base": "mit",
+    "smollm2-135m": "apache-2.0",
+    "HuggingFaceTB/SmolLM2-135M-Instruct": "apache-2.0",
+    "gpt2": "mit",
+    "gpt2-medium": "mit",
+    "gpt2-large": "mit",
+}
+ON_HUB = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+
+
+def model_card(record: dict) -> str:
+    """The text of README.md for the record of a complete run (`make_record`)."""
+    config = TrainConfig(**record["config"])
+    base = record["model"]["name"]
+    licence = LICENCES.get(base)
+    known = base in LICENCES and base not in ("tiny-base", "mini-base")
+    head = [
+        "---",
+        f"library_name: {'peft' if config.lora else 'transformers'}",
+        "pipeline_tag: text-generation",
+        *([f"license: {licence}"] if licence else []),
+        *([f"base_model: {ON_HUB.get(base, base)}"] if known else []),
+        "tags: [meta-learning, in-context-learning]",
+        "---",
+    ]
+    what = f"adapters of rank {config.lora} for" if config.lora else "all weights of"
+    body = [
+        f"# {base}, meta-trained by {config.method}",
+        "",
+        f"Meta-trained for in-context learning: {what} `{base}`.",
+        "",
+        "| | |",
+        "| --- | --- |",
+        *(
+            f"| {name} | {value} |"
+            for name, value in _facts(record, config, licence).items()
+        ),
+        "",
+        "Settings that differ from the defaults of `TrainConfig`:",
+        "",
+        *(f"- `{name}`: `{_told(value)}`" for name, value in changed(config).items()),
+        "",
+        "`record.json` has every setting, loss and version. Scores on target tasks:",
+        "`python -m maml_en_llm evaluate --model FOLDER`.",
+        "",
+    ]
+    return "\n".join([*head, "", *body])
+
+
+def _told(value):
+    """A value, without the folders of this machine."""
+    path = isinstance(value, str) and os.path.isabs(value)
+    return Path(value).name if path else value
+
+
+def _facts(record: dict, config: TrainConfig, licence: str | None) -> dict[str, str]:
+    budget, losses = record["budget"], [x for x in record["losses"] if x is not None]
+    loss = "every step was skipped"
+    if losses:
+        tenth = max(len(losses) // 10, 1)
+        first, last = (sum(part) / tenth for part in (losses[:tenth], losses[-tenth:]))
+        loss = f"{first:.3f}, {last:.3f} nats per target token"
+    revision = record["model"]["revision"]
+    return {
+        "base": record["model"]["name"] + (f" at {revision}" if revision else ""),
+        "licence of the base": licence or "not known here: see the base's own card",
+        "tasks": f"{_told(config.benchmark)}, setting {config.setting}",
+        "training examples, SHA-256": record["data"],
+        "budget": f"{budget['outer_steps']} outer steps, {budget['gradients']} "
+        f"gradients, {budget['tokens_forward']} tokens forward, "
+        f"{budget['tokens_backward']} backward",
+        "query loss, first and last tenth of the steps": loss,
+        "weights before, SHA-256": record["weights_before"],
+        "weights, SHA-256": record["weights"],
+        "device": record["device"],
+        "torch": record["versions"]["torch"],
+        "code": record["code"],
+    }

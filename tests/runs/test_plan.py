@@ -1,0 +1,222 @@
+"""The plan of an outer step: its peak against the bytes of all tensors, counted."""
+
+import weakref
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import small_model
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import GPT2Config, LlamaConfig
+
+from maml_en_llm import Episode, PromptLoss, TrainConfig
+from maml_en_llm.models.adapters import with_adapters
+from maml_en_llm.prompts import Prompt, collate
+from maml_en_llm.runs.plan import (
+    GIB,
+    Sizes,
+    Step,
+    advice,
+    in_lines,
+    peak_bytes,
+    sizes_of,
+)
+from maml_en_llm.training.loop import Loop
+from maml_en_llm.training.ranks import Ranks
+
+LLAMA = dict(
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=512,
+    tie_word_embeddings=True,
+)
+GPT2 = dict(n_positions=512, n_head=4, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0)
+CASES = {
+    "MetaICL, long prompts": (
+        LlamaConfig(
+            vocab_size=300,
+            hidden_size=96,
+            intermediate_size=256,
+            num_hidden_layers=3,
+            **LLAMA,
+        ),
+        Step(method="metaicl", n=1, length=200, target=4),
+    ),
+    "second order, long prompts": (
+        LlamaConfig(
+            vocab_size=300,
+            hidden_size=96,
+            intermediate_size=200,
+            num_hidden_layers=3,
+            **LLAMA,
+        ),
+        Step(n=1, k=1, length=200, target=4),
+    ),
+    "second order, mostly parameters": (
+        LlamaConfig(
+            vocab_size=2000,
+            hidden_size=128,
+            intermediate_size=384,
+            num_hidden_layers=3,
+            **LLAMA,
+        ),
+        Step(n=1, k=2, length=12, target=4),
+    ),
+    "GPT-2, second order": (
+        GPT2Config(vocab_size=300, n_embd=96, n_layer=3, **GPT2),
+        Step(n=1, k=1, length=200, target=4),
+    ),
+}
+
+
+class Bytes(TorchDispatchMode):
+    """Counts the bytes of the tensors that are alive, operation by operation."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.peak = 0
+        self.known: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, torch.Tensor):
+                self._see(leaf.untyped_storage())
+        return out
+
+    def _see(self, storage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self.known:
+            return
+        self.known[key] = size
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._gone, key)
+
+    def _gone(self, key: int) -> None:
+        self.now -= self.known.pop(key, 0)
+
+
+class Fixed:
+    """Stands for the sampler: prompts of one length."""
+
+    left_out: dict = {}
+
+    def __init__(self, step: Step, words: int):
+        self.step, self.words = step, words
+
+    def episode(self, number: int, index: int) -> Episode:
+        source = torch.Generator().manual_seed(100 * number + index)
+
+        def batch():
+            shape = self.step.prompts, self.step.length
+            ids = torch.randint(self.words, shape, generator=source).tolist()
+            return collate([Prompt(tuple(row), self.step.target) for row in ids])
+
+        support = tuple(batch() for _ in range(self.step.inner_steps))
+        return Episode("random", support, batch())
+
+
+def measured(model, step: Step) -> int:
+    """The most bytes that an outer step holds, the model's own included."""
+    config = TrainConfig(
+        benchmark="none",
+        method=step.method,
+        steps=10,
+        tasks_per_step=step.n,
+        inner_steps=max(step.k, 1),
+        prompts=step.prompts,
+        max_length=step.length,
+        moments="fresh",
+        looks=0,
+    )
+    loop = Loop(
+        config,
+        model,
+        PromptLoss(model, step.at_once),
+        config.make_method(),
+        Fixed(step, model.config.vocab_size),
+        config.make_outer_optimizer(),
+        Ranks(),
+    )
+    own = sum(p.nbytes for p in model.parameters())
+    with Bytes() as bytes_alive:
+        state = loop.step(loop.start())  # the next one begins with moments of its own
+        bytes_alive.peak = bytes_alive.now
+        loop.step(state)
+    return own + bytes_alive.peak
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_peak_is_within_15_percent_of_the_bytes_that_are_counted(name):
+    config, step = CASES[name]
+    model = small_model(config, dtype=torch.float32, attention="twice")
+    found = measured(model, step)
+    assert peak_bytes(sizes_of(model), step) == pytest.approx(found, rel=0.15)
+
+
+def test_gradient_equivalents_are_those_of_the_budget():
+    assert Step(method="metaicl", n=4).gradients == 4
+    assert Step(method="fomaml", n=4, k=2).gradients == 12
+    assert Step(method="maml-en-llm", n=4, k=1).gradients == 16
+    assert Step(method="maml-en-llm", n=4, k=4).gradients == 64
+
+
+def test_sizes_are_the_models():
+    config, _ = CASES["MetaICL, long prompts"]
+    model = small_model(config, dtype=torch.float32, attention="twice")
+    sizes = sizes_of(model)
+    assert sizes.parameters == sizes.moving == model.num_parameters()
+    assert (sizes.layers, sizes.width, sizes.inner, sizes.words) == (3, 96, 256, 300)
+    assert sizes.gated
+    adapted = with_adapters(model, 2)
+    few = sizes_of(adapted)
+    assert few.moving == few.parameters - sizes.parameters
+    assert few.table == 0
+
+
+BIG = Sizes(
+    parameters=10**8,
+    moving=10**8,
+    table=10**7,
+    words=50_000,
+    layers=12,
+    width=768,
+    inner=3072,
+    heads=12,
+    gated=False,
+)
+
+
+def test_each_way_out_takes_less():
+    step = Step(n=4, k=2, prompts=4, length=512)
+    asked, *others = advice(BIG, step, GIB)
+    assert asked[0] == "as asked"
+    assert len(others) == 7
+    assert all(peak < asked[1] for _, peak, _ in others)
+    limit = min(peak for _, peak, _ in others)
+    assert [fits for *_, fits in advice(BIG, step, limit)].count(True) == 1
+
+
+def test_peak_grows_with_what_is_asked():
+    step = Step(n=4, k=1, prompts=2, length=512)
+    for bigger in ("k", "prompts", "length"):
+        more = replace(step, **{bigger: 4 * getattr(step, bigger)})
+        assert peak_bytes(BIG, more) > peak_bytes(BIG, step)
+
+
+def test_words_say_what_was_measured_and_what_fits():
+    step = Step(n=4, k=1, prompts=2, length=512)
+    text = in_lines(BIG, step, 8 * GIB, 0.5)
+    assert "0.5 s per gradient (measured), 8 s per outer step (predicted)" in text
+    assert "does not fit 8 GiB" in text
+    assert "micro-batching" in text
+    assert "measured" not in in_lines(BIG, step, None, None)
+
+
+def test_a_step_that_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="method: expected"):
+        Step(method="maml")
+    with pytest.raises(ValueError, match="length: expected"):
+        Step(length=0)
