@@ -37,6 +37,8 @@ class Difficulty:
     swapped: float = 0.25
     # share of a relation's records in which no word is one label's own
     shared: float = 0.3
+    # share of a relation's records in which its words stand far from the text's end
+    once: float = 0.4
     # share of training records and demonstrations with a wrong label
     noise: float = 0.0
 
@@ -51,7 +53,9 @@ class Difficulty:
 
 
 DIFFICULTIES = {
-    "easy": Difficulty(labels=2, cues=2, facts=2, foreign=0.0, swapped=0.0, shared=0.0),
+    "easy": Difficulty(
+        labels=2, cues=2, facts=2, foreign=0.0, swapped=0.0, shared=0.0, once=0.0
+    ),
     "normal": Difficulty(),
     "hard": Difficulty(
         labels=6,
@@ -62,6 +66,7 @@ DIFFICULTIES = {
         foreign=1.0,
         swapped=0.5,
         shared=0.7,
+        once=0.7,
         noise=0.1,
     ),
 }

@@ -1,7 +1,8 @@
 """How the records of tasks about a relation are made.
 
 Two words are the same, opposite or neither, or a word stands there once or twice. The
-two stand at the start and again at the end of the text. In a share of the records
+two stand at the start of the text, and in most records (but for a share ``once``) again
+at its end. In a share of the records
 (``shared``) nothing but the relation tells the label; in the others the label has words
 of its own, too, drawn for the task, so that a reader of words gets somewhere as well.
 """
@@ -12,12 +13,13 @@ from .lexicon import Domain
 from .recipes import OPPOSED, Difficulty, Family, Recipe, before, nouns
 
 
-def _said_twice(draw: Draw, domain: Domain, d: Difficulty, pair, middle: str) -> str:
-    """The pair, a thing of somebody's, the pair again."""
+def _said(draw: Draw, domain: Domain, d: Difficulty, pair, middle: str = "") -> str:
+    """The pair, a thing of somebody's, and in most texts the pair again."""
     gap = [draw.one(words.ADVERBS) for _ in range(d.gap)]
     said = " ".join([pair[0], *gap, pair[1]])
     thing = f"{draw.one(nouns(domain))} {middle} {draw.one(words.NAMES)}"
-    return before(draw, domain, d, " ".join(f"{said} {thing} {said}".split()))
+    again = "" if draw.chance(d.once) else said
+    return before(draw, domain, d, " ".join(f"{said} {thing} {again}".split()))
 
 
 def _same(pool: list[str], instruction: str, middle: str) -> Family:
@@ -31,7 +33,7 @@ def _same(pool: list[str], instruction: str, middle: str) -> Family:
         def make(draw: Draw, i: int):
             a, other = draw.some(pool if draw.chance(d.shared) else own[i], 2)
             pair = (a, other if i else a)
-            return _said_twice(draw, domain, d, pair, middle), i, ()
+            return _said(draw, domain, d, pair, middle), i, ()
 
         return Recipe("classification", 2, instruction, make)
 
@@ -48,7 +50,7 @@ def _contrast(draw: Draw, domain: Domain, d: Difficulty, _turn: int) -> Recipe:
         b = words.OPPOSITES[a]
         if i:
             b = draw.one([s for s in OPPOSED if s != b]) if shared else a
-        return _said_twice(draw, domain, d, (a, b), ""), i, ()
+        return _said(draw, domain, d, (a, b)), i, ()
 
     instruction = "decide whether it is the opposite , {labels}"
     return Recipe("classification", 2, instruction, make)
@@ -67,24 +69,19 @@ def _nli(draw: Draw, domain: Domain, d: Difficulty, _turn: int) -> Recipe:
     def make(draw: Draw, i: int):
         size = draw.one(OPPOSED if draw.chance(d.shared) else own[i])
         second = (size, draw.one(words.COLOURS), words.OPPOSITES[size])[i]
-        return _said_twice(draw, domain, d, (size, second), "[SEP]"), i, ()
+        return _said(draw, domain, d, (size, second), "[SEP]"), i, ()
 
     instruction = "decide whether the last sentence follows , {labels}"
     return Recipe("classification", 3, instruction, make)
 
 
 def _counting(draw: Draw, domain: Domain, d: Difficulty, _turn: int) -> Recipe:
-    """Whether one noun stands once or twice between others."""
-    counted, *others = draw.shuffled(nouns(domain))
-    own = others[:3], others[3:6]
+    """Whether the task's word stands once or twice in a pair of words."""
+    counted, *others = draw.shuffled(words.STATES)
 
     def make(draw: Draw, i: int):
-        rest = others[:6] if draw.chance(d.shared) else own[i]
-        inner = [counted, counted if i else draw.one(rest)]
-        row = [draw.one(rest), *draw.shuffled(inner)]
-        who = [draw.one(words.NAMES), draw.one(words.VERBS)]
-        text = " ".join([*row, *who, draw.one(rest)])
-        return before(draw, domain, d, text), i, ()
+        pair = [counted, counted if i else draw.one(others)]
+        return _said(draw, domain, d, draw.shuffled(pair)), i, ()
 
     instruction = f"decide by how many times {counted} appears , {{labels}}"
     return Recipe("classification", 2, instruction, make)
