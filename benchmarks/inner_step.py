@@ -17,7 +17,7 @@ from pathlib import Path
 from maml_en_llm import load_model
 from maml_en_llm.evaluation import held_set
 from maml_en_llm.evaluation.inner_step import (
-    QUERIES,
+    STEP_QUERIES,
     STEP_RATES,
     SUPPORTS,
     WARMTH,
@@ -90,7 +90,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--supports", type=int, nargs="+", default=list(SUPPORTS))
     parser.add_argument("--rates", type=float, nargs="+", default=list(STEP_RATES))
     parser.add_argument("--moments", nargs="+", default=list(WARMTH), choices=WARMTH)
-    parser.add_argument("--queries", type=int, default=QUERIES, help="of a task")
+    parser.add_argument("--queries", type=int, default=STEP_QUERIES, help="of a task")
     parser.add_argument("--device", default="cpu")
     return parser.parse_args()
 

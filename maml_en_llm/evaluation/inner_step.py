@@ -32,8 +32,10 @@ WARMTH = ("fresh", "second", "shared")
 """Moments of the step, as `maml_en_llm.methods.inner.MOMENTS` calls them. What is not
 fresh is what an optimiser would have come to by the clipped gradients of the *other*
 tasks at θ: m is their mean, v the mean of their squares."""
-QUERIES = 16  # of a task, asked before and after
+TRIED = ("supports", "rates", "moments")
+STEP_QUERIES = 16  # of a task, asked before and after
 TOKENS_OF_A_CALL = 512  # as in `score_options`
+LOSS_DIGITS = 5  # of a loss, after the point
 LONG_WARM = 100_000  # updates after which no bias correction is left
 
 
@@ -49,12 +51,12 @@ class StepOptions:
     moments: Sequence[str] = ("fresh",)
     optimizer: Any = field(default_factory=lambda: Adam(1.0, (0.9, 0.995)))
     clip: float | None = 1.0
-    queries: int = QUERIES
+    queries: int = STEP_QUERIES
     demonstrations: int = SHOTS
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("supports", "rates", "moments"):
+        for name in TRIED:
             values = getattr(self, name)
             if isinstance(values, str) or not list(values):
                 raise ValueError(f"{name}: expected a list, found {shown(values)}")
@@ -106,28 +108,17 @@ def inner_steps(
         raise ValueError("tasks: expected at least one, found none")
     probe = Probe(model, tokenizer, options, format_options)
     drawn = [probe.draw(task) for task in tasks]
-    means = None
-    if set(options.moments) != {"fresh"}:
-        means = Means(probe.clipped(task.batches) for task in drawn)
-    before = []
-    after: dict[str, list] = {moments: [] for moments in options.moments}
+    means = probe.means(drawn)
+    before, after = [], []
     for task in drawn:
-        before.append(round(probe.query_loss(probe.params, task), 5))
-        gradients = list(probe.gradients(task.batches))
-        for moments in options.moments:
-            state = probe.state(moments, means, gradients[-1])
-            table = probe.table(task, gradients, moments, state)
-            after[moments].append(table)
+        before.append(round(probe.query_loss(probe.params, task), LOSS_DIGITS))
+        after.append(probe.tables(task, means))
         if progress is not None:
             progress(task.name)
-    return {
-        "tasks": [task.name for task in tasks],
-        "supports": list(options.supports),
-        "rates": list(options.rates),
-        "moments": list(options.moments),
-        "before": before,
-        "after": [after[moments] for moments in options.moments],
-    }
+    tried = {name: list(getattr(options, name)) for name in TRIED}
+    losses = [list(tables) for tables in zip(*after, strict=True)]
+    names = [task.name for task in tasks]
+    return {"tasks": names, **tried, "before": before, "after": losses}
 
 
 def new_examples(task: Task) -> tuple[Example, ...]:
@@ -211,6 +202,12 @@ class Probe:
         *_, grads = self.gradients(batches)
         return self._clip(grads)
 
+    def means(self, drawn: Sequence[DrawnTask]) -> "Means | None":
+        """What all tasks' gradients come to; None where no moments need it."""
+        if set(self.options.moments) == {"fresh"}:
+            return None
+        return Means(self.clipped(task.batches) for task in drawn)
+
     def state(self, moments: str, means: "Means | None", grads: Tensors):
         """The optimiser's state before the step."""
         if moments == "fresh" or means is None:
@@ -220,17 +217,22 @@ class Probe:
             tuple(slots[slot] for slot in self.options.optimizer.slots), LONG_WARM
         )
 
-    def table(self, task: DrawnTask, gradients: Sequence[Tensors], moments, state):
-        """Query losses after a step, by support and rate: (supports, rates)."""
-        step = inner_step(self.options.optimizer, moments, self.options.clip)
-        rows = []
-        for grads in gradients:
-            row = []
-            for rate in self.options.rates:
-                moved, _ = step.update(grads, state, self.params, lr=rate)
-                row.append(round(self.query_loss(moved, task), 5))
-            rows.append(row)
-        return rows
+    def tables(self, task: DrawnTask, means: "Means | None") -> list:
+        """Query losses after a step: (moments, supports, rates)."""
+        gradients = list(self.gradients(task.batches))
+        found = []
+        for moments in self.options.moments:
+            state = self.state(moments, means, gradients[-1])
+            step = inner_step(self.options.optimizer, moments, self.options.clip)
+            rows = []
+            for grads in gradients:
+                row = []
+                for rate in self.options.rates:
+                    moved, _ = step.update(grads, state, self.params, lr=rate)
+                    row.append(round(self.query_loss(moved, task), LOSS_DIGITS))
+                rows.append(row)
+            found.append(rows)
+        return found
 
     @torch.inference_mode()
     def query_loss(self, params: Tensors, task: DrawnTask) -> float:

@@ -114,6 +114,17 @@ def test_small_tasks_alike_are_faster_together():
     assert not PromptLoss(model).faster_together(many, tasks(2, 2))
 
 
+def test_on_cuda_larger_tasks_are_computed_together(monkeypatch):
+    """Only the device's name is asked for; nothing is computed."""
+    model = small_model()
+    length = 2 * TOGETHER // model.config.hidden_size
+    long = collate([Prompt(tuple(range(9)) * (length // 9 + 1), 1)])
+    assert not together(model, [(long,), (long,)])
+    for name, expected in (("cuda", True), ("cuda:1", True), ("mps", False)):
+        monkeypatch.setattr(type(model), "device", torch.device(name))
+        assert together(model, [(long,), (long,)]) is expected
+
+
 def test_a_class_that_cannot_be_stacked_is_computed_one_by_one_and_told_of_once():
     model = small_model(Lfm2Config(**LFM2))
     safe._told.clear()
