@@ -12,6 +12,7 @@ from transformers import GPT2Config, LlamaConfig
 
 from maml_en_llm import Episode, PromptLoss, TrainConfig
 from maml_en_llm.models.adapters import with_adapters
+from maml_en_llm.models.loading import fuse_gelu
 from maml_en_llm.prompts import Prompt, collate
 from maml_en_llm.runs.plan import (
     GIB,
@@ -151,7 +152,8 @@ def measured(model, step: Step) -> int:
 @pytest.mark.parametrize("name", CASES)
 def test_peak_is_within_15_percent_of_the_bytes_that_are_counted(name):
     config, step = CASES[name]
-    model = small_model(config, dtype=torch.float32, attention="twice")
+    # as `load_model` does: GPT-2's own activation keeps eight tensors more
+    model = fuse_gelu(small_model(config, dtype=torch.float32, attention="twice"))
     found = measured(model, step)
     assert peak_bytes(sizes_of(model), step) == pytest.approx(found, rel=0.15)
 
@@ -208,9 +210,9 @@ def test_peak_grows_with_what_is_asked():
 
 def test_words_say_what_was_measured_and_what_fits():
     step = Step(n=4, k=1, prompts=2, length=512)
-    text = in_lines(BIG, step, 8 * GIB, 0.5)
+    text = in_lines(BIG, step, 2 * GIB, 0.5)
     assert "0.5 s per gradient (measured), 8 s per outer step (predicted)" in text
-    assert "does not fit 8 GiB" in text
+    assert "does not fit 2 GiB" in text
     assert "micro-batching" in text
     assert "measured" not in in_lines(BIG, step, None, None)
 
