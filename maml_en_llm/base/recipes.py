@@ -9,11 +9,11 @@ RECIPES: Mapping[str, PretrainConfig] = {
     "tiny-base": PretrainConfig(),
     "mini-base": PretrainConfig(
         layers=4,
-        steps=7000,
+        steps=5000,
         tokens=6144,
         context=1024,
         look_back=(1, 2, 3),
-        look_layers=2,
+        look_layers=4,
         stages=(
             Stage(share=0.05, length=64, kinds=DENSE),
             Stage(share=0.3, length=128, kinds=EASY),
