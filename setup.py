@@ -16,7 +16,7 @@ class BuildWithRecords(build_py):
             return
         target = Path(self.build_lib) / "maml_en_llm" / "results"
         target.mkdir(parents=True, exist_ok=True)
-        for record in sorted(Path("results").glob("*.json")):
+        for record in sorted(Path("results").glob("*.json*")):
             shutil.copy(record, target)
 
 

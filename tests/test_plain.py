@@ -115,9 +115,9 @@ def test_a_fork_points_to_itself():
 
 def test_records_travel_with_the_package():
     """What a chapter reads is found by its name; a wrong name gives the nearest."""
-    from maml_en_llm.runs import published
+    from maml_en_llm.runs import record_file
 
-    record = published("baselines")
+    record = record_file("baselines")
     assert json.loads(record.read_text(encoding="utf-8"))["rows"]
     with pytest.raises(ValueError, match="record: .* found 'baseline'; nearest: base"):
-        published("baseline")
+        record_file("baseline")

@@ -8,7 +8,7 @@ from .experiments import EXPERIMENTS, Experiment, baselines, get_experiment, gri
 from .log import RunsFailed, _read, is_current, reproduce
 from .parameters import check_parameters
 from .presets import PRESETS, Preset, get_preset, resolve
-from .published import published
+from .record_files import record_file
 from .rows import CONTROL, CONTROLS, METHODS, RULES, Method, row_of
 from .run import GRADIENTS_PER_STEP, Run
 from .statistics import Interval, mean_interval, paired_difference, scores_of
@@ -44,7 +44,7 @@ __all__ = [
     "judge_cell",
     "mean_interval",
     "paired_difference",
-    "published",
+    "record_file",
     "reproduce",
     "resolve",
     "row_of",

@@ -27,7 +27,8 @@ def tracked(*folders: str) -> list[str]:
 def test_the_wheel_holds_every_file_of_the_package(tmp_path):
     """An editable install hides a sub-package or data file that a wheel lacks."""
     source = tmp_path / "source"
-    for name in [*tracked("maml_en_llm"), "pyproject.toml", "README.md", "LICENSE"]:
+    about = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
+    for name in [*tracked("maml_en_llm", "results"), *about]:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
     options = ["--no-deps", "--no-build-isolation", "-q", "-w", str(tmp_path)]
@@ -37,6 +38,8 @@ def test_the_wheel_holds_every_file_of_the_package(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     inside = set(zipfile.ZipFile(wheel).namelist())
     assert set(tracked("maml_en_llm")) <= inside
+    # chapters read them where there is no clone
+    assert {f"maml_en_llm/{name}" for name in tracked("results")} <= inside
 
 
 def code_blocks(text: str, language: str) -> list[str]:

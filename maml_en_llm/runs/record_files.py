@@ -9,14 +9,14 @@ _PACKAGE = Path(__file__).parents[1]
 _FOLDERS = (_PACKAGE.parent / "results", _PACKAGE / "results")
 
 
-def published(name: str) -> Path:
+def record_file(name: str) -> Path:
     """The file of the published record ``name``, such as "baselines".
 
     Raises `ValueError` naming the nearest record where there is none of that name, and
     `FileNotFoundError` where the package came without records.
     """
     for folder in _FOLDERS:
-        files = {path.stem: path for path in sorted(folder.glob("*.json"))}
+        files = {path.stem: path for path in sorted(folder.glob("*.json*"))}
         if files:
             check_choice("record", name, files)
             return files[name]
