@@ -16,7 +16,7 @@ measures the two sides of it:
 The models are GPT-2's small shape with two layers and random weights, the loss scaled
 so that the typical gradient entry is 5.3e-5, as GPT-2 medium's at norm 1; and
 tiny-base on its own prompts, as it is. Prints a table and stores it as JSON, row by
-row.
+row; a run that was interrupted goes on where it stopped.
 """
 
 import argparse
@@ -44,7 +44,7 @@ K, PROMPTS = 2, 4  # inner steps; prompts per batch of tiny-base
 WORDS, WIDE_PROMPTS, LENGTH, TARGET = 8192, 2, 32, 4  # of GPT-2's shape
 WARM = 8  # steps whose gradients the warm moments hold
 ENTRY = 5.3e-5  # 1 / √(355 million)
-ABSOLUTE = (1e-8, 1e-10, 1e-12, 1e-14)
+ABSOLUTE = (1e-8, 1e-12, 1e-10, 1e-14)  # those to choose from first
 RELATIVE = (1e-1, 1e-2, 1e-4)  # of the mean of v̂
 
 
@@ -205,16 +205,23 @@ def apart(a: Tensors, b: Tensors) -> float:
     return (gap / joint_norm({n: t.double() for n, t in b.items()})).item()
 
 
-def run(case: Case) -> Iterator[dict]:
-    """All values, for fresh and for warm moments; each printed as it is found."""
-    for moments in ("fresh", "warm"):
-        state = None if moments == "fresh" else warm_state(case)
-        size = mean_square(case, state)
-        terms = [(f"{value:g}", value) for value in ABSOLUTE]
-        terms += [(f"{share:g} · mean v̂", share * size) for share in RELATIVE]
-        for name, value in terms:
-            row = dict(model=case.name, moments=moments, term=name, eps_root=value)
-            row |= measure(case, state, value) | dict(mean_square=size)
+def run(case: Case, done: list[dict]) -> Iterator[dict]:
+    """All values, for fresh and for warm moments, but those of ``done``; each printed
+    as it is found.
+    """
+    known = {(row["model"], row["moments"], row["term"]) for row in done}
+    states = {"fresh": None, "warm": warm_state(case)}
+    sizes = {moments: mean_square(case, state) for moments, state in states.items()}
+    for value, relative in [(v, False) for v in ABSOLUTE] + [
+        (v, True) for v in RELATIVE
+    ]:
+        for moments, state in states.items():
+            name = f"{value:g} · mean v̂" if relative else f"{value:g}"
+            if (case.name, moments, name) in known:
+                continue
+            eps_root = value * sizes[moments] if relative else value
+            row = dict(model=case.name, moments=moments, term=name, eps_root=eps_root)
+            row |= measure(case, state, eps_root) | dict(mean_square=sizes[moments])
             figures = (row[key] for key in ("step", "error", "spread", "second_order"))
             shown = " | ".join(f"{figure:.3g}" for figure in figures)
             print(f"| {case.name} | {moments} | {name} | {shown} |", flush=True)
@@ -231,8 +238,10 @@ def main() -> None:
     print("| model | moments | eps_root | step | error | spread | second order |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     rows = []
+    if options.record.exists():
+        rows = json.loads(options.record.read_text())["rows"]
     for build in (tiny_base, small_shape):
-        for row in run(build()):
+        for row in run(build(), list(rows)):
             rows.append(row)
             about = describe(seconds=time.monotonic() - start)
             content = json.dumps({"provenance": about, "rows": rows}, indent=1)
