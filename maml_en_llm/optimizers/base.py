@@ -169,7 +169,7 @@ class Frozen:
     Every step starts from the same moments.
     """
 
-    optimizer: Optimizer
+    optimizer: Any  # an `Optimizer`, or one that is wrapped
     slots: ClassVar[tuple[str, ...]] = ()  # no step writes the moments
 
     def init(self, params: Tensors) -> State:
