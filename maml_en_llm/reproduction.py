@@ -131,7 +131,7 @@ def _write_rates(out: str, rows: list[dict]) -> None:
 
 def _check(options: argparse.Namespace, name: str | None) -> None:
     """Exit with 1 where a record is not what the code computes."""
-    from .runs.again import check_records, stored_records
+    from .runs.again import compute_again, stored_records
 
     check_integer("--check", options.check, 1)
     found = [
@@ -144,7 +144,7 @@ def _check(options: argparse.Namespace, name: str | None) -> None:
             f"--check: expected records in {RESULTS}, found none; compute some first"
         )
     device = options.device or "cpu"
-    done = check_records([row for _, row in found], options.check, device=device)
+    done = compute_again([row for _, row in found], options.check, device=device)
     for row in done.checked:
         held = row.get("held") or {}
         told = f"mean {row['mean']}" if row["mean"] is not None else f"held {held}"

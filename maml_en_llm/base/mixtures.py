@@ -42,20 +42,20 @@ def _kind(maker: Maker) -> Kind:
     return kind
 
 
-KINDS: Mapping[str, Kind] = {
+TEXTS: Mapping[str, Kind] = {
     **{kind.__name__: kind for kind in TEXT_KINDS},
     **{name: _kind(maker) for name, maker in MAKERS.items()},
 }
 # a kind is drawn as often as it is named
 DENSE = tuple(kind.__name__ for kind in TEXT_KINDS)
 BOUND = (*("sections",) * 3, *("slots",) * 3, "turned")
-LISTED = (*("headed",) * 3, *("tailed",) * 4, "picked")
-RELATED = (*("told",) * 2, "told_first", *("related",) * 5, *("related_first",) * 2)
+LISTS = (*("headed",) * 3, *("tailed",) * 4, "picked")
+RELATIVE = (*("told",) * 2, "told_first", *("related",) * 5, *("related_first",) * 2)
 # what a first look at the new kinds is made of, and the whole
 EASY = (
     *DENSE,
     *("sections", "sections", "slots", "slots"),
-    *LISTED,
+    *LISTS,
     *(*("told",) * 5, *("told_first",) * 2, "related", "related"),
 )
-WHOLE = (*DENSE[1:], *BOUND, *LISTED, *RELATED)
+WHOLE = (*DENSE[1:], *BOUND, *LISTS, *RELATIVE)

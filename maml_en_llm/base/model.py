@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from ..minicrossfit.draw import Draw
 from .corpus import MARKS, NEWLINES, PUNCTUATION, text
-from .mixtures import KINDS
+from .mixtures import TEXTS
 from .recipe import SEEDS_APART, PretrainConfig
 
 LOOK = 5.0  # size of the constant parts of a query and a key that look back
@@ -94,6 +94,6 @@ def add_newlines(model, tokenizer, familiar: float):
 def batch(config: PretrainConfig, tokenizer, step: int) -> torch.Tensor:
     """The sequences of one step, (B, T); a function of the seed and the step alone."""
     draw, stage = Draw(config.seed * SEEDS_APART + step), config.stage(step)
-    length, kinds = stage.length, [KINDS[name] for name in stage.kinds]
+    length, kinds = stage.length, [TEXTS[name] for name in stage.kinds]
     rows = [text(draw, length, kinds) for _ in range(config.tokens // length)]
     return torch.tensor([tokenizer.convert_tokens_to_ids(row) for row in rows])

@@ -7,12 +7,12 @@ from torch.nn.functional import cross_entropy
 
 from ..minicrossfit.draw import Draw
 from .corpus import MARKS, PUNCTUATION, text
-from .mixtures import DENSE, KINDS, MAKERS
+from .mixtures import DENSE, MAKERS, TEXTS
 from .recipe import PROBED_LENGTH
 from .rows import text_of
 
 HELD_OUT = 10**9  # seed of the texts that are never trained on
-NAMES = {"glossary": "recall"}  # of a probe, where it is not that of its kind
+_NAMES = {"glossary": "recall"}  # of a probe, where it is not that of its kind
 
 
 def probes(
@@ -37,7 +37,7 @@ def probes(
         ids, asked = probed(kind, tokenizer, length=length, rows=rows)
         hits = _predictions(model, ids.to(model.device)).cpu() == ids[:, 1:]
         right = (hits & asked[:, 1:]).sum().item()
-        found[NAMES.get(kind, kind)] = right / asked[:, 1:].sum().item()
+        found[_NAMES.get(kind, kind)] = right / asked[:, 1:].sum().item()
     return found
 
 
@@ -53,7 +53,7 @@ def probed(
             for _, told in texts
         ]
         return _ids(tokenizer, [row for row, _ in texts]), torch.tensor(asked)
-    words = [KINDS[kind](draw, length) for _ in range(rows)]
+    words = [TEXTS[kind](draw, length) for _ in range(rows)]
     asked = [_asked(kind, row) for row in words]
     return _ids(tokenizer, words), torch.tensor(asked)
 

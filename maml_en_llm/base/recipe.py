@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import check_choice, check_integer, check_number, shown
-from .mixtures import DENSE, KINDS
+from .mixtures import DENSE, TEXTS
 
 POSITIONS = ("rotary", "learned")
 DEVICES = ("cpu", "cuda")
@@ -32,7 +32,7 @@ class Stage:
         if not isinstance(self.kinds, (list, tuple)) or not self.kinds:
             raise ValueError(f"kinds: expected a list, found {shown(self.kinds)}")
         for kind in self.kinds:
-            check_choice("kinds", kind, KINDS)
+            check_choice("kinds", kind, TEXTS)
         object.__setattr__(self, "kinds", tuple(self.kinds))
 
 

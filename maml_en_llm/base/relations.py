@@ -17,9 +17,9 @@ from .corpus import PUNCTUATION, some_words
 from .rows import Row
 
 Related = Callable[[Draw], tuple[list[str], int]]  # words, and the answer's number
-OPPOSITES = list(words.OPPOSITES.items())
+_PAIRS = list(words.OPPOSITES.items())
 MIDDLES = [[], [], ["[SEP]"], ["and"], [","]]
-SHORT = "same opposite"  # two answers, either of which tells the second word
+_SHORT = "same opposite"  # two answers, either of which tells the second word
 
 
 def told(draw: Draw) -> Row:
@@ -64,7 +64,7 @@ def _first(draw: Draw, relation: Related, answers: list[str], meanings: str) -> 
 
     def row(draw: Draw):
         part, answer = relation(draw)
-        place = len(part) + 1 if meanings == SHORT else None
+        place = len(part) + 1 if meanings == _SHORT else None
         return [answers[answer], between, *part, end], place
 
     return row
@@ -177,8 +177,8 @@ def _lead(draw: Draw) -> list[list[str]]:
 def _known(draw: Draw) -> list[tuple[str, str]]:
     """Some words with their opposites: of the sizes, or any."""
     sizes = [word for group in words.SIZES for word in group]
-    pairs = [pair for pair in OPPOSITES if pair[0] in sizes]
-    return pairs if draw.chance(0.5) else OPPOSITES
+    pairs = [pair for pair in _PAIRS if pair[0] in sizes]
+    return pairs if draw.chance(0.5) else _PAIRS
 
 
 # how often each is drawn
@@ -191,7 +191,7 @@ RELATIONS = [
     (_order, "first second"),
 ]
 RELATIONS_FIRST = [
-    *[(_turned, SHORT)] * 3,
+    *[(_turned, _SHORT)] * 3,
     *[(_same, "same other")] * 2,
     (_contrast, "opposite other"),
     (_order, "first second"),

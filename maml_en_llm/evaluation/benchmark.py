@@ -16,7 +16,7 @@ from .adaptation import Adaptation
 from .arguments import check_model
 from .metrics import accuracy, calibration_error, macro_f1, predict, probabilities
 from .scoring import score_options, score_pmi
-from .telling import Untold, told
+from .telling import Untold, teller
 
 MESSAGE = 400  # characters of an error that are kept in a record
 
@@ -99,7 +99,7 @@ def evaluate_by(
     is raised, and any that ``progress`` raises.
     """
     seeds = _check_sizes(benchmark, seeds, max_records)
-    tell = told(progress)
+    tell = teller(progress)
     tasks: dict[str, dict] = {}
     failed: dict[str, str] = {}
     first: Exception | None = None

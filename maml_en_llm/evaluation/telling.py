@@ -13,7 +13,7 @@ class Untold(BaseException):
         self.why = why
 
 
-def told(progress: Callable | None) -> Callable[..., None]:
+def teller(progress: Callable | None) -> Callable[..., None]:
     """A function that calls ``progress``, if there is one, and raises `Untold`.
 
     Raises:

@@ -65,8 +65,7 @@ def load_model(
     """
     check_choice("attention", attention, ATTENTIONS)
     dtype, device = as_dtype(dtype), as_device(device)
-    seed = check_integer("seed", seed, most=2**63 - 1)
-    given = name
+    seed, given = check_integer("seed", seed, most=2**63 - 1), name
     name = SHIPPED.get(str(name), name) if isinstance(name, (str, Path)) else name
     name, revision = located(name, revision)
     _check_revision(revision, name)

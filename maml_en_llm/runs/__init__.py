@@ -1,7 +1,7 @@
 """Runs: any training, any evaluation, one record."""
 
 from .adapted import Chosen
-from .again import check_records, run_of
+from .again import compute_again, run_of
 from .alive import Cell, judge, judge_cell
 from .compare import Difference, compare, inconsistencies
 from .experiments import EXPERIMENTS, Experiment, baselines, get_experiment, grid
@@ -32,7 +32,7 @@ __all__ = [
     "RunsFailed",
     "_read",
     "baselines",
-    "check_records",
+    "compute_again",
     "check_parameters",
     "compare",
     "get_experiment",

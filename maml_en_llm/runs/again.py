@@ -76,7 +76,7 @@ class Check:
     of_others: int = 0
 
 
-def check_records(
+def compute_again(
     records: Iterable[Mapping],
     count: int,
     *,

@@ -5,7 +5,7 @@ import torch
 
 from maml_en_llm.base import RECIPES, PretrainConfig, Stage
 from maml_en_llm.base.corpus import NEWLINES, PUNCTUATION, build_tokenizer
-from maml_en_llm.base.mixtures import DENSE, GUESSES, KINDS, MAKERS
+from maml_en_llm.base.mixtures import DENSE, GUESSES, MAKERS, TEXTS
 from maml_en_llm.base.model import batch, build_model
 from maml_en_llm.base.probes import probed, probes
 from maml_en_llm.base.recipe import is_of
@@ -26,14 +26,14 @@ SMALL = PretrainConfig(
     ),
     look_back=(1, 2),
 )
-TEXTS = range(30)
+DRAWS = range(30)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", TEXTS)
 def test_texts_have_their_length_and_known_words_but_no_newline(name):
     tokenizer = build_tokenizer()
-    for seed in TEXTS:
-        words = KINDS[name](Draw(seed), 77)
+    for seed in DRAWS:
+        words = TEXTS[name](Draw(seed), 77)
         ids = tokenizer.convert_tokens_to_ids(words)
         assert len(words) == 77
         assert tokenizer.unk_token_id not in ids
@@ -42,7 +42,7 @@ def test_texts_have_their_length_and_known_words_but_no_newline(name):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_what_is_asked_is_a_word_behind_a_mark_or_in_a_row(name):
-    for seed in TEXTS:
+    for seed in DRAWS:
         words, asked = text_of(MAKERS[name], Draw(seed), 90)
         assert len(words) == 90
         assert asked == sorted(set(asked))
@@ -72,7 +72,7 @@ def test_a_guess_is_what_one_of_the_answers_is_worth(name):
 def test_an_answer_that_comes_first_tells_the_second_word(name):
     """One answer says "again", the other "opposite", in all rows of a text."""
     texts = 0
-    for seed in TEXTS:
+    for seed in DRAWS:
         draw = Draw(seed)
         row = MAKERS[name](draw)
         found = set()
@@ -89,7 +89,7 @@ def test_an_answer_that_comes_first_tells_the_second_word(name):
 
 @pytest.mark.parametrize("name", ["sections", "slots", "picked"])
 def test_an_answer_stands_in_its_own_row(name):
-    for seed in TEXTS:
+    for seed in DRAWS:
         words, asked = text_of(MAKERS[name], Draw(seed), 200)
         start = 0
         for place in asked:
@@ -101,7 +101,7 @@ def test_an_answer_stands_in_its_own_row(name):
 def test_a_key_is_bound_again(name):
     """What the nearest fact says is right; what the first one said mostly is not."""
     stale = total = 0
-    for seed in TEXTS:
+    for seed in DRAWS:
         words, asked = text_of(MAKERS[name], Draw(seed), 300)
         for place in asked[5:]:
             key = words[place - 2]
@@ -114,12 +114,12 @@ def test_a_key_is_bound_again(name):
 @pytest.mark.parametrize("name", ["tailed", "related"])
 def test_answers_are_drawn_for_each_text(name):
     sets = set()
-    for seed in TEXTS:
+    for seed in DRAWS:
         words, asked = text_of(MAKERS[name], Draw(seed), 400)
         answers = frozenset(words[place] for place in asked)
         assert len(answers) in (2, 3)
         sets.add(answers)
-    assert len(sets) > len(TEXTS) // 2
+    assert len(sets) > len(DRAWS) // 2
 
 
 def test_told_answers_are_few_in_all_texts():

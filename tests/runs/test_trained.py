@@ -24,7 +24,7 @@ from maml_en_llm.runs import (
     Chosen,
     Run,
     _read,
-    check_records,
+    compute_again,
     inconsistencies,
     reproduce,
     run_of,
@@ -243,10 +243,10 @@ def test_records_are_checked_and_a_changed_number_is_found(config, tmp_path):
     log = tmp_path / "mini.jsonl"
     rows = reproduce([*several(config), run_of_mini(config, "majority", held=0)], log)
     assert [row for _, row in stored_records(tmp_path)] == rows
-    done = check_records(rows, 3, date="2026-01-01")
+    done = compute_again(rows, 3, date="2026-01-01")
     assert len(done.checked) == 3 and done.differences == [] and done.of_others == 0
     chosen = {
-        check_records(rows, 1, date=f"2026-01-{d:02}").checked[0]["hash"]
+        compute_again(rows, 1, date=f"2026-01-{d:02}").checked[0]["hash"]
         for d in (1, 2, 3, 4, 5)
     }
     assert len(chosen) > 1
@@ -255,16 +255,16 @@ def test_records_are_checked_and_a_changed_number_is_found(config, tmp_path):
         dict(held=rows[0]["held"] | {"nll": 0.1}),
         dict(moved=0.5),
     ):
-        assert check_records(
+        assert compute_again(
             [rows[0] | change, *rows[1:]], 1, date="2026-01-01"
         ).differences
     # also where whoever changed it knew how to seal it
     forged = rows[0] | dict(tasks={"c": 0.0, "d": 0.0}, mean=0.0, unseen_mean=0.0)
     forged["seal"] = LOG.seal(forged)
     assert inconsistencies(forged) == []
-    assert check_records([forged], 1).differences
+    assert compute_again([forged], 1).differences
     other = [row | dict(inputs="other") for row in rows]
-    assert check_records(other, 1).of_others == 5
+    assert compute_again(other, 1).of_others == 5
 
 
 def _lines(path):
