@@ -139,7 +139,7 @@ def draw(app: Sphinx) -> None:
     figure.text(0.06, 0.28, question, size=22, linespacing=1.5)
     axes = figure.add_axes((0.55, 0.12, 0.42, 0.8))
     plots.two_bowls(axes, *numbers, words=False)
-    figure.savefig(folder / "card.png")
+    figure.savefig(folder / "card.png", dpi=100)
     plt.close(figure)
 
 
