@@ -58,18 +58,21 @@ def views(text: str) -> Views:
 
 
 def _relations(words: list[str]) -> Views:
-    """How a word is related to those before it, for the last words of the text."""
+    """How every word is related to those before it, and how neighbours are related."""
     seen: Views = {}
-    for i, word in enumerate(reversed(words)):
-        earlier = words[: len(words) - 1 - i]
-        relation = "new"
-        if word in earlier:
-            relation = "same"
-        elif lexicon.OPPOSITES.get(word) in earlier:
-            relation = "opposite"
-        seen["relation", i] = relation
-    seen["relations",] = tuple(sorted(set(seen.values())))
+    for i, word in enumerate(words):
+        relation = _relation(word, words[:i])
+        seen["relation", "place", i] = relation
+        seen["relation", "from the end", len(words) - i] = relation
+    pairs = zip(words, words[1:], strict=False)
+    seen["neighbours",] = tuple(sorted({_relation(b, [a]) for a, b in pairs}))
     return seen
+
+
+def _relation(word: str, earlier: list[str]) -> str:
+    if word in earlier:
+        return "same"
+    return "opposite" if lexicon.OPPOSITES.get(word) in earlier else "new"
 
 
 def _lexical_kinds() -> dict[str, list[tuple[str, int]]]:
