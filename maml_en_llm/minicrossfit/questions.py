@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from . import lexicon as words
 from .draw import Draw
-from .lexicon import Domain
+from .lexicon import DOMAINS, Domain
 from .recipes import OPPOSED, Difficulty, Family, Recipe, fillers, nouns
 
 _SLOTS: dict[str, list[str]] = {
@@ -27,9 +27,11 @@ def _about(*slots: str) -> Family:
 
     def family(_: Draw, domain: Domain, d: Difficulty, turn: int) -> Recipe:
         wanted = slots[turn % len(slots)]
+        # more facts where a frequent answer would tell the slot, and so half the rest
+        fewest = d.facts if len(slots) > 1 else 2
 
         def make(draw: Draw, _: int):
-            n = draw.one(range(2, d.facts + 1))
+            n = draw.one(range(fewest, d.facts + 1))
             things = draw.some(nouns(domain), n)
             columns = {slot: draw.some(_SLOTS[slot], n) for slot in slots}
             facts = []
@@ -51,7 +53,8 @@ def _pick(draw: Draw, domain: Domain, d: Difficulty, turn: int) -> Recipe:
     """The part of a text that begins with the task's mark; its words may be any."""
     marks = draw.some(_MARKS, d.facts)
     wanted = marks[turn % len(marks)]
-    pool = [*nouns(domain), *(word for slot in _SLOTS.values() for word in slot)]
+    others = [other for other in DOMAINS.values() if not other.foreign]
+    pool = sorted({word for field in (domain, *others) for word in nouns(field)})
 
     def make(draw: Draw, _: int):
         picked = zip(marks, draw.some(pool, len(marks)), strict=True)

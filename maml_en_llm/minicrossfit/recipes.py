@@ -54,7 +54,7 @@ class Difficulty:
 
 DIFFICULTIES = {
     "easy": Difficulty(
-        labels=2, cues=2, facts=2, foreign=0.0, swapped=0.0, shared=0.0, once=0.0
+        labels=2, cues=2, facts=2, foreign=0.0, swapped=0.0, shared=0.0, once=0.2
     ),
     "normal": Difficulty(),
     "hard": Difficulty(
