@@ -83,8 +83,7 @@ def load_model(
     source.remember(model, given, revision)
     model = fuse_gelu(model).eval()
     check_causal(model)
-    torch.nn.Module.to(model, device)  # in place
-    return model, words
+    return torch.nn.Module.to(model, device), words  # in place
 
 
 def as_dtype(dtype: torch.dtype | str) -> torch.dtype:

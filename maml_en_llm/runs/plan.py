@@ -18,6 +18,7 @@ from ..methods import METHODS
 from ..models import PromptLoss, parameters
 from ..models.sizes import base_of, text_config, width_of
 from ..prompts import Prompt, collate
+from ..training.config import TOKENS_AT_ONCE
 
 GIB = 2**30
 PLANNED = ("metaicl", "fomaml", "maml-en-llm")
@@ -66,6 +67,16 @@ class Step:
         return 0 if self.method == "metaicl" else self.k
 
     @property
+    def together(self) -> int:
+        """Prompts of one graph: of a batch, and of MetaICL those of several tasks."""
+        batches = 1
+        if self.method == "metaicl":
+            fitting = TOKENS_AT_ONCE // (self.prompts * self.length)
+            batches = min(max(fitting, 1), self.n)
+        rows = batches * self.prompts
+        return min(self.at_once or rows, rows)
+
+    @property
     def second_order(self) -> bool:
         """Whether a gradient is differentiated again."""
         return self.method == "maml-en-llm" and self.k > 0
@@ -103,11 +114,10 @@ def _graph(sizes: Sizes, step: Step) -> float:
     """Numbers beside the model's own while the largest graph stands."""
     kinds = _GATED if sizes.gated else _PLAIN
     graph = kinds[step.second_order]
-    rows = min(step.at_once or step.prompts, step.prompts)
-    tokens = rows * step.length
+    tokens = step.together * step.length
     layer = graph.widths * sizes.width + graph.inners * sizes.inner
     kept = tokens * (sizes.layers * layer + graph.rest * sizes.width)
-    logits = (3 if step.second_order else 1) * rows * step.target * sizes.words
+    logits = (3 if step.second_order else 1) * step.together * step.target * sizes.words
     work = 0.0
     if step.second_order:
         work = 3 * min(sizes.heads * 128 * step.length, _BLOCK)
@@ -128,7 +138,7 @@ def _more_copies(step: Step) -> float:
     Of k states every fourth is kept whole, of the others their gradients.
     """
     if not step.second_order:
-        return 0.0
+        return float(step.together < step.n * step.prompts)
     later = 3.0 * (step.k > 1) + max(step.k - 2, 0) * 1.25
     return later + (step.n > 1)
 
@@ -162,7 +172,7 @@ def _first(config, names: tuple[str, ...]) -> int | None:
 
 def ways(step: Step) -> Iterator[tuple[str, Step]]:
     """What makes a step smaller, the exact ways first."""
-    if step.prompts > 1:
+    if step.together > 1:
         yield "micro-batching (prompts_at_once=1)", replace(step, at_once=1)
     if step.second_order:
         first = replace(step, method="fomaml")

@@ -64,6 +64,26 @@ CASES = {
         ),
         Step(n=1, k=2, length=12, target=4),
     ),
+    "MetaICL, the tasks' prompts together": (
+        LlamaConfig(
+            vocab_size=300,
+            hidden_size=96,
+            intermediate_size=256,
+            num_hidden_layers=3,
+            **LLAMA,
+        ),
+        Step(method="metaicl", n=4, length=100, target=4),
+    ),
+    "MetaICL, two by two": (
+        LlamaConfig(
+            vocab_size=300,
+            hidden_size=96,
+            intermediate_size=256,
+            num_hidden_layers=2,
+            **LLAMA | {"max_position_embeddings": 1024},
+        ),
+        Step(method="metaicl", n=4, length=800, target=4),
+    ),
     "GPT-2, second order": (
         GPT2Config(vocab_size=300, n_embd=96, n_layer=3, **GPT2),
         Step(n=1, k=1, length=200, target=4),
@@ -156,6 +176,16 @@ def test_peak_is_within_15_percent_of_the_bytes_that_are_counted(name):
     model = fuse_gelu(small_model(config, dtype=torch.float32, attention="twice"))
     found = measured(model, step)
     assert peak_bytes(sizes_of(model), step) == pytest.approx(found, rel=0.15)
+
+
+def test_metaicls_prompts_are_together_up_to_a_number_of_tokens():
+    step = Step(method="metaicl", n=4, length=512)
+    assert step.together == 4
+    assert replace(step, length=1024).together == 2
+    assert replace(step, length=4096).together == 1
+    assert replace(step, prompts=4, length=1024).together == 4  # a batch stays whole
+    assert replace(step, at_once=1).together == 1
+    assert replace(step, method="fomaml", prompts=3).together == 3
 
 
 def test_gradient_equivalents_are_those_of_the_budget():
