@@ -10,6 +10,7 @@ from .gradients import (
 )
 from .inner_steps import change_by_step, inner_step_changes
 from .prompts import prompt_cut, prompt_height, prompt_tokens
+from .real_model import held_curves, memory_limits
 from .scores import (
     against_demonstrations,
     agreement,
@@ -38,8 +39,10 @@ __all__ = [
     "emergence",
     "first_order_misses",
     "forest",
+    "held_curves",
     "inner_step_changes",
     "label_changes",
+    "memory_limits",
     "meta_training",
     "prompt_cut",
     "prompt_height",

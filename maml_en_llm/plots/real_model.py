@@ -1,0 +1,61 @@
+"""Figures of a real model: what memory allows, and held tasks during meta-training."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+
+from .style import COLORS, PALETTE
+
+
+def memory_limits(
+    axes: Axes,
+    sizes: Sequence[int],
+    curves: Mapping[str, Sequence[float]],
+    points: Mapping[str, tuple[Sequence[int], Sequence[float]]],
+    limits: Mapping[str, float],
+) -> Axes:
+    """Peak memory against a size of a step: predicted lines, measured points.
+
+    Args:
+        sizes: of the step, such as tokens of a prompt or inner steps
+        curves: {label: predicted GiB for each of ``sizes``}
+        points: {label of a curve: (sizes, measured GiB)}
+        limits: {device: GiB}, drawn as horizontal lines
+    """
+    for (label, gib), color in zip(curves.items(), PALETTE, strict=False):
+        axes.plot(sizes, gib, color=color, label=label)
+        at, measured = points.get(label, ((), ()))
+        axes.plot(at, measured, "o", color=color)
+    for name, gib in limits.items():
+        axes.axhline(gib, color=COLORS["neutral"], ls="--", lw=1)
+        axes.annotate(
+            name,
+            (1, gib),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="bottom",
+            fontsize="small",
+        )
+    axes.set(xscale="log", yscale="log", ylabel="peak (GiB)")
+    axes.set_xticks(list(sizes), [str(size) for size in sizes])
+    axes.minorticks_off()
+    return axes
+
+
+def held_curves(
+    axes: Axes,
+    runs: Mapping[str, tuple[Sequence[int], Sequence[float]]],
+    levels: Mapping[str, float],
+) -> Axes:
+    """A mean over held tasks against outer steps, one line per run.
+
+    Args:
+        runs: {label: (outer steps, value)}
+        levels: {label: value}, such as guessing and the raw model, drawn horizontally
+    """
+    for (label, (steps, values)), color in zip(runs.items(), PALETTE, strict=False):
+        axes.plot(steps, values, marker="o", ms=4, color=color, label=label)
+    for (label, value), line in zip(levels.items(), ("--", ":"), strict=False):
+        axes.axhline(value, color=COLORS["neutral"], ls=line, label=label)
+    axes.set(xlabel="outer step")
+    return axes
