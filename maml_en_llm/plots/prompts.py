@@ -36,7 +36,7 @@ def prompt_tokens(
     rows = _rows(prompts, columns)
     for y, row in enumerate(rows):
         if isinstance(row, str):
-            axes.text(0, y, row, fontsize=10, fontweight="bold", va="center")
+            axes.text(0, y, row, fontsize=11.5, fontweight="bold", va="center")
             continue
         for x, width, text, role, scored in row:
             _box(axes, x, y, width, role, scored)
@@ -44,13 +44,13 @@ def prompt_tokens(
                 x + width / 2,
                 y,
                 text,
-                fontsize=7.5,
+                fontsize=10.5,
                 family="monospace",
                 ha="center",
                 va="center",
                 zorder=4,
             )
-    _token_legend(axes)
+    _token_legend(axes, columns)
     axes.set(xlim=(-0.5, columns + 0.5), ylim=(len(rows) - 0.4, -0.6))
     axes.axis("off")
     return axes
@@ -60,7 +60,7 @@ def prompt_height(
     prompts: Mapping[str, Sequence[Token]], *, columns: int = 88
 ) -> float:
     """Inches that a figure for `prompt_tokens` should be high."""
-    return 0.27 * len(_rows(prompts, columns)) + 0.5
+    return 0.3 * len(_rows(prompts, columns)) + 0.7
 
 
 def prompt_cut(axes: Axes, lengths: Sequence[int], cut: int, limit: int) -> Axes:
@@ -106,7 +106,7 @@ def _box(axes: Axes, x: float, y: float, width: float, role: str, scored: bool):
     )
 
 
-def _token_legend(axes: Axes) -> None:
+def _token_legend(axes: Axes, columns: int) -> None:
     patches = [
         Rectangle((0, 0), 1, 1, facecolor=_FILL[role])
         for role in ("text", "answer", "within")
@@ -115,10 +115,10 @@ def _token_legend(axes: Axes) -> None:
     axes.legend(
         patches,
         ["text", "answer", "separator", "target: the tokens scored"],
-        ncols=4,
+        ncols=4 if columns > 60 else 2,
         loc="upper left",
         bbox_to_anchor=(0, 0),
-        fontsize=9,
+        fontsize=10,
         borderaxespad=0.2,
         handlelength=1.2,
     )

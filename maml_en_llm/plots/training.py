@@ -8,48 +8,51 @@ from matplotlib.ticker import MaxNLocator
 
 from .style import COLORS, PALETTE
 
-_PROBES = {  # title of a panel: probes of `base.pretrain` drawn in it
-    "loss (nats per token)": ["loss"],
-    "repeated rows: right words": ["repeats"],
-    "glossaries: right values": ["recall"],
-    "in context: right answers": ["in context, 16", "in context, 8"],
+_LATER = {  # what a longer run is probed for: a name in words
+    "recall": "glossaries",
+    "sections": "sections",
+    "related": "relations",
 }
 
 
-def emergence(panels: np.ndarray, records: Mapping[str, Mapping]) -> np.ndarray:
-    """What a base model can do, against its pre-training steps.
-
-    Dotted vertical lines: from here on the training sequences are longer.
+def emergence(
+    panels: Sequence[Axes],
+    starts: Mapping[str, Sequence[Sequence[Mapping]]],
+    longer: Sequence[Mapping],
+    guesses: Mapping[str, float],
+) -> Sequence[Axes]:
+    """Shares of right words against pre-training steps, one line per training seed.
 
     Args:
-        panels: (2, 2) axes: the loss, repeated rows, glossaries, answers in context
-        records: {name: record of `pretrain`}
+        panels: three axes: repeated rows and glossaries, over ``starts``; then what a
+            longer run learns late, with guessing dotted
+        starts: {what heads do at the start: probes of `base.pretrain`, per seed}
+        longer: probes of one run
+        guesses: {probe: share that is right by guessing}
     """
-    flat = [axes for row in panels for axes in row]
-    for axes, (title, keys) in zip(flat, _PROBES.items(), strict=True):
-        for (name, record), color in zip(records.items(), PALETTE, strict=False):
-            steps = [row["step"] for row in record["probes"]]
-            for key, style in zip(keys, ("o-", "^:"), strict=False):
-                values = [row[key] for row in record["probes"]]
-                label = f"{key[12:]} demonstrations" if len(keys) > 1 else name
-                axes.plot(steps, values, style, color=color, ms=3.5, label=label)
-        _longer_sequences(axes, record["config"])
-        axes.set(title=title, ylim=(0, None if keys == ["loss"] else 1.03))
-    loss, answers = flat[0], flat[-1]
-    loss.legend()
-    handles, labels = answers.get_legend_handles_labels()
-    answers.legend(handles[:2], labels[:2], fontsize=9)
-    answers.axhline(0.5, color=COLORS["neutral"], lw=1)
-    for axes in panels[1]:
-        axes.set(xlabel="pre-training step")
+    rows, pairs, late = panels
+    for axes, probe in ((rows, "repeats"), (pairs, "recall")):
+        for (name, seeds), color in zip(starts.items(), PALETTE, strict=False):
+            for number, probes in enumerate(seeds):
+                label = name if number == 0 else None
+                _probe(axes, probes, probe, color=color, label=label)
+    for (probe, name), color in zip(_LATER.items(), PALETTE[3:], strict=False):
+        _probe(late, longer, probe, color=color, label=name)
+        if probe in guesses:
+            late.axhline(guesses[probe], color=color, ls=":", lw=1)
+    rows.set(title="repeated rows", ylabel="share of right words")
+    pairs.set(title="glossaries")
+    late.set(title="one longer run")
+    for axes in panels:
+        axes.set(xlabel="pre-training step", ylim=(0, 1.03))
+    rows.legend(fontsize=9, loc="lower right", title="heads look back")
+    late.legend(fontsize=9, loc="lower right")
     return panels
 
 
-def _longer_sequences(axes: Axes, config: Mapping) -> None:
-    steps, lengths = config["steps"], config["lengths"]
-    for n in range(1, len(lengths)):
-        if lengths[n] != lengths[n - 1]:
-            axes.axvline(n * steps / len(lengths), color="0.6", ls=":", lw=1)
+def _probe(axes: Axes, probes: Sequence[Mapping], probe: str, **style) -> None:
+    steps = [row["step"] for row in probes]
+    axes.plot(steps, [row[probe] for row in probes], "o-", ms=3, lw=1.4, **style)
 
 
 def running_mean(values: Sequence[float], window: int) -> np.ndarray:

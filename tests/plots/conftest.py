@@ -19,6 +19,13 @@ def two():
 
 
 @pytest.fixture
+def three():
+    figure, panels = plt.subplots(1, 3)
+    yield panels
+    plt.close(figure)
+
+
+@pytest.fixture
 def four():
     figure, panels = plt.subplots(2, 2)
     yield panels

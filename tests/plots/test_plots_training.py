@@ -6,30 +6,26 @@ from maml_en_llm import plots
 
 
 def probes(scale):
-    keys = ("loss", "repeats", "recall", "in context, 8", "in context, 16")
+    keys = ("repeats", "recall", "sections", "related")
     return [{"step": n} | dict.fromkeys(keys, scale * n) for n in (0, 100, 200)]
 
 
-def test_emergence_draws_every_probe_of_every_record(four):
-    config = dict(steps=200, lengths=[64, 64, 128, 256])
-    records = {
-        "rotary": dict(probes=probes(0.005), config=config),
-        "learned": dict(probes=probes(0.001), config=config),
-    }
-    assert plots.emergence(four, records) is four
-    titles = [axes.get_title() for row in four for axes in row]
-    assert "nats per token" in titles[0] and "in context" in titles[3]
-    solid = [x for x in four[0][0].lines if x.get_linestyle() == "-"]
-    assert [x.get_ydata().tolist() for x in solid] == [[0, 0.5, 1], [0, 0.1, 0.2]]
-    legend = four[0][0].get_legend()
-    assert [text.get_text() for text in legend.get_texts()] == ["rotary", "learned"]
-    numbers = [text.get_text() for text in four[1][1].get_legend().get_texts()]
-    assert numbers == ["16 demonstrations", "8 demonstrations"]
-    assert sum(x.get_marker() in "o^" for x in four[1][1].lines) == 4
-    for axes in four.flat:  # lengths grow twice, after a half and three quarters
-        dotted = [x.get_xdata()[0] for x in axes.lines if x.get_marker() == "None"]
-        assert dotted[:2] == [100, 150]
-    assert four[0][1].get_ylim() == (0, 1.03)
+def test_emergence_draws_a_line_per_seed_and_late_probes_with_guessing(three):
+    starts = {"two words": [probes(0.005), probes(0.004)], "no word": [probes(0.001)]}
+    guesses = {"sections": 0.4, "told": 0.5}
+    assert plots.emergence(three, starts, probes(0.002), guesses) is three
+    for axes in three[:2]:
+        ends = [line.get_ydata()[-1] for line in axes.lines]
+        assert np.allclose(ends, [1, 0.8, 0.2])
+        colors = [line.get_color() for line in axes.lines]
+        assert colors[0] == colors[1] != colors[2]
+    named = [text.get_text() for text in three[0].get_legend().get_texts()]
+    assert named == ["two words", "no word"]
+    named = [text.get_text() for text in three[2].get_legend().get_texts()]
+    assert named == ["glossaries", "sections", "relations"]
+    dotted = [line for line in three[2].lines if line.get_linestyle() == ":"]
+    assert [line.get_ydata()[0] for line in dotted] == [0.4]
+    assert {axes.get_ylim() for axes in three} == {(0, 1.03)}
 
 
 def test_running_mean_of_every_window():
