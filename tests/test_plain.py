@@ -117,7 +117,7 @@ def test_records_travel_with_the_package():
     """What a chapter reads is found by its name; a wrong name gives the nearest."""
     from maml_en_llm.runs import record_file
 
-    record = record_file("baselines")
-    assert json.loads(record.read_text(encoding="utf-8"))["rows"]
-    with pytest.raises(ValueError, match="record: .* found 'baseline'; nearest: base"):
-        record_file("baseline")
+    record = record_file("mini-base")
+    assert json.loads(record.read_text(encoding="utf-8"))
+    with pytest.raises(ValueError, match="record: .* found 'mini-bas'; nearest: mini"):
+        record_file("mini-bas")

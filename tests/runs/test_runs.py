@@ -1,9 +1,8 @@
-"""Runs: every method at one budget, hashes, grids, and the published table."""
+"""Runs: every method at one budget, hashes, and grids."""
 
 import json
 import sys
 from dataclasses import fields, replace
-from pathlib import Path
 
 import pytest
 
@@ -31,7 +30,6 @@ from maml_en_llm.runs import (
 )
 from maml_en_llm.tasks import load_settings
 
-PUBLISHED = Path(__file__).parents[2] / "results/baselines.json"
 BASE = get_preset("cpu").train_config(setting="non_nli_to_nli", steps=2, inner_steps=1)
 
 
@@ -328,38 +326,6 @@ BAD_CHOICES = {
 def test_bad_choice_of_an_experiment(name, choices, message):
     with pytest.raises(ValueError, match=message):
         get_experiment(name).runs(**choices)
-
-
-# --- the published table ---
-
-
-@pytest.fixture(scope="module")
-def published():
-    return json.loads(PUBLISHED.read_text())
-
-
-def test_the_published_table_is_whole(published):
-    wanted = get_experiment("baselines").runs()
-    assert [row["hash"] for row in published["rows"]] == [run.hash for run in wanted]
-    for row, run in zip(published["rows"], wanted, strict=True):
-        assert row["failed"] == {} and room.inconsistencies(row) == []
-        gradients = run.config.steps * GRADIENTS_PER_STEP
-        assert "budget" not in row or row["budget"]["gradients"] == gradients
-
-
-@pytest.mark.parametrize(
-    "name", ["zero-shot", "in-context", "PMI in-context", "oracle"]
-)
-def test_rows_of_the_published_table_are_computed_again(published, name):
-    stored = next(
-        row
-        for row in published["rows"]
-        if row["method"] == name and row["setting"] == "non_nli_to_nli"
-    )
-    done = room.compute_again([stored], 1)
-    assert done.differences == []
-    # the table may be of an older benchmark, and then says so
-    assert done.checked or not room.is_current(stored)
 
 
 def test_a_configuration_of_its_own_can_be_the_base():
