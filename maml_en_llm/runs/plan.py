@@ -9,6 +9,7 @@ copies of the parameters are many and no graph stands.
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -148,7 +149,8 @@ def sizes_of(model) -> Sizes:
     config = text_config(model)
     moving = {id(p): p for p in model.parameters() if p.requires_grad}
     every = {id(p): p for p in model.parameters()}
-    table = base_of(model).get_input_embeddings().weight
+    embedding: Any = base_of(model).get_input_embeddings()
+    table: torch.Tensor = embedding.weight
     inner = _first(config, ("intermediate_size", "n_inner", "ffn_dim"))
     width = width_of(model)
     return Sizes(
