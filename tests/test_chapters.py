@@ -149,6 +149,6 @@ def test_unknown_preset_stops_the_chapter(tmp_path):
     done = papermill(META_GRADIENTS, tmp_path / "out.ipynb", preset="smok")
     assert done.returncode != 0
     assert (
-        "preset: expected one of smoke, cpu, colab, paper, found 'smok'; "
+        "preset: expected one of smoke, cpu, mini, colab, paper, found 'smok'; "
         "nearest: smoke" in done.stderr
     )

@@ -8,7 +8,12 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 KILLS = 25
 SECONDS = 0.4  # within which a run is killed
-TIMES = ("provenance", "seconds")  # what differs from one run to the next
+TIMES = (
+    "provenance",
+    "seconds",
+    "asked_seconds",
+    "seal",
+)  # what differs from one run to the next
 
 
 def test_a_log_survives_being_killed_25_times(tmp_path):

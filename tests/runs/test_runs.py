@@ -30,7 +30,9 @@ from maml_en_llm.runs import (
 )
 from maml_en_llm.tasks import load_settings
 
-BASE = get_preset("cpu").train_config(setting="non_nli_to_nli", steps=2, inner_steps=1)
+BASE = get_preset("cpu").train_config(
+    setting="non_nli_to_nli", steps=2, inner_steps=1, prompts=1
+)
 
 
 def table(**changes) -> list[Run]:
@@ -163,12 +165,16 @@ OTHER = dict(
     train=dict(lr=1e-4),
     evaluate=dict(k=2),
     budget="steps",
+    per_step=8,
+    held=2,
+    targets=False,
+    rates="tuned",
 )
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Run)])
 def test_hash_changes_with_every_field(name):
-    run = run_of("MAML-en-LLM")
+    run = run_of("MAML-en-LLM", held=1)
     assert replace(run, **{name: OTHER[name]}).hash != run.hash
 
 
