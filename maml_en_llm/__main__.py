@@ -98,12 +98,12 @@ def train(arguments: list[str]) -> None:
     if losses:
         told = f"loss {losses[0]:.3f} → {losses[-1]:.3f} nats per target token"
     if first:
+        if in_words(record):
+            print(in_words(record))
         print(
             f"{options.output}: model, tokenizer and record.json; {config.steps} outer "
             f"steps, {told}"
         )
-        if in_words(record):
-            print(in_words(record))
 
 
 def evaluate(arguments: list[str]) -> None:

@@ -119,7 +119,7 @@ def _compute(options, name: str, runs: list, sizes: dict) -> None:
     print(f"{where}{left}")
 
 
-def _write_rates(out: str, rows: list[dict]) -> None:
+def _write_rates(out, rows: list[dict]) -> None:
     from .runs.rates import best_rates
 
     found = best_rates(rows)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
+from typing import Any
 
 from ..errors import check_integer
 from ..meta.calculus import loss_and_grad
@@ -52,7 +53,7 @@ def evaluate_adapted(
 
         return scorer
 
-    how = dict(seeds=tuple(seeds), max_records=max_records)
+    how: dict[str, Any] = dict(seeds=tuple(seeds), max_records=max_records)
     found = {}
     for j in asked:
         found[j] = evaluate_by(at(j), benchmark, **how)

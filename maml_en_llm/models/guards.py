@@ -112,7 +112,7 @@ def _is_compiled(model: PreTrainedModel) -> bool:
     return False
 
 
-def active_dropout(model: PreTrainedModel) -> list[str]:
+def active_dropout(model: torch.nn.Module) -> list[str]:
     """All dropout rates in use: of modules, and numbers they hand to functions."""
     rates = []
     for name, module in model.named_modules():

@@ -83,7 +83,8 @@ def load_model(
     source.remember(model, given, revision)
     model = fuse_gelu(model).eval()
     check_causal(model)
-    return torch.nn.Module.to(model, device), words  # in place
+    torch.nn.Module.to(model, device)  # in place
+    return model, words
 
 
 def as_dtype(dtype: torch.dtype | str) -> torch.dtype:

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from ..errors import shown
 from ..provenance import check_output, whole_folder, write_whole
@@ -118,7 +119,7 @@ def convert_gguf(gguf: Path, folder: Path, licence: Path | None = None) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where = {"gguf_file": gguf.name}
-    model = AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         gguf.parent, dtype=torch.float32, **where
     )
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **where)

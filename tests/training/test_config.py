@@ -56,6 +56,7 @@ BAD = {
     "device": ["gpu", "cuda:x", 0, None, "cpu:1", "auto:0"],
     "dtype": ["float", "torch.float32", None, 32],
     "skip_steps": [-1, 0.5, None, True],
+    "lora": [-1, 0.5, None, True, "8"],
     "looks": [-1, 0.5, None, True, 10**6],
 }
 ROWS = [(name, value) for name, values in BAD.items() for value in values]
@@ -197,6 +198,7 @@ OTHER = dict(
     device="cuda",
     dtype="float64",
     skip_steps=3,
+    lora=8,
 )
 
 
