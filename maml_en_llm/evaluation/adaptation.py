@@ -1,6 +1,6 @@
 """Adaptation at test time: a few gradient steps on a target's own demonstrations."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -60,16 +60,26 @@ class Adaptation:
         batch = leave_one_out(
             encoder, demonstrations, alone=alone, instruction=instruction
         )
-        check_length(batch, model)
-        batch = batch.to(model.device)
-        loss, params = PromptLoss(adapted), parameters(adapted)
-        loss.check("first_order")
-        state = self.optimizer.init(params)
-        for _ in range(self.steps):
-            _, grads = loss_and_grad(loss, params, batch)
-            params, state = self.optimizer.update(grads, state, params)
-        write_back(adapted, params)
+        for _ in steps_on(adapted, batch, self.optimizer, self.steps):
+            pass
         return adapted
+
+
+def steps_on(model, batch: Batch, optimizer: Optimizer, steps: int) -> Iterator[int]:
+    """Move ``model`` by ``steps`` steps on a batch; yields 1, 2, … after each.
+
+    Raises `ValueError` for prompts longer than the model has positions for.
+    """
+    _check_length(batch, model)
+    batch = batch.to(model.device)
+    loss, params = PromptLoss(model), parameters(model)
+    loss.check("first_order")
+    state = optimizer.init(params)
+    for step in range(steps):
+        _, grads = loss_and_grad(loss, params, batch)
+        params, state = optimizer.update(grads, state, params)
+        write_back(model, params)
+        yield step + 1
 
 
 def leave_one_out(
@@ -94,7 +104,7 @@ def leave_one_out(
     return collate(prompts)
 
 
-def check_length(batch: Batch, model) -> None:
+def _check_length(batch: Batch, model) -> None:
     longest, room = batch.input_ids.shape[1], positions_of(model)
     if room is not None and longest > room:
         raise ValueError(

@@ -2,16 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
+from itertools import chain
 from typing import Any
 
 from ..errors import check_integer
-from ..meta.calculus import loss_and_grad
-from ..models import PromptLoss, parameters, write_back
 from ..optimizers.base import Optimizer
 from ..prompts import Format, PromptEncoder
 from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
-from .adaptation import check_length, leave_one_out
+from .adaptation import leave_one_out, steps_on
 from .benchmark import evaluate_by
 from .scoring import score_options
 
@@ -67,24 +66,16 @@ def _on_the_way(
 ) -> dict[int, list]:
     """Scores of ``queries`` after each number of steps that is asked for."""
     adapted = deepcopy(model)
-    loss, params = PromptLoss(adapted), parameters(adapted)
-    batch = state = None
+    steps: Iterable[int] = ()
     if asked[-1]:
         shots = task.few_shot(seed, k or SHOTS)
         batch = leave_one_out(PromptEncoder(tokenizer, fmt), shots, alone=k == 0)
-        check_length(batch, model)
-        batch = batch.to(model.device)
-        loss.check("first_order")
-        state = rule.init(params)
+        steps = steps_on(adapted, batch, rule, asked[-1])
     demonstrations = task.few_shot(seed, k)
     found = {}
-    for j in range(asked[-1] + 1):
+    for j in chain([0], steps):
         if j in asked:
-            write_back(adapted, params)
             found[j] = score_options(
                 adapted, tokenizer, demonstrations, queries, **vars(fmt)
             )
-        if j < asked[-1]:
-            _, grads = loss_and_grad(loss, params, batch)
-            params, state = rule.update(grads, state, params)
     return found
