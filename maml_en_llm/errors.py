@@ -1,6 +1,7 @@
 """Errors that say where, what was expected, what was found, and the cure."""
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from numbers import Integral, Real
@@ -72,6 +73,16 @@ def check_number(
             f"{'' if math.isinf(most) else high}, found {shown(value)}"
         )
     return number
+
+
+def check_once(argument: str, values: Iterable, what: str = "") -> None:
+    """Raise `DataError` for values, such as the "name" of tasks, that stand twice."""
+    doubled = sorted(value for value, n in Counter(values).items() if n > 1)
+    if doubled:
+        raise DataError(
+            f"{argument}: expected each {what}{' ' if what else ''}once, found "
+            f"{listed(doubled)} more than once"
+        )
 
 
 def nearest(value, known: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
-from ..errors import DataError, check_choice, check_integer, listed, shown
+from ..errors import DataError, check_choice, check_integer, check_once, shown
 from ..prompts import Format
 from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
@@ -249,17 +249,9 @@ def _check_sizes(benchmark, seeds, max_records) -> tuple:
             f"expected at least one seed and target task, found seeds {seeds}, "
             f"{len(benchmark.test)} tasks"
         )
-    _check_once("seeds", seeds)
-    _check_once("benchmark.test", [task.name for task in benchmark.test])
+    check_once("seeds", seeds)
+    check_once("benchmark.test", [task.name for task in benchmark.test])
     return seeds
-
-
-def _check_once(argument: str, values: Sequence) -> None:
-    doubled = sorted({value for value in values if values.count(value) > 1})
-    if doubled:
-        raise DataError(
-            f"{argument}: expected each once, found {listed(doubled)} more than once"
-        )
 
 
 def _check_options(k, mode, instructions, pmi, adapt) -> None:

@@ -7,17 +7,11 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
-from ..errors import DataError, check_choice, check_integer, listed
+from ..errors import DataError, check_choice, check_integer, check_once, listed
 from ..prompts import Batch, Prompt, PromptEncoder, collate
 from ..tasks import Task
 from .draws import Drawn, draw_prompts
-from .fitting import (
-    check_instructions,
-    check_names,
-    check_positions,
-    check_records,
-    fitting,
-)
+from .fitting import check_instructions, check_positions, check_records, fitting
 
 SAMPLING = ("size", "uniform")
 QUERY_TASKS = ("same", "fresh")
@@ -98,7 +92,7 @@ class EpisodeSampler:
             raise DataError(
                 "tasks: expected at least one meta-training task, found none"
             )
-        check_names(self.tasks)
+        check_once("tasks", [task.name for task in self.tasks], "name")
         if self.instructions:
             check_instructions(self.tasks)
         self.tasks, self.left_out, why = fitting(

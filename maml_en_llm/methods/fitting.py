@@ -42,16 +42,6 @@ def fitting(
     return tuple(kept_tasks), dict(left_out), why
 
 
-def check_names(tasks: Iterable[Task]) -> None:
-    """Raise `DataError` for two tasks of one name: a record could not tell them."""
-    counts = Counter(task.name for task in tasks)
-    doubled = sorted(name for name, count in counts.items() if count > 1)
-    if doubled:
-        raise DataError(
-            f"tasks: expected each name once, found {listed(doubled)} more than once"
-        )
-
-
 def check_records(
     tasks: Iterable[Task], need: int, what: str, left_out: dict, why: str
 ) -> None:
