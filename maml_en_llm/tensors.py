@@ -91,9 +91,9 @@ def add_to(total: Tensors, more: Tensors) -> None:
         total[name] += part
 
 
-def joint_norm(tensors: Tensors) -> torch.Tensor:
-    """Euclidean norm of all tensors taken together."""
-    return torch.stack([t.norm() for t in tensors.values()]).norm()
+def joint_norm(tensors: Tensors, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Euclidean norm of all tensors taken together; summed in ``dtype``."""
+    return torch.stack([t.norm(dtype=dtype) for t in tensors.values()]).norm()
 
 
 def distance_moved(before: Tensors, after: Tensors) -> float:

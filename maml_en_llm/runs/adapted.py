@@ -6,6 +6,7 @@ from statistics import fmean
 
 from ..errors import check_integer, check_number
 from ..evaluation import Adaptation
+from ..evaluation.adaptation_curves import ADAPTATION_RATES
 from ..evaluation.held import held_loss
 from ..optimizers import make_optimizer
 from ..prompts import Format
@@ -26,7 +27,7 @@ class Chosen:
     """
 
     steps: int
-    rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    rates: tuple[float, ...] = ADAPTATION_RATES
     judged_at: int = 4
     optimizer: str = "adam"
 

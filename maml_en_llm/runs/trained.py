@@ -16,7 +16,7 @@ from ..evaluation.held import overall
 from ..models import parameters
 from ..provenance import describe, plain
 from ..tasks import Benchmark, Task
-from ..tensors import Tensors
+from ..tensors import joint_norm
 from ..training import meta_train
 from .adapted import Chosen
 from .rows import RULES
@@ -174,13 +174,14 @@ def _train(run: Run, bench: Benchmark, model, tokenizer) -> dict:
         return {}
     start = {name: p.clone() for name, p in parameters(model).items()}
     found = meta_train(model, tokenizer, bench.train, config)
-    moved = _norm({n: p - start[n] for n, p in parameters(model).items()})
+    change = {n: p - start[n] for n, p in parameters(model).items()}
+    moved = joint_norm(change, torch.float64).item()
     spent = dict(
         budget=found["budget"],
         seconds=found["seconds"],
         loss=fmean(found["losses"][-LAST_LOSSES:]),
         moved=moved,
-        moved_share=moved / _norm(start),
+        moved_share=moved / joint_norm(start, torch.float64).item(),
     )
     looks = found.get("inner_loop")
     return spent | (dict(inner_loop=looks) if looks else {})
@@ -195,9 +196,3 @@ def _kept(record: dict, keys: tuple[str, ...]) -> dict:
     found["tasks"] = {n: round(row["mean"], DIGITS_KEPT) for n, row in tasks.items()}
     found["unseen"] = [name for name, row in tasks.items() if row["unseen"]]
     return found
-
-
-def _norm(tensors: Tensors) -> float:
-    """‖θ‖ over all parameters that train."""
-    parts = [torch.linalg.vector_norm(part.double()) for part in tensors.values()]
-    return float(torch.linalg.vector_norm(torch.stack(parts)))
