@@ -11,6 +11,7 @@ from .options import Bar, Parser, add_parameters, given, quiet
 from .provenance import check_file, describe, write_whole
 
 RESULTS = "results"
+DEFAULT = "baselines"  # experiment
 IN_ONE_FILE = ("baselines", "tuning")  # written as one file once they are complete
 COMPARE = "write nothing: fail where a total of the records in --out differs by more"
 CHECK = "compute N published records again, others every day, and compare"
@@ -23,8 +24,9 @@ def reproduce_command(arguments: list[str]) -> None:
     """Compute the records of an experiment. The same command goes on from its log."""
     from .runs import EXPERIMENTS, PRESETS, get_experiment
 
-    name = _named(arguments)
-    experiment = get_experiment(name or "baselines")
+    named = _named(arguments)
+    name = named or DEFAULT
+    experiment = get_experiment(name)
     parser = Parser("reproduce", reproduce_command.__doc__)
     parser.add_argument("experiment", nargs="?", help=", ".join(EXPERIMENTS))
     parser.add_argument("--experiment", dest="named", help="the same")
@@ -41,16 +43,16 @@ def reproduce_command(arguments: list[str]) -> None:
     parser.add_argument("--check", type=int, metavar="N", help=CHECK)
     choices = add_parameters(parser, experiment.make, ALIASES)
     options = parser.parse_args(arguments)
-    if options.experiment not in (None, name):
+    if options.experiment not in (None, named):
         parser.error(f"experiment: {shown(options.experiment)} has to come first")
     quiet()
     if options.check is not None:
-        _check(options, name)
+        _check(options, named)
         return
-    _fill_in(options, name or "baselines")
+    _fill_in(options, name)
     runs = experiment.runs(_preset(options), **given(options, choices))
     sizes = {"preset": options.preset, **given(options, choices)}
-    _compute(options, name or "baselines", runs, sizes)
+    _compute(options, name, runs, sizes)
 
 
 def _named(arguments: list[str]) -> str | None:

@@ -34,9 +34,8 @@ def run_of(record: Mapping) -> Run:
         evaluate = dict(parts.pop("evaluate", {}))
         if "adapt" in evaluate:
             evaluate["adapt"] = _adaptation(evaluate["adapt"])
-        then = TrainConfig(
-            **config
-        ).unsaid  # what a record without the field stands for
+        # what a record without a field stands for
+        then = TrainConfig(**config).unsaid
         own = TrainConfig(**{**then, **config})
         seeds = tuple(parts.pop("seeds"))
         return Run(config=own, seeds=seeds, evaluate=evaluate, **parts)

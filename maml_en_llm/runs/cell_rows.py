@@ -16,9 +16,8 @@ TRAINING_SEEDS = 3  # one seed moves a mean by 4 to 6 points, and tells of no ot
 ZERO_SHOT, IN_CONTEXT = "zero-shot", "in-context"
 RANDOM_GUESS, MAJORITY, RULE = "random guess", "majority", "oracle"
 BY_RULE = (RANDOM_GUESS, MAJORITY, RULE)
-NO_DEMONSTRATIONS = {
-    "k": 0
-}  # what `Run.evaluate` holds where no demonstrations are shown
+# what `Run.evaluate` holds where no demonstrations are shown
+NO_DEMONSTRATIONS = {"k": 0}
 # parts of a run that say how a model is asked, not which one it is
 ASKING = ("evaluate", "seeds", "max_records", "held", "targets")
 

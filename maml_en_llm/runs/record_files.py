@@ -10,7 +10,7 @@ _FOLDERS = (_PACKAGE.parent / "results", _PACKAGE / "results")
 
 
 def record_file(name: str) -> Path:
-    """The file of the published record ``name``, such as "baselines".
+    """The file of the published record ``name``, such as "mini-base".
 
     Raises `ValueError` naming the nearest record where there is none of that name, and
     `FileNotFoundError` where the package came without records.

@@ -30,7 +30,8 @@ class Store:
         try:
             with safe_open(path, "pt", device="cpu") as file:
                 spent = json.loads(file.metadata()["spent"])
-                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dictionary
+                names = file.keys()
+                weights = {name: file.get_tensor(name) for name in names}
             write_back(model, weights)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError):
             return None

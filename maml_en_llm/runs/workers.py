@@ -5,8 +5,8 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -19,6 +19,7 @@ from .run import Run
 from .store import Store
 
 LOOK_EVERY = 0.5  # seconds between two looks at the clock
+THREADS_OF = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # read when a process starts
 SLOWER = 1.1  # times as long may a run take as those before it
 
 
@@ -186,23 +187,17 @@ class Worker:
             self.process.kill()
 
 
-class _threads:
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
     """Within, processes that are started read how many threads they have."""
-
-    NAMES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-
-    def __init__(self, count: int):
-        self.count = count
-
-    def __enter__(self):
-        self.before = {name: os.environ.get(name) for name in self.NAMES}
-        os.environ.update(dict.fromkeys(self.NAMES, str(self.count)))
-
-    def __exit__(self, *error):
-        for name, value in self.before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
+    before = {name: os.environ.pop(name, None) for name in THREADS_OF}
+    os.environ.update(dict.fromkeys(THREADS_OF, str(count)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
                 os.environ[name] = value
 
 
@@ -215,12 +210,15 @@ def _serve(connection, log: Path, store, old: bool, threads: int) -> None:
     torch.set_num_threads(threads)
     logging.disable_progress_bar()
     warnings.simplefilter("ignore")
+
+    def tell(row: dict) -> None:
+        connection.send(("row", _short(row)))
+
     with suppress(EOFError, OSError):
         while True:
             group = connection.recv()
             began = time.monotonic()
             try:
-                tell = lambda row: connection.send(("row", _short(row)))  # noqa: E731  # one line
                 reproduce(group, log, tell, store=store, old=old)
             except RunsFailed as error:
                 connection.send(("failed", str(error)))

@@ -4,29 +4,19 @@ import matplotlib.pyplot as plt
 import pytest
 
 
-@pytest.fixture
-def axes():
-    figure, axes = plt.subplots()
-    yield axes
-    plt.close(figure)
+def drawn_on(rows: int = 1, columns: int = 1):
+    """A fixture of so many axes, or of one."""
+
+    @pytest.fixture
+    def panels():
+        figure, panels = plt.subplots(rows, columns)
+        yield panels
+        plt.close(figure)
+
+    return panels
 
 
-@pytest.fixture
-def two():
-    figure, panels = plt.subplots(1, 2)
-    yield panels
-    plt.close(figure)
-
-
-@pytest.fixture
-def three():
-    figure, panels = plt.subplots(1, 3)
-    yield panels
-    plt.close(figure)
-
-
-@pytest.fixture
-def four():
-    figure, panels = plt.subplots(2, 2)
-    yield panels
-    plt.close(figure)
+axes = drawn_on()
+two = drawn_on(1, 2)
+three = drawn_on(1, 3)
+four = drawn_on(2, 2)
