@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
 
 from ..presets import Preset
 from ..run import Run
 from .grid import Experiment, once
-from .table import ALONE, CELLS, EQUAL, FIVE, FURTHER, PRIMARY, Table, chosen
+from .table import CELLS, EQUAL, FIVE, FURTHER, PRIMARY, Table, chosen
 
 LENGTHS = (320, 160, 640, 1280)  # outer steps, the primary comparison's first
 
@@ -23,8 +22,10 @@ def _main(
     draws: int | None = None,
     max_records: int | None = None,
 ) -> list[Run]:
-    """First what is primary, seed by seed; then other rows, budgets and lengths. At the
-    first length all are also asked without demonstrations, as the alive rule needs."""
+    """First what is primary, seed by seed; then other rows, budgets and lengths.
+
+    What the alive rule needs without demonstrations is in the experiment "cells".
+    """
     chosen("budgets", budgets, EQUAL)
     table = Table(preset, draws, max_records)
     cells, names, seeds = (
@@ -40,10 +41,7 @@ def _main(
     blocks += [(length, names, budgets) for length in steps]
     for length, rows, equal in blocks:
         for seed, cell, budget, name in product(seeds, cells, equal, rows):
-            how: dict[str, Any] = dict(steps=length, budget=budget)
-            found.append(table.run(name, cell, seed, **how))
-            if length == steps[0] and name != "multi-task zero-shot":
-                found.append(table.run(name, cell, seed, evaluate=ALONE, **how))
+            found.append(table.run(name, cell, seed, steps=length, budget=budget))
     return found
 
 
