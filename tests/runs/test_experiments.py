@@ -44,7 +44,7 @@ def test_a_grid_of_runs_each_once(name):
 
 def test_the_primary_comparison_comes_first_seed_by_seed():
     runs = trained(get_experiment("E1").runs(TINY, cells=CELLS[:1]))
-    first = runs[: 2 * 2 * len(PRIMARY)]  # two budgets, with and without demonstrations
+    first = runs[: 2 * len(PRIMARY)]  # two budgets
     assert {run.name for run in first} == set(PRIMARY)
     assert {(run.config.seed, run.training.steps) for run in first} == {(1, 320)}
     assert {run.budget for run in first} == {"steps", "gradients"}
@@ -98,7 +98,9 @@ def test_choices_cut_an_experiment():
         ("E1", dict(budgets=["time"])),
         ("E1", dict(seeds=[])),
         ("E2", dict(shown=["both"])),
+        ("E4", dict(parts=["m"])),
         ("E5", dict(parts=["m"])),
+        ("E5", dict(n=[1, 1])),
         ("tuning", dict(trials=0)),
     ):
         with pytest.raises(ValueError, match="expected"):

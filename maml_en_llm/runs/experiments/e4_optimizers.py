@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from ...errors import check_number
+from ...errors import check_choice, check_number
 from ..presets import Preset
 from ..rates import rates_of
 from ..rows import CONTROL
@@ -32,28 +32,38 @@ INNER_OPTIMIZERS: tuple[tuple[str, float], ...] = (
     *(("momentum", 0.003), ("momentum", 0.01), ("momentum", 0.03)),
 )
 EPS_ROOTS = (1e-10, 1e-6)
+PARTS = ("moments", "inner rate", "inner optimizer", "eps_root")
 
 
-def _variants(inner_lr: float) -> Iterator[tuple[Mapping[str, Any], Sequence[float]]]:
+def _variants(
+    part: str, inner_lr: float
+) -> Iterator[tuple[Mapping[str, Any], Sequence[float]]]:
     """Changes of training, and by what the outer rate is multiplied."""
-    yield {}, OUTER_TIMES
-    for change in VARIANTS_OF_MOMENTS:
-        yield change, OUTER_TIMES
-    for factor in INNER:
-        if factor != 1.0:
-            yield dict(inner_lr=inner_lr * factor), (1.0,)
-            yield dict(inner_lr=inner_lr * factor, moments="fresh"), (1.0,)
-    for name, rate in INNER_OPTIMIZERS:
-        yield dict(inner_optimizer=name, inner_lr=rate, moments="fresh"), (1.0,)
-    yield dict(inner_optimizer="adamw", moments="fresh"), (1.0,)
-    for eps_root in EPS_ROOTS:
-        yield dict(eps_root=eps_root), (1.0,)
+    once_each = (1.0,)
+    if part == "moments":
+        yield {}, OUTER_TIMES
+        for change in VARIANTS_OF_MOMENTS:
+            yield change, OUTER_TIMES
+    elif part == "inner rate":
+        for factor in INNER:
+            if factor != 1.0:
+                yield dict(inner_lr=inner_lr * factor), once_each
+                yield dict(inner_lr=inner_lr * factor, moments="fresh"), once_each
+    elif part == "inner optimizer":
+        for name, rate in INNER_OPTIMIZERS:
+            change = dict(inner_optimizer=name, inner_lr=rate, moments="fresh")
+            yield change, once_each
+        yield dict(inner_optimizer="adamw", moments="fresh"), once_each
+    else:
+        for eps_root in EPS_ROOTS:
+            yield dict(eps_root=eps_root), once_each
 
 
 def _optimizers(
     preset: Preset,
     *,
     cells: Sequence[str] = ("hr_to_lr:direct",),
+    parts: Sequence[str] = PARTS,
     names: Sequence[str] = ("FOMAML", "MAML-en-LLM", CONTROL),
     seeds: Sequence[int] = THREE,
     steps: int = 320,
@@ -65,6 +75,8 @@ def _optimizers(
     inner rate to vary."""
     for factor in times:
         check_number("times", factor, above=True)
+    for part in once("parts", parts):
+        check_choice("parts", part, PARTS)
     table = Table(preset, draws, max_records)
     names, cells, seeds = (
         once("names", names),
@@ -72,8 +84,8 @@ def _optimizers(
         once("seeds", seeds),
     )
     found = []
-    for seed, cell in product(seeds, cells):
-        for change, factors in _variants(_inner_rate(preset)):
+    for seed, cell, part in product(seeds, cells, parts):
+        for change, factors in _variants(part, _inner_rate(preset)):
             kept = [factor for factor in factors if factor in times]
             for factor, name in product(kept, names):
                 if name == CONTROL and "inner_lr" in change:

@@ -28,19 +28,25 @@ def _complexity(
     *,
     parts: Sequence[str] = PARTS,
     cell: str = "hr_to_lr:direct",
+    names: Sequence[str] = COMPLEXITY_ROWS,
+    n: Sequence[int] = N,
     seeds: Sequence[int] = THREE,
     steps: int = 320,
     draws: int | None = None,
     max_records: int | None = None,
 ) -> list[Run]:
     """Seed by seed, part by part. The number of labels and of distractors is a property
-    of a target: those parts of the question are in the records by target."""
+    of a target: those parts of the question are in the records by target.
+
+    ``names``: rows of the parts "kind" and "n"; ``n``: tasks per outer step of "n".
+    """
     for part in once("parts", parts):
         check_choice("parts", part, PARTS)
     table = Table(preset, draws, max_records)
+    names, n = once("names", names), once("n", n)
     found = []
     for seed, part in product(once("seeds", seeds), parts):
-        for where, name, change, how in _part(part, cell, preset):
+        for where, name, change, how in _part(part, cell, names, n, preset):
             found += [
                 table.run(
                     name, where, seed, steps=steps, train=change, evaluate=options
@@ -50,16 +56,16 @@ def _complexity(
     return found
 
 
-def _part(part: str, cell: str, preset: Preset):
+def _part(part: str, cell: str, names: list[str], n: list[int], preset: Preset):
     """(cell, row, change of training, changes of evaluation) of a part's runs."""
     once_each: Sequence[Mapping[str, Any]] = ({},)
     if part == "kind":
         shares = _equal_counts(preset)
-        for where, name in product(KINDS_OF_TASKS, COMPLEXITY_ROWS):
+        for where, name in product(KINDS_OF_TASKS, names):
             yield where, name, dict(task_share=shares[where]), once_each
     elif part == "n":
-        for n, name in product(N, COMPLEXITY_ROWS):
-            yield cell, name, dict(tasks_per_step=n), once_each
+        for count, name in product(n, names):
+            yield cell, name, dict(tasks_per_step=count), once_each
     elif part == "k":
         yield cell, "MetaICL", {}, once_each
         for k, name in product(K, ("MAML-en-LLM", "FOMAML", CONTROL)):
