@@ -6,8 +6,10 @@ from .alive import Cell, judge, judge_cell
 from .compare import Difference, compare, inconsistencies
 from .experiments import EXPERIMENTS, Experiment, baselines, get_experiment, grid
 from .log import RunsFailed, _read, is_current, reproduce
+from .pairs import RowKind, changes_of, compared, steps_of, table_of
 from .parameters import check_parameters
 from .presets import PRESETS, Preset, get_preset, resolve
+from .published import made_by, published
 from .record_files import record_file
 from .rows import CONTROL, CONTROLS, METHODS, RULES, Method, row_of
 from .run import GRADIENTS_PER_STEP, Run
@@ -28,11 +30,14 @@ __all__ = [
     "Interval",
     "Method",
     "Preset",
+    "RowKind",
     "Run",
     "RunsFailed",
     "_read",
     "baselines",
+    "compared",
     "compute_again",
+    "changes_of",
     "check_parameters",
     "compare",
     "get_experiment",
@@ -42,12 +47,16 @@ __all__ = [
     "is_current",
     "judge",
     "judge_cell",
+    "made_by",
     "mean_interval",
     "paired_difference",
+    "published",
     "record_file",
     "reproduce",
     "resolve",
     "row_of",
     "run_of",
     "scores_of",
+    "steps_of",
+    "table_of",
 ]

@@ -23,8 +23,8 @@ from pathlib import Path
 from .alive import Cell, cell_of
 from .cell_rows import Record
 from .claim_rules import LEAST, RULES_OF_CLAIMS, Found
-from .log import _read
 from .pairs import numbers
+from .published import published
 
 REPRODUCED, NOT, UNTESTABLE = "reproduced", "not reproduced", "not testable here"
 
@@ -91,8 +91,7 @@ def published_records(folder: Path, model: str) -> dict[str, list[Record]]:
     """
     found = {}
     for name in sorted({needs for needs, _ in RULES_OF_CLAIMS.values()}):
-        rows = {row["hash"]: row for row in _read(folder / f"{name}.jsonl")}
-        mine = [r for r in rows.values() if r["run"]["config"].get("model") == model]
+        mine = published(name, model, folder)
         if mine:
             found[name] = mine
     return found

@@ -1,0 +1,57 @@
+"""The published records of an experiment, and how they were made."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from .cell_rows import Record
+from .json_lines import read_rows
+from .log import is_current
+from .record_files import record_file
+
+BASE = "mini-base"
+
+
+def published(
+    experiment: str, model: str = BASE, folder: str | Path | None = None
+) -> list[Record]:
+    """The records of ``experiment`` on one base model, of each run the newest.
+
+    ``folder``: of ``<experiment>.jsonl``; None: where the published records are. None
+    at all where the file is not there.
+    """
+    folder = record_file(BASE).parent if folder is None else Path(folder)
+    rows = {row["hash"]: row for row in read_rows(folder / f"{experiment}.jsonl")}
+    return [r for r in rows.values() if r["run"]["config"].get("model") == model]
+
+
+def made_by(rows: Iterable[Record]) -> list[str]:
+    """Lines on how records were made: when, on what, in how long, by which command.
+
+    They also say how many are of the code and the torch that are here.
+    """
+    rows = list(rows)
+    if not rows:
+        return ["no records"]
+    made = [row["provenance"] for row in rows]
+    dates = sorted(about["date"][:10] for about in made)
+    when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+    devices = dict.fromkeys(about.get("accelerator", about["device"]) for about in made)
+    hours = _seconds(rows) / 3600
+    current = sum(map(is_current, rows))
+    lines = [
+        f"{len(rows)} records of {when}, {', '.join(devices)}, {hours:.1f} hours of "
+        "one core",
+        f"{current} made by this code and this torch, {len(rows) - current} by older",
+    ]
+    return lines + list(dict.fromkeys(about["command"] for about in made))
+
+
+def _seconds(rows: Iterable[Record]) -> float:
+    """Of one core: what was asked, and each training once that several rows share."""
+    asked, trained = 0.0, {}
+    for row in rows:
+        asked += row["asked_seconds"]
+        run = row["run"]
+        what = (row["method"], run["config"], run.get("train"), row.get("budget"))
+        trained[repr(what)] = row.get("seconds", 0.0)
+    return asked + sum(trained.values())
