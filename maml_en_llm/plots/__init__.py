@@ -21,7 +21,7 @@ from .scores import (
 )
 from .style import COLORS, PALETTE, use_style
 from .training import emergence, meta_training, running_mean
-from .verdicts import alive_cells, claims_at_a_glance, seeds_and_targets
+from .verdicts import alive_cells, claims_at_a_glance, seeds_and_targets, seeds_needed
 
 __all__ = [
     "COLORS",
@@ -49,6 +49,7 @@ __all__ = [
     "prompt_tokens",
     "running_mean",
     "seeds_and_targets",
+    "seeds_needed",
     "saved_memory",
     "together",
     "two_bowls",

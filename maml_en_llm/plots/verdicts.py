@@ -107,6 +107,30 @@ def seeds_and_targets(
     return axes
 
 
+def seeds_needed(
+    axes: Axes, half: Mapping[int, tuple[float, float, float]], effect: float
+) -> Axes:
+    """The smallest effect that so many training seeds decide.
+
+    Args:
+        axes: where to draw
+        half: number of seeds → mean, smallest and largest half-width of the interval
+            over all choices of so many seeds, in points
+        effect: a line at this many points, which is what is asked about
+    """
+    counts = sorted(half)
+    mean, least, most = ([half[n][i] for n in counts] for i in range(3))
+    axes.fill_between(counts, least, most, color=PALETTE[0], alpha=0.2, lw=0)
+    axes.plot(counts, mean, "o-", color=PALETTE[0], label="half-width of the interval")
+    axes.axhline(effect, color="black", ls="--", lw=1, label="the paper's effect")
+    axes.set_ylim(0, None)
+    axes.set_xticks(counts)
+    axes.set_xlabel("training seeds")
+    axes.set_ylabel("points")
+    axes.legend()
+    return axes
+
+
 def _cell(axes: Axes, y: int, cell: "Cell") -> None:
     known = {name: x for name, x in cell.figures.items() if x is not None}
     band = [known["guess"], known["rule"]]

@@ -90,3 +90,14 @@ def test_a_difference_by_seed_and_target(axes):
     assert band.get_x() == -1 and band.get_width() == 6.5
     lines = [x.get_xdata()[0] for x in axes.lines if x.get_marker() == "None"]
     assert lines == [2.25, 0]
+
+
+def test_the_smallest_effect_that_so_many_seeds_decide(axes):
+    half = {3: (3.0, 2.0, 4.0), 2: (5.0, 4.0, 6.0)}
+    assert plots.seeds_needed(axes, half, 2.0) is axes
+    mean, effect = axes.lines
+    assert list(mean.get_xdata()) == [2, 3] and list(mean.get_ydata()) == [5, 3]
+    assert list(effect.get_ydata()) == [2, 2]
+    (band,) = axes.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (2, 6)
