@@ -37,6 +37,7 @@ def setup(app: Sphinx) -> dict:
     app.add_config_value("notebooks_branch", "", "html")
     app.add_directive("scorecard", Scorecard)
     app.add_directive("built-with", BuiltWith)
+    app.add_role("found", found)
     app.add_post_transform(Solutions)
     app.connect("config-inited", set_paths)
     app.connect("builder-inited", draw)
@@ -150,13 +151,12 @@ class Scorecard(SphinxDirective):
     """The claims at a glance; nothing without results/scorecard.json."""
 
     def run(self) -> list[nodes.Node]:
-        record = Path("results") / "scorecard.json"
-        if not record.is_file():
+        rows = claims()
+        if not rows:
             return []
         import matplotlib.pyplot as plt
         from maml_en_llm import plots
 
-        rows = json.loads(record.read_text(encoding="utf-8"))["rows"]
         plots.use_style()
         figure, axes = plt.subplots(figsize=(8, 4.5))
         plots.claims_at_a_glance(axes, rows)
@@ -171,6 +171,30 @@ class Scorecard(SphinxDirective):
                 "", f'<figure class="idea">{picture}</figure>', format="html"
             )
         ]
+
+
+def claims() -> list[dict]:
+    """The scorecard's rows; none where there is no scorecard."""
+    record = Path("results") / "scorecard.json"
+    if not record.is_file():
+        return []
+    return json.loads(record.read_text(encoding="utf-8"))["rows"]
+
+
+def found(_name, _raw, claim: str, *_) -> tuple[list, list]:
+    """Role: what the scorecard says of a claim, such as {found}`C1`."""
+    rows = {row["claim"]: row for row in claims()}
+    return [nodes.Text(found_words(rows.get(claim)))], []
+
+
+def found_words(row: dict | None) -> str:
+    """A claim's verdict with its mean difference and interval."""
+    if row is None:
+        return "not yet: the runs are still to be made"
+    if row["unit"] != "points" or row["low"] is None:
+        return row["verdict"]
+    ours, low, high = (f"{row[n]:+.1f}" for n in ("ours", "low", "high"))
+    return f"{ours} points ({low} to {high}): {row['verdict']}"
 
 
 class BuiltWith(SphinxDirective):
