@@ -8,6 +8,7 @@ from .gradients import (
     saved_memory,
     together,
 )
+from .groups import curves_by_group, dots_by_group
 from .inner_steps import change_by_step, inner_step_changes
 from .prompts import prompt_cut, prompt_height, prompt_tokens
 from .real_model import held_curves, memory_limits
@@ -35,7 +36,9 @@ __all__ = [
     "change_by_step",
     "claims_at_a_glance",
     "cold_and_warm",
+    "curves_by_group",
     "descent_paths",
+    "dots_by_group",
     "emergence",
     "first_order_misses",
     "forest",

@@ -1,0 +1,62 @@
+"""Figures of groups: of curves over steps, and of values side by side."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from matplotlib.axes import Axes
+
+from .style import PALETTE
+
+WIDTH = 0.7  # of a group, in distances between two groups
+
+
+def curves_by_group(
+    axes: Axes, groups: Mapping[str, Mapping[str, Mapping[int, float]]]
+) -> Axes:
+    """A thin line per curve and a thick one for the mean of each group.
+
+    Args:
+        axes: where to draw
+        groups: {group: {curve: {step: value}}}, the same steps in all; they are drawn
+            at equal distances
+    """
+    steps: list[int] = []
+    for (group, curves), color in zip(groups.items(), PALETTE, strict=False):
+        steps = list(next(iter(curves.values())))
+        at = range(len(steps))
+        for curve in curves.values():
+            axes.plot(at, [curve[j] for j in steps], color=color, lw=0.8, alpha=0.5)
+        mean = [fmean(curve[j] for curve in curves.values()) for j in steps]
+        axes.plot(at, mean, "o-", color=color, lw=2.5, label=group)
+    axes.set_xticks(range(len(steps)), [str(j) for j in steps])
+    axes.legend(fontsize=9)
+    return axes
+
+
+def dots_by_group(
+    axes: Axes, groups: Mapping[str, Mapping[str, Sequence[float]]]
+) -> Axes:
+    """Values in groups: a small dot each, a wide dash at their mean.
+
+    Args:
+        axes: where to draw
+        groups: {group: {name: values}}; a name has one colour in all groups, and may be
+            lacking in some
+    """
+    names = list(dict.fromkeys(name for found in groups.values() for name in found))
+    for i, (name, color) in enumerate(zip(names, PALETTE, strict=False)):
+        shift = (i - (len(names) - 1) / 2) * WIDTH / len(names)
+        label: str | None = name
+        for x, found in enumerate(groups.values()):
+            values = list(found.get(name, ()))
+            if not values:
+                continue
+            at = [x + shift] * len(values)
+            axes.plot(at, values, "o", color=color, ms=4, alpha=0.6)
+            axes.plot(at[:1], [fmean(values)], "_", color=color, ms=16, mew=3)
+            axes.plot([], [], "o", color=color, label=label)
+            label = None
+    axes.set_xticks(range(len(groups)), list(groups))
+    axes.set_xlim(-0.5, len(groups) - 0.5)
+    axes.legend(fontsize=9)
+    return axes
