@@ -12,6 +12,7 @@ from .groups import curves_by_group, dots_by_group
 from .inner_steps import change_by_step, inner_step_changes
 from .prompts import prompt_cut, prompt_height, prompt_tokens
 from .real_model import held_curves, memory_limits
+from .rows import dots_in_rows
 from .scores import (
     against_demonstrations,
     agreement,
@@ -22,6 +23,7 @@ from .scores import (
 )
 from .style import COLORS, PALETTE, use_style
 from .training import emergence, meta_training, running_mean
+from .variance import variance_by_tasks
 from .verdicts import alive_cells, claims_at_a_glance, seeds_and_targets, seeds_needed
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "cold_and_warm",
     "curves_by_group",
     "descent_paths",
+    "dots_in_rows",
     "dots_by_group",
     "emergence",
     "first_order_misses",
@@ -57,4 +60,5 @@ __all__ = [
     "together",
     "two_bowls",
     "use_style",
+    "variance_by_tasks",
 ]
