@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import FormatStrFormatter, LogLocator
 
 from .style import PALETTE
 
@@ -26,6 +27,8 @@ def variance_by_tasks(axes: Axes, variances: Mapping[str, Mapping[int, float]]) 
     axes.set(xscale="log", yscale="log", xlabel="tasks per meta-batch, n")
     axes.set(ylabel="variance of the mean gradient")
     axes.set_xticks(counts, [str(n) for n in counts])
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.minorticks_off()
     axes.plot([], [], "--", color="0.4", lw=1, label="first / n")
     axes.legend()
