@@ -180,7 +180,10 @@ def _trained(key: Key, run: Run, group: Mapping[Key, Run], store: Store | None):
     training = run.training
     if store is None or training is None:
         return Trained.by(run, bench, model, tokenizer, together)
-    path = store.path(training.hash, *key[1:], model.device.type)
+    # the examples that are asked about, and the demonstrations, train nothing
+    _, parts = _inputs(run)
+    inputs = parts["weights"], digest(repr(bench.train))
+    path = store.path(training.hash, *inputs, *key[2:], model.device.type)
     spent = store.fetch(path, model)
     if spent is not None:
         return Trained(bench, model, tokenizer, spent, together)

@@ -119,6 +119,10 @@ def test_runs_that_differ_in_their_evaluation_train_once(config, tmp_path, monke
         row["tasks"] for row in rows
     ]
     assert again[0]["seconds"] == again[1]["seconds"]
+    # demonstrations of targets train nothing
+    others = [run_of_mini(config, seeds=(13,))]
+    (row,) = reproduce(others, tmp_path / "third", store=store)
+    assert len(calls) == 2 and row["seconds"] == again[0]["seconds"]
 
 
 def test_a_damaged_file_of_the_store_is_passed_over(config, tmp_path):
