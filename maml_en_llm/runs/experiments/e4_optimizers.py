@@ -71,8 +71,8 @@ def _optimizers(
     draws: int | None = None,
     max_records: int | None = None,
 ) -> list[Run]:
-    """At equal n, so that second order can be held against first. The control has no
-    inner rate to vary."""
+    """Variant by variant, at equal n, so that second order can be held against first.
+    The control has no inner rate to vary."""
     for factor in times:
         check_number("times", factor, above=True)
     for part in once("parts", parts):
@@ -84,10 +84,10 @@ def _optimizers(
         once("seeds", seeds),
     )
     found = []
-    for seed, cell, part in product(seeds, cells, parts):
+    for cell, part in product(cells, parts):
         for change, factors in _variants(part, _inner_rate(preset)):
             kept = [factor for factor in factors if factor in times]
-            for factor, name in product(kept, names):
+            for seed, factor, name in product(seeds, kept, names):
                 if name == CONTROL and "inner_lr" in change:
                     continue
                 how: dict[str, Any] = dict(steps=steps, times=factor, train=change)
