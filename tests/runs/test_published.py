@@ -2,8 +2,19 @@
 
 import json
 
-from maml_en_llm.runs import made_by, published
+import pytest
 
+from maml_en_llm.runs import (
+    inconsistencies,
+    made_by,
+    published,
+    record_file,
+    run_of,
+)
+from maml_en_llm.runs.json_lines import read_rows
+
+LOGS = sorted(record_file("mini-base").parent.glob("*.jsonl"))
+MOST = 5_000_000  # bytes of a log
 ABOUT = dict(device="cpu", seconds=1900.0, command="python -m x")
 
 
@@ -35,3 +46,22 @@ def test_a_training_that_several_rows_share_is_counted_once():
     other = record("c") | dict(method="FOMAML")
     assert "1.1 hours" in made_by([record(), other])[0]
     assert made_by([]) == ["no records"]
+
+
+@pytest.mark.parametrize("path", LOGS, ids=lambda path: path.stem)
+def test_published_records_are_as_they_were_made(path):
+    rows = read_rows(path)
+    assert rows and path.stat().st_size < MOST
+    for row in rows:
+        assert inconsistencies(row) == []
+        assert run_of(row).hash == row["hash"]
+        about = row["provenance"]
+        assert {"device", "date", "command", "code", "seconds"} <= about.keys()
+        assert "/" not in about["command"]
+    scored = next(row for row in rows if row["mean"] is not None or row["held"])
+    changed = scored | {"mean": (scored["mean"] or 0) + 1}
+    assert inconsistencies(changed), "a changed number goes unnoticed"
+
+
+def test_there_are_published_records():
+    assert {"tuning", "cells", "E1", "E2"} <= {path.stem for path in LOGS}
