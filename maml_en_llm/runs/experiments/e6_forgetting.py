@@ -1,8 +1,10 @@
 """E6, forgetting: the score against the distance moved, where training can hurt."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import Any
 
+from ...errors import check_choice, check_number
 from ..presets import Preset
 from ..run import Run
 from .grid import Experiment, once
@@ -11,6 +13,7 @@ from .table import PRIMARY, THREE, Table
 CELLS_THAT_HURT = ("non_class_to_class:direct",)
 LOW_TIMES = (0.5, 0.25, 0.125)  # of the tuned outer rate: low-rate MetaICL
 SHORT = (20, 40, 80, 160)  # outer steps: MetaICL stopped early
+PARTS = ("tuned", "rates", "stopped", "low", "fresh")
 
 
 def _forgetting(
@@ -18,28 +21,46 @@ def _forgetting(
     *,
     cells: Sequence[str] = CELLS_THAT_HURT,
     names: Sequence[str] = PRIMARY,
+    parts: Sequence[str] = PARTS,
+    times: Sequence[float] = LOW_TIMES,
     seeds: Sequence[int] = THREE,
     steps: int = 320,
     draws: int | None = None,
     max_records: int | None = None,
 ) -> list[Run]:
-    """Seed by seed: MetaICL at lower rates and stopped early, then the other methods,
-    at the tuned rate and a quarter of it; with fresh moments, which move further."""
+    """Seed by seed: all methods as tuned; MetaICL at other rates and stopped early; the
+    other methods at a quarter of their rates; with fresh moments, which move further.
+
+    ``times``: of MetaICL's tuned outer rate.
+    """
+    for factor in times:
+        check_number("times", factor, above=True)
+    for part in once("parts", parts):
+        check_choice("parts", part, PARTS)
     table = Table(preset, draws, max_records)
     cells, names = once("cells", cells), once("names", names)
     found = table.untrained(cells)
-    for seed, cell in product(once("seeds", seeds), cells):
-        found += [table.run(name, cell, seed, steps=steps) for name in names]
-        for times in LOW_TIMES:
-            found.append(table.run("MetaICL", cell, seed, steps=steps, times=times))
-        for length in SHORT:
-            found.append(table.run("MetaICL", cell, seed, steps=length))
-        for name in names:
-            found.append(table.run(name, cell, seed, steps=steps, times=LOW_TIMES[1]))
-        for name in ("FOMAML", "MAML-en-LLM"):
-            fresh = dict(moments="fresh")
-            found.append(table.run(name, cell, seed, steps=steps, train=fresh))
+    for seed, cell, part in product(once("seeds", seeds), cells, parts):
+        for name, how in _part(part, names, times):
+            found.append(table.run(name, cell, seed, **({"steps": steps} | how)))
     return found
+
+
+def _part(
+    part: str, names: list[str], times: Sequence[float]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(row, what differs) of a part's runs."""
+    if part == "tuned":
+        yield from ((name, {}) for name in names)
+    elif part == "rates":
+        yield from (("MetaICL", dict(times=factor)) for factor in times)
+    elif part == "stopped":
+        yield from (("MetaICL", dict(steps=length)) for length in SHORT)
+    elif part == "low":
+        yield from ((name, dict(times=LOW_TIMES[1])) for name in names)
+    else:
+        fresh = dict(train=dict(moments="fresh"))
+        yield from ((name, fresh) for name in ("FOMAML", "MAML-en-LLM"))
 
 
 FORGETTING = Experiment(
