@@ -41,8 +41,9 @@ def _forgetting(
     cells, names = once("cells", cells), once("names", names)
     found = table.untrained(cells)
     for seed, cell, part in product(once("seeds", seeds), cells, parts):
-        for name, how in _part(part, names, times):
-            found.append(table.run(name, cell, seed, **({"steps": steps} | how)))
+        for name, change in _part(part, names, times):
+            how: dict[str, Any] = {"steps": steps, **change}
+            found.append(table.run(name, cell, seed, **how))
     return found
 
 
