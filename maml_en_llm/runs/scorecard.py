@@ -147,13 +147,15 @@ def _verdict(claim: Claim, found: Found) -> tuple[str, str]:
         return (REPRODUCED if found.holds else NOT), found.why
     holds = gap.decided if found.either_way else gap.low > 0
     words = f"{gap.mean:+.1f} points, {gap.low:+.1f} to {gap.high:+.1f}"
+    smaller = claim.size is not None and gap.high < claim.size
     if holds:
-        return REPRODUCED, _joined(words, found.why)
+        less = f"less than the paper's {claim.size:+g}" if smaller else ""
+        return REPRODUCED, _joined(words, less, found.why)
     if gap.high <= 0:
         words += ": the other way"
     elif claim.size is None:
         words += ": no effect shown"
-    elif gap.high < claim.size:
+    elif smaller:
         words += f": less than the paper's {claim.size:+g}"
     else:
         words += f": neither 0 nor the paper's {claim.size:+g} is excluded"
