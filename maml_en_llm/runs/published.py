@@ -8,18 +8,18 @@ from .json_lines import read_rows
 from .log import is_current
 from .record_files import record_file
 
-BASE = "mini-base"
+MODEL_OF_RECORDS = "mini-base"
 
 
-def published(
-    experiment: str, model: str = BASE, folder: str | Path | None = None
+def published_rows(
+    experiment: str, model: str = MODEL_OF_RECORDS, folder: str | Path | None = None
 ) -> list[Record]:
     """The records of ``experiment`` on one base model, of each run the newest.
 
     ``folder``: of ``<experiment>.jsonl``; None: where the published records are. None
     at all where the file is not there.
     """
-    folder = record_file(BASE).parent if folder is None else Path(folder)
+    folder = record_file(MODEL_OF_RECORDS).parent if folder is None else Path(folder)
     rows = {row["hash"]: row for row in read_rows(folder / f"{experiment}.jsonl")}
     return [r for r in rows.values() if r["run"]["config"].get("model") == model]
 

@@ -24,7 +24,7 @@ from .alive import Cell, cell_of
 from .cell_rows import Record
 from .claim_rules import LEAST, RULES_OF_CLAIMS, Found
 from .pairs import numbers
-from .published import published
+from .published import published_rows
 
 REPRODUCED, NOT, UNTESTABLE = "reproduced", "not reproduced", "not testable here"
 
@@ -91,7 +91,7 @@ def published_records(folder: Path, model: str) -> dict[str, list[Record]]:
     """
     found = {}
     for name in sorted({needs for needs, _ in RULES_OF_CLAIMS.values()}):
-        mine = published(name, model, folder)
+        mine = published_rows(name, model, folder)
         if mine:
             found[name] = mine
     return found

@@ -7,7 +7,7 @@ import pytest
 from maml_en_llm.runs import (
     inconsistencies,
     made_by,
-    published,
+    published_rows,
     record_file,
     run_of,
 )
@@ -33,9 +33,9 @@ def test_the_newest_of_each_run_on_one_base_model(tmp_path):
         record("c", mean=3),
     ]
     (tmp_path / "E1.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    assert [row["mean"] for row in published("E1", folder=tmp_path)] == [2, 3]
-    assert len(published("E1", "tiny-base", tmp_path)) == 1
-    assert published("E2", folder=tmp_path) == []
+    assert [row["mean"] for row in published_rows("E1", folder=tmp_path)] == [2, 3]
+    assert len(published_rows("E1", "tiny-base", tmp_path)) == 1
+    assert published_rows("E2", folder=tmp_path) == []
 
 
 def test_a_training_that_several_rows_share_is_counted_once():

@@ -32,7 +32,7 @@ INNER_OPTIMIZERS: tuple[tuple[str, float], ...] = (
     *(("momentum", 0.003), ("momentum", 0.01), ("momentum", 0.03)),
 )
 EPS_ROOTS = (1e-10, 1e-6)
-PARTS = ("moments", "inner rate", "inner optimizer", "eps_root")
+OPTIMIZER_PARTS = ("moments", "inner rate", "inner optimizer", "eps_root")
 
 
 def _variants(
@@ -63,7 +63,7 @@ def _optimizers(
     preset: Preset,
     *,
     cells: Sequence[str] = ("hr_to_lr:direct",),
-    parts: Sequence[str] = PARTS,
+    parts: Sequence[str] = OPTIMIZER_PARTS,
     names: Sequence[str] = ("FOMAML", "MAML-en-LLM", CONTROL),
     seeds: Sequence[int] = THREE,
     steps: int = 320,
@@ -76,7 +76,7 @@ def _optimizers(
     for factor in times:
         check_number("times", factor, above=True)
     for part in once("parts", parts):
-        check_choice("parts", part, PARTS)
+        check_choice("parts", part, OPTIMIZER_PARTS)
     table = Table(preset, draws, max_records)
     names, cells, seeds = (
         once("names", names),

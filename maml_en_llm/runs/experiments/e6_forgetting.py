@@ -13,7 +13,7 @@ from .table import PRIMARY, THREE, Table
 CELLS_THAT_HURT = ("non_class_to_class:direct",)
 LOW_TIMES = (0.5, 0.25, 0.125)  # of the tuned outer rate: low-rate MetaICL
 SHORT = (20, 40, 80, 160)  # outer steps: MetaICL stopped early
-PARTS = ("tuned", "rates", "stopped", "low", "fresh")
+FORGETTING_PARTS = ("tuned", "rates", "stopped", "low", "fresh")
 
 
 def _forgetting(
@@ -21,7 +21,7 @@ def _forgetting(
     *,
     cells: Sequence[str] = CELLS_THAT_HURT,
     names: Sequence[str] = PRIMARY,
-    parts: Sequence[str] = PARTS,
+    parts: Sequence[str] = FORGETTING_PARTS,
     times: Sequence[float] = LOW_TIMES,
     seeds: Sequence[int] = THREE,
     steps: int = 320,
@@ -36,7 +36,7 @@ def _forgetting(
     for factor in times:
         check_number("times", factor, above=True)
     for part in once("parts", parts):
-        check_choice("parts", part, PARTS)
+        check_choice("parts", part, FORGETTING_PARTS)
     table = Table(preset, draws, max_records)
     cells, names = once("cells", cells), once("names", names)
     found = table.untrained(cells)
