@@ -168,7 +168,7 @@ def optimizer(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
 
     def best(train: Mapping, method: str = OURS) -> list[Record]:
         kind = RowKind(method=method, train=train)
-        return _at_best_rate([row for row in rows if kind.holds(row)])
+        return at_best_rate([row for row in rows if kind.holds(row)])
 
     def gap(words: str, a: Mapping, b: Mapping, least: int = BESIDE):
         return compared(words, best(a), best(b), cells, least=least)
@@ -277,7 +277,7 @@ def _against_best(rows: Sequence[Record], cell: Where) -> Paired | None:
     return min(_there(gaps), key=lambda gap: gap.interval.mean, default=None)
 
 
-def _at_best_rate(rows: Sequence[Record]) -> list[Record]:
+def at_best_rate(rows: Sequence[Record]) -> list[Record]:
     """The rows of the outer and inner rate with the lowest held NLL."""
     groups: dict[tuple, list[Record]] = {}
     for row in rows:

@@ -174,15 +174,14 @@ def _complete(
 
 def _trained(key: Key, run: Run, group: Mapping[Key, Run], store: Store | None):
     """The model that answers a group of runs: from the store, or trained now."""
-    bench, _ = _inputs(run)
+    bench, parts = _inputs(run)
     model, tokenizer = _model(run.config)
     together = list(group.values())
     training = run.training
     if store is None or training is None:
         return Trained.by(run, bench, model, tokenizer, together)
     # the examples that are asked about, and the demonstrations, train nothing
-    _, parts = _inputs(run)
-    inputs = parts["weights"], digest(repr(bench.train))
+    inputs = parts["weights"], _data(run).trained_on
     path = store.path(training.hash, *inputs, *key[2:], model.device.type)
     spent = store.fetch(path, model)
     if spent is not None:
@@ -248,23 +247,30 @@ def _model(config: TrainConfig):
 
 def _inputs(run: Run) -> tuple[Benchmark, dict[str, str]]:
     """The benchmark, and hashes of the base model's weights and of all examples."""
-    config = run.config
-    bench, data = _examples(
-        config.benchmark,
-        config.setting,
-        run.seeds,
-        config.allow_missing,
-        config.faithful,
-    )
+    config, data = run.config, _data(run)
     seed = config.seed if _is_random(config.model) else 0
     weights = _weights(config.model, config.tokenizer, config.dtype, seed)
-    return bench, dict(weights=weights, data=data)
+    return data.bench, dict(weights=weights, data=data.whole)
+
+
+class _Data(NamedTuple):
+    """A benchmark, and hashes of all its examples and of those that train."""
+
+    bench: Benchmark
+    whole: str
+    trained_on: str
+
+
+def _data(run: Run) -> _Data:
+    config = run.config
+    where = config.benchmark, config.setting
+    return _examples(*where, run.seeds, config.allow_missing, config.faithful)
 
 
 @lru_cache(maxsize=16)
 def _examples(
     source: str, setting: str, seeds: tuple[int, ...], allow_missing, faithful
-) -> tuple[Benchmark, str]:
+) -> _Data:
     bench = load_benchmark(
         source,
         setting,
@@ -272,7 +278,8 @@ def _examples(
         allow_missing=allow_missing,
         faithful=faithful,
     )
-    return bench, digest(repr(bench.train), repr(bench.test))
+    train = repr(bench.train)
+    return _Data(bench, digest(train, repr(bench.test)), digest(train))
 
 
 @lru_cache(maxsize=32)

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from ...errors import check_choice, check_number
+from ...errors import check_number
 from ..presets import Preset
 from ..rates import rates_of
 from ..rows import CONTROL
 from ..run import Run
 from .grid import Experiment, once
-from .table import THREE, Table
+from .table import THREE, Table, chosen
 
 OUTER_TIMES = (
     1.0,
@@ -75,8 +75,7 @@ def _optimizers(
     The control has no inner rate to vary."""
     for factor in times:
         check_number("times", factor, above=True)
-    for part in once("parts", parts):
-        check_choice("parts", part, OPTIMIZER_PARTS)
+    chosen("parts", once("parts", parts), OPTIMIZER_PARTS)
     table = Table(preset, draws, max_records)
     names, cells, seeds = (
         once("names", names),

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from ...errors import check_choice
 from ..presets import Preset
 from ..rows import CONTROL
 from ..run import Run
 from .grid import Experiment, once
-from .table import THREE, Table, lists_of
+from .table import THREE, Table, chosen, lists_of
 
 COMPLEXITY_ROWS = ("MetaICL", "MAML-en-LLM", CONTROL)
 PARTS = ("kind", "n", "k", "support", "demonstrations")
@@ -40,8 +39,7 @@ def _complexity(
 
     ``names``: rows of the parts "kind" and "n"; ``n``: tasks per outer step of "n".
     """
-    for part in once("parts", parts):
-        check_choice("parts", part, PARTS)
+    chosen("parts", once("parts", parts), PARTS)
     table = Table(preset, draws, max_records)
     names, n = once("names", names), once("n", n)
     found = []

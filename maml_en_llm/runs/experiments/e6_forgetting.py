@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
-from ...errors import check_choice, check_number
+from ...errors import check_number
 from ..presets import Preset
 from ..run import Run
 from .grid import Experiment, once
-from .table import PRIMARY, THREE, Table
+from .table import PRIMARY, THREE, Table, chosen
 
 CELLS_THAT_HURT = ("non_class_to_class:direct",)
 LOW_TIMES = (0.5, 0.25, 0.125)  # of the tuned outer rate: low-rate MetaICL
@@ -35,8 +35,7 @@ def _forgetting(
     """
     for factor in times:
         check_number("times", factor, above=True)
-    for part in once("parts", parts):
-        check_choice("parts", part, FORGETTING_PARTS)
+    chosen("parts", once("parts", parts), FORGETTING_PARTS)
     table = Table(preset, draws, max_records)
     cells, names = once("cells", cells), once("names", names)
     found = table.untrained(cells)
