@@ -79,7 +79,7 @@ $(STAGE)/book/%.ipynb: book/%.ipynb $(STAGE)/.inputs $(ENV)
 $(STAGE)/.inputs: FORCE
 	@mkdir -p $(@D)
 	@{ printf '%s\n' "PRESET=$$PRESET" "METAICL_DATA=$$METAICL_DATA" "GPT2_BPE=$$GPT2_BPE"; \
-	find maml_en_llm results book/execute.py -type f ! -path '*/__pycache__/*' -print0 \
+	find maml_en_llm results book/execute.py book/solutions.py -type f ! -path '*/__pycache__/*' -print0 \
 	    | LC_ALL=C sort -z | xargs -0 cksum; } > $@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 

@@ -1,4 +1,4 @@
-"""Run one chapter with papermill.
+"""Run one chapter with papermill, and the code of its solutions.
 
 python book/execute.py NOTEBOOK OUTPUT [-p name value ...] [--store]
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
+import solutions
 
 FOLDERS = (
     "METAICL_DATA",
@@ -48,8 +49,11 @@ def main():
     check(args.notebook, parameters)
     make_absolute(os.environ)
     limit(args.timeout)
+    notebook = nbformat.read(args.notebook, as_version=4)
+    if not parameters:  # the text of solutions is of the defaults, too
+        notebook = solutions.with_cells(notebook)
     notebook = papermill.execute_notebook(
-        args.notebook,
+        notebook,
         None,
         parameters,
         cwd=args.notebook.parent,
@@ -57,6 +61,7 @@ def main():
         execution_timeout=args.timeout,
     )
     signal.alarm(0)
+    notebook = solutions.checked(notebook)
     copy_tags(notebook)
     if args.store:
         strip(notebook)

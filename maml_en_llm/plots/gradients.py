@@ -53,7 +53,7 @@ def descent_paths(
     start = next(iter(paths.values()))[0]
     axes.plot(*minimum, "*", color="black", ms=9, zorder=5)
     axes.plot(*start, "s", color="black", ms=6)
-    axes.set(xlabel="$\\theta_1$", ylabel="$\\theta_2$", aspect="equal")
+    axes.set(xlabel="first weight", ylabel="second weight", aspect="equal")
     axes.legend(loc="lower right", frameon=True)
     return axes
 

@@ -15,6 +15,7 @@ import torch
 
 from ..errors import check_choice, check_integer
 from ..meta.calculus import loss_and_grad
+from ..meta.trajectory import SPACING
 from ..methods import METHODS
 from ..models import PromptLoss, parameters
 from ..models.sizes import base_of, text_config, width_of
@@ -140,7 +141,9 @@ def _more_copies(step: Step) -> float:
     """
     if not step.second_order:
         return float(step.together < step.n * step.prompts)
-    later = 3.0 * (step.k > 1) + max(step.k - 2, 0) * 1.25
+    whole = {*range(0, step.k, SPACING), step.k - 1}  # the first is there anyway
+    between = sum(t not in whole for t in range(1, step.k))
+    later = 3 * (len(whole) - 1) + between
     return later + (step.n > 1)
 
 
