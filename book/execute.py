@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
+
 import solutions
 
 FOLDERS = (

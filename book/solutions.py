@@ -1,7 +1,7 @@
-"""The code of solutions, run where it claims to run: at the end of its chapter.
+"""The code of solutions, run at the end of its chapter.
 
-A solution shows its code, and below it what the code prints. `with_cells` appends that
-code to the notebook, `checked` takes it off again and compares.
+A solution shows its code, and below it what the code prints. `with_cells`
+appends that code to the notebook, `checked` takes it off again and compares.
 """
 
 import re
@@ -29,20 +29,21 @@ def with_cells(notebook: NotebookNode) -> NotebookNode:
 def checked(notebook: NotebookNode) -> NotebookNode:
     """The notebook without those cells.
 
-    Raises `SystemExit` where one printed something else than its solution shows; a
-    solution that shows nothing is only run.
+    Raises `SystemExit` where one printed something else than its solution
+    shows; a solution that shows nothing is only run.
     """
     kept = []
     for cell in notebook.cells:
         if TAG not in cell.metadata.get("tags", []):
             kept.append(cell)
             continue
-        printed = "".join(o.text for o in cell.outputs if o.get("name") == "stdout")
+        streams = [o for o in cell.outputs if o.get("name") == "stdout"]
+        printed = "".join(stream.text for stream in streams)
         expected = cell.metadata["printed"]
         if expected and printed.split() != expected.split():
             raise SystemExit(
-                f"expected the solution that begins {cell.source[:60]!r} to print "
-                f"{expected!r}, found {printed!r}; correct the text below its code"
+                f"solution {cell.source[:60]!r}: expected it to print "
+                f"{expected!r}, found {printed!r}; correct the text below it"
             )
     notebook.cells = kept
     return notebook
