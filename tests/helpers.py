@@ -5,6 +5,7 @@ Nothing here needs a network or real data.
 
 import copy
 import gzip
+import importlib.util
 import json
 import os
 import re
@@ -382,3 +383,13 @@ def run_record(
     if steps is not None:
         row |= dict(budget={"outer_steps": steps, "gradients": 16 * steps}, moved=1.0)
     return row
+
+
+def book_script(name: str):
+    """A script of book/, which is no package, as a module."""
+    path = Path(__file__).parents[1] / "book" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec and spec.loader
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found

@@ -1,6 +1,5 @@
 """Plain notebooks: nothing of the book's own markup is left in them."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from helpers import book_script
 
 ROOT = Path(__file__).parents[1]
 MARKUP = re.compile(
@@ -16,18 +16,9 @@ MARKUP = re.compile(
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def module(name: str):
-    """A script of book/, which is no package."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "book" / f"{name}.py")
-    assert spec and spec.loader
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
-
-
 @pytest.fixture(scope="module")
 def plain():
-    return module("plain")
+    return book_script("plain")
 
 
 @pytest.fixture(scope="module")
@@ -104,13 +95,13 @@ def test_no_source_names_a_repository():
 def test_a_fork_points_to_itself():
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     assert "repository" not in config and "launch_buttons" not in config
-    made = module("stamp").stamped(config, "Someone/a-fork", "main")
+    made = book_script("stamp").stamped(config, "Someone/a-fork", "main")
     assert made["repository"]["url"] == "https://github.com/Someone/a-fork"
     assert made["html"]["baseurl"] == "https://someone.github.io/a-fork/"
     assert "colab" in made["launch_buttons"]["colab_url"]
     assert made["sphinx"]["config"]["html_static_path"], "the rest is kept"
     with pytest.raises(SystemExit, match="OWNER/NAME"):
-        module("stamp").stamped(config, "nothing", "main")
+        book_script("stamp").stamped(config, "nothing", "main")
 
 
 def test_records_travel_with_the_package():

@@ -1,10 +1,10 @@
 """The code in the solutions of exercises is run with its chapter, and compared."""
 
-import importlib.util
 from pathlib import Path
 
 import nbformat
 import pytest
+from helpers import book_script
 
 BOOK = Path(__file__).parents[1] / "book"
 FENCED = """\
@@ -23,10 +23,7 @@ It is two.
 
 @pytest.fixture(scope="module")
 def solutions():
-    spec = importlib.util.spec_from_file_location("solutions", BOOK / "solutions.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return book_script("solutions")
 
 
 def chapter(*texts: str) -> nbformat.NotebookNode:
