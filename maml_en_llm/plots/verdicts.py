@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 
+from ..runs.rows import CONTROL
 from .style import COLORS, PALETTE
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def claims_at_a_glance(axes: Axes, rows: Sequence[Mapping]) -> Axes:
     """The claims at a glance: the paper's size, ours with its interval, the verdict.
 
     ``rows`` are those of `runs.scorecard`. A claim that is counted in cells, or cannot
-    be tested, has its verdict alone.
+    be tested, has its verdict alone. In grey below: MAML-en-LLM − its control, whose
+    inner steps move nothing, on the same targets.
     """
     for y, row in enumerate(rows):
         color = SEEN_AS[row["verdict"]]
@@ -61,6 +63,11 @@ def claims_at_a_glance(axes: Axes, rows: Sequence[Mapping]) -> Axes:
             axes.plot([row["ours"]], [y], "o", color=color, ms=7)
         if row["paper"] is not None:
             axes.plot([row["paper"]], [y], "D", mfc="white", mec="black", ms=7)
+        for other in row["others"]:
+            if f"− {CONTROL}" in other["what"] and other["low"] is not None:
+                line = [other["low"], other["high"]]
+                axes.plot(line, [y + 0.3] * 2, "-", color=GREY, lw=2)
+                axes.plot([other["ours"]], [y + 0.3], "s", color=GREY, ms=5)
         words = row["verdict"]
         if row["unit"] == "cells" and row["ours"] is not None:
             words = f"{words} ({row['ours']} cells ahead)"
@@ -70,7 +77,8 @@ def claims_at_a_glance(axes: Axes, rows: Sequence[Mapping]) -> Axes:
     axes.axvline(0, color="black", lw=0.8)
     axes.plot([], [], "D", mfc="white", mec="black", label="the paper")
     axes.plot([], [], "o-", color="black", label="ours, 95% interval")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, fontsize=9)
+    axes.plot([], [], "s-", color=GREY, label="against α = 0")
+    axes.legend(loc="lower right", bbox_to_anchor=(1.4, 1.0), ncols=3, fontsize=9)
     names = [f"{row['claim']}  {row['says']}" for row in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.5, -0.5)

@@ -8,6 +8,7 @@ from maml_en_llm import plots
 from maml_en_llm.plots.verdicts import GREY, SEEN_AS
 from maml_en_llm.runs import Interval
 from maml_en_llm.runs.alive import Cell
+from maml_en_llm.runs.rows import CONTROL
 
 FIGURES = dict(guess=40, rule=85, zero_shot=42, in_context=55, trained=65)
 CELL = Cell("hr_to_lr", "direct", (), (), FIGURES, "MetaICL", "MetaICL", 31)
@@ -38,8 +39,11 @@ def test_cells_that_are_not_alive_are_grey(two):
     assert direct.get_ylim()[0] > direct.get_ylim()[1]
 
 
-def claim(name, verdict, ours=None, low=None, high=None, paper=None, unit="points"):
+def claim(
+    name, verdict, ours=None, low=None, high=None, paper=None, unit="points", others=()
+):
     return dict(
+        others=list(others),
         claim=name,
         says="words",
         verdict=verdict,
@@ -76,6 +80,21 @@ def test_the_scorecard_shows_paper_ours_and_verdict(axes):
     names = [text.get_text() for text in axes.get_yticklabels()]
     assert names[0] == "C1  words" and len(names) == 4
     assert axes.get_ylim()[0] > axes.get_ylim()[1]
+
+
+def test_the_control_stands_below_its_claim(axes):
+    control = dict(what=f"MAML-en-LLM − {CONTROL}, all", ours=0.5, low=-1.0, high=2.0)
+    rival = dict(what="MAML-en-LLM − FOMAML, all", ours=9.0, low=8.0, high=10.0)
+    unknown = control | dict(low=None, high=None)
+    rows = [
+        claim("C1", "reproduced", 3.0, 1.0, 5.0, others=[rival, control]),
+        claim("C2", "reproduced", 3.0, 1.0, 5.0, others=[unknown]),
+    ]
+    plots.claims_at_a_glance(axes, rows)
+    (below,) = [x for x in marks(axes, "s") if x.get_label().startswith("_")]
+    assert below.get_xdata()[0] == 0.5 and 0 < below.get_ydata()[0] < 0.5
+    ends = [list(x.get_xdata()) for x in axes.lines]
+    assert [-1, 2] in ends and [8, 10] not in ends
 
 
 def test_a_difference_by_seed_and_target(axes):
