@@ -185,7 +185,7 @@ def _report(record: dict, config, device, output: str | None) -> None:
 EVALUATED = (
     *("model", "tokenizer", "benchmark", "setting", "allow_missing", "faithful"),
     *("demonstrations", "mode", "separator", "max_length", "max_example_length"),
-    *("optimizer", "inner_optimizer", "inner_lr", "betas", "eps_root"),
+    *("bos", "optimizer", "inner_optimizer", "inner_lr", "betas", "eps_root"),
     *("seed", "device", "dtype"),
 )
 

@@ -91,9 +91,7 @@ def _compute(options, name: str, runs: list, sizes: dict) -> None:
     from .runs.store import Store
     from .runs.workers import How, compute
 
-    stored = []
-    if options.out is not None and name != "tuning":
-        stored = _stored(options.out, options.log, options.compare)
+    stored = _stored(options, name)
     old = not options.fresh and name != "baselines"
     how = How(
         jobs=options.jobs,
@@ -167,18 +165,36 @@ def _check(options: argparse.Namespace, name: str | None) -> None:
     )
 
 
-def _stored(out: str, log: str, compare: float | None) -> list[dict]:
-    """The records in ``out``, which may be replaced only if it holds records."""
+def _stored(options, name: str) -> list[dict]:
+    """The records in --out, which may be replaced only if it holds such records.
+
+    Only those of "tuning" are without scores of targets, and come with the rates that
+    they chose.
+    """
+    out, compare = options.out, options.compare
+    tuned = name == "tuning"
+    if compare is not None:
+        check_number("--compare", compare)
+        if out is None or tuned:
+            raise ValueError(
+                "--compare: expected --out, a file of records with the scores of "
+                f"targets, found {'the record of a search' if tuned else 'none'}; "
+                "name the file, or leave --compare out"
+            )
+    if out is None:
+        return []
     check_file(out, "--out")
-    if os.path.realpath(out) == os.path.realpath(log):
+    if os.path.realpath(out) == os.path.realpath(options.log):
         raise ValueError(f"--out: expected another file than --log, found {out}")
     if compare is None and not os.path.exists(out):
         return []
-    if compare is not None:
-        check_number("--compare", compare)
     try:
-        rows = json.loads(Path(out).read_bytes())["rows"]
-        if all(isinstance(row["hash"], str) and row["tasks"] for row in rows):
+        found = json.loads(Path(out).read_bytes())
+        rows = found["rows"]
+        whole = all(isinstance(row["hash"], str) for row in rows)
+        if tuned and isinstance(found["rates"], dict) and whole:
+            return rows
+        if not tuned and all(row["tasks"] for row in rows) and whole:
             return rows
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass  # said below
@@ -200,4 +216,6 @@ def _compare(stored: list[dict], rows: list[dict], options) -> None:
         ) from error
     if found:
         raise ValueError("; ".join(map(str, found[:5])))
+    if not rows:
+        raise ValueError("--compare: expected records, found none; raise --minutes")
     print(f"{options.out}: {len(rows)} records agree within {options.compare} points")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,18 @@ MISTAKES = [
         "--log: expected a file, found a folder",
     ),
     ("reproduce --settings hr_to_rl --out {0}/o", "settings: expected one of"),
+    (
+        "reproduce tuning --out {0}/file",
+        "--out: expected a file of records as this command writes them, or none yet",
+    ),
+    (
+        "reproduce tuning --out {0}/new.json --log {0}/new.json",
+        "--out: expected another file than --log",
+    ),
+    ("reproduce tuning --out /proc/x.json", "--out: expected a path that can be writ"),
+    ("reproduce tuning --compare 1 --out {0}/file", "--compare: expected --out, a fil"),
+    ("reproduce cells --compare nan", "--compare: expected a finite number"),
+    ("reproduce cells --compare 0.5", "--compare: expected --out, a file of records"),
 ]
 
 
@@ -81,6 +94,7 @@ def test_a_mistake_is_said_in_one_line(words, message, tmp_path, monkeypatch, ca
     (tmp_path / "file").write_text("mine")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("maml_en_llm.runs.workers.compute", None)  # not even begun
     arguments = [word.format(tmp_path) for word in words.split()]
     monkeypatch.setattr(sys, "argv", ["maml_en_llm", *arguments])
     with pytest.raises(SystemExit) as ended:
@@ -90,6 +104,42 @@ def test_a_mistake_is_said_in_one_line(words, message, tmp_path, monkeypatch, ca
     assert message in last
     assert len(last) < 700
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_prompt_is_evaluated_as_it_was_trained():
+    """Every field of the format that `train` takes is one that `evaluate` takes."""
+    from maml_en_llm.__main__ import EVALUATED
+    from maml_en_llm.prompts import Format
+
+    assert {field.name for field in fields(Format)} <= set(EVALUATED)
+
+
+def test_comparing_with_no_record_computed_is_no_agreement(tmp_path, monkeypatch):
+    from maml_en_llm.reproduction import reproduce_command
+    from maml_en_llm.runs.workers import Outcome
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").write_text('{"rows": []}')
+    monkeypatch.setattr(
+        "maml_en_llm.runs.workers.compute", lambda *_, **__: Outcome([], left=1)
+    )
+    with pytest.raises(ValueError, match="--compare: expected records, found none"):
+        reproduce_command(["cells", "--compare", "0.5", "--out", "out"])
+
+
+def test_a_record_of_a_search_is_replaced_by_the_next(tmp_path, monkeypatch):
+    from maml_en_llm import reproduction
+    from maml_en_llm.runs.workers import Outcome
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").write_text('{"rows": [{"hash": "h"}], "rates": {}}')
+    found = {"rates": {"MetaICL": {"lr": 0.1, "nll": 0.5}}}
+    monkeypatch.setattr("maml_en_llm.runs.rates.best_rates", lambda _: found)
+    monkeypatch.setattr(
+        "maml_en_llm.runs.workers.compute", lambda *_, **__: Outcome([])
+    )
+    reproduction.reproduce_command(["tuning", "--out", "out"])
+    assert json.loads((tmp_path / "out").read_text()) == found
 
 
 def test_train_then_evaluate(tmp_path):
