@@ -5,14 +5,21 @@ rooms above a record: figures, the command line, and of this room all but the ru
 """
 
 import io
+import json
 import tokenize
 from functools import cache
 from pathlib import Path
 
+from ..errors import DataError, shown
 from ..provenance import digest, versions
 
 ABOVE = ("plots", "__main__.py", "runs")
 DECISIVE = ("runs/run.py", "runs/rows.py", "runs/trained.py", "runs/adapted.py")
+# changes of code that changed no number, by benchmarks/same_code.py
+SAME_CODE = (
+    Path(__file__).parents[2] / "results" / "same_code.json",
+    Path(__file__).parents[1] / "results" / "same_code.json",
+)
 _BREAKS = (tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT)
 
 
@@ -26,6 +33,43 @@ def code_below() -> str:
         if name in DECISIVE or name.split("/")[0] not in ABOVE:
             parts += [name, bare(path.read_text(encoding="utf-8"))]
     return digest(*parts)
+
+
+def codes_alike(code: str, changes: list[dict] | None = None) -> set[str]:
+    """``code``, and the codes before it whose records it gives again to the bit.
+
+    ``changes``: from a code "before" to one "after", as `SAME_CODE` has them. Each was
+    written down when records of the one had been computed again by the other.
+    """
+    changes = _changes() if changes is None else changes
+    alike = {code}
+    for change in reversed(changes):  # the newest first
+        if change["after"] in alike:
+            alike.add(change["before"])
+    return alike
+
+
+@cache
+def _changes() -> list[dict]:
+    for path in SAME_CODE:
+        if path.is_file():
+            return read_changes(path)
+    return []
+
+
+def read_changes(path: Path) -> list[dict]:
+    """The changes that a file holds, the oldest first. Raises `DataError`."""
+    try:
+        changes = json.loads(path.read_bytes())["changes"]
+        if all(isinstance(x[n], str) for x in changes for n in ("before", "after")):
+            return changes
+        found = changes
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        found = error
+    raise DataError(
+        f"{path}: expected changes of code from one hash to another, found "
+        f"{shown(found)}; take the file of the repository"
+    )
 
 
 def torch_version() -> str:

@@ -12,7 +12,7 @@ from ..tasks import Benchmark, load_benchmark
 from ..training import TrainConfig
 from .adapted import Chosen
 from .claims import claims_on
-from .code import code_below, torch_version
+from .code import code_below, codes_alike, torch_version
 from .compare import seal
 from .failed import note_failure
 from .json_lines import append_rows, read_rows
@@ -50,14 +50,14 @@ def reproduce(
 ) -> list[dict]:
     """Records of ``runs``, in their order: read from ``log``, or computed and added.
 
-    A record of the log counts if the run, the base model's weights, the examples, the
-    code below figures and command line, and torch are the same; others stay in the log
-    and are passed over. With ``old`` one of other code or another torch counts too, the
-    newest of them, where there is none of these (`is_current`). Killed at any moment,
-    nothing but the run at hand is lost. Other processes may work on the same log: each
-    run is computed by one of them. Runs that differ in their evaluation alone are
-    trained once; with a ``store`` also over several calls. ``progress`` is called with
-    every new record.
+    A record of the log counts if the run, the base model's weights, the examples, torch
+    and the code below figures and command line are the same, or the code one of
+    `codes_alike`; others stay in the log and are passed over. With ``old`` those count
+    too, the newest of them, where there is none of these (`is_current`). Killed at any
+    moment, nothing but the run at hand is lost. Other processes may work on the same
+    log: each run is computed by one of them. Runs that differ in their evaluation alone
+    are trained once; with a ``store`` also over several calls. ``progress`` is called
+    with every new record.
 
     Raises:
         ValueError: another thing than a run, or a file that is no log of runs, which is
@@ -119,9 +119,10 @@ def records(runs: Iterable[Run], log: str | Path, old: bool = False) -> list[dic
 
 
 def is_current(record: Mapping) -> bool:
-    """Whether a record was made by the code and the torch that are here now."""
-    made = (record.get("code"), record.get("torch"))
-    return made == (code_below(), torch_version())
+    """Whether a record was made by the torch that is here now and by its code, or by
+    code that differs in no number (`codes_alike`)."""
+    alike = codes_alike(code_below())
+    return record.get("code") in alike and record.get("torch") == torch_version()
 
 
 def _groups(wanted: Mapping[Key, Run]) -> dict[tuple, dict[Key, Run]]:
@@ -208,7 +209,12 @@ def _read(log: str | Path) -> list[dict]:
 def _found(log: Path, keys: Iterable[Key], old: bool) -> dict[Key, dict]:
     """The log's records of these keys; with ``old`` also those of other code."""
     rows = _read(log)
-    exact = {_key_of(row): row for row in rows}
+    now = code_below()
+    same = dict.fromkeys(codes_alike(now), now)
+    exact = {}
+    for row in rows:
+        key = _key_of(row)
+        exact[key._replace(code=same.get(key.code, key.code))] = row
     alike = {_key_of(row)[:2]: row for row in rows}  # the newest
     found = {}
     for key in keys:

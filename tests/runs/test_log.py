@@ -11,6 +11,7 @@ import pytest
 from helpers import records, write_benchmark, write_lines, write_model
 
 from maml_en_llm import TrainConfig
+from maml_en_llm.errors import DataError
 from maml_en_llm.runs import (
     Run,
     RunsFailed,
@@ -21,7 +22,7 @@ from maml_en_llm.runs import (
     reproduce,
 )
 from maml_en_llm.runs.claims import Claims
-from maml_en_llm.runs.code import bare
+from maml_en_llm.runs.code import bare, code_below, codes_alike, read_changes
 from maml_en_llm.runs.failed import failures_of
 from maml_en_llm.runs.json_lines import read_rows
 from maml_en_llm.runs.trained import Trained
@@ -320,3 +321,36 @@ def test_a_number_changed_in_a_stored_record_is_seen():
 def test_bad_tolerance(tolerance):
     with pytest.raises(ValueError, match="tolerance: expected a finite number"):
         compare([RECORD], [RECORD], tolerance)
+
+
+# --- code that gives the same ---
+
+
+def test_codes_are_alike_along_a_chain_of_changes():
+    changes = [dict(before=x, after=y) for x, y in ("ab", "bc", "xy", "cd")]
+    assert codes_alike("d", changes) == set("abcd")
+    assert codes_alike("c", changes) == set("abc")  # what came later is another
+    assert codes_alike("z", changes) == {"z"}
+    turned = [dict(before="b", after="c"), dict(before="a", after="b")]
+    assert codes_alike("c", turned) == set("bc")  # shown of a code that was not yet
+
+
+def test_a_record_of_code_that_gives_the_same_counts(config, tmp_path, monkeypatch):
+    run, log = runs_of(config, "majority"), tmp_path / "log"
+    (first,) = reproduce(run, log)
+    now, newer = code_below(), "0" * 12
+    for module in (LOG, sys.modules["maml_en_llm.runs.code"]):
+        monkeypatch.setattr(module, "code_below", lambda: newer)
+    assert not is_current(first)
+    changes = [dict(before=now, after=newer)]
+    monkeypatch.setattr(LOG, "codes_alike", lambda code: codes_alike(code, changes))
+    assert is_current(first)
+    assert reproduce(run, log) == [first] and len(_read(log)) == 1
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"changes": 5}', '{"changes": [{}]}'])
+def test_a_damaged_file_of_changes_is_named(tmp_path, text):
+    path = tmp_path / "same_code.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match="same_code.json: expected changes of code"):
+        read_changes(path)

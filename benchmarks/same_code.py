@@ -1,0 +1,101 @@
+"""A change of code that changes no number: shown by records computed again, to the bit.
+
+    python benchmarks/same_code.py --because "errors are checked earlier" --count 12
+
+A record names the code that made it, and is flagged when that is not the code here. If
+a change was meant to change no number, this computes published records of the code
+before it again: of each kind (method, setting, mode, budget, adaptation) one, the
+cheapest first. Every number has to be the same to the bit, so it has to run on a
+processor and with a torch like those of the records. Then the change is added to
+results/same_code.json, and records of the code before it count as current
+(`runs.code.codes_alike`). Otherwise nothing is written, and it ends with 1.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from report import machine
+
+from maml_en_llm.errors import check_integer
+from maml_en_llm.provenance import write_whole
+from maml_en_llm.runs.again import run_of, stored_records
+from maml_en_llm.runs.code import SAME_CODE, code_below, read_changes, torch_version
+from maml_en_llm.runs.compare import run_name
+from maml_en_llm.runs.costs import units_of_asking, units_of_training
+from maml_en_llm.runs.log import inputs_of, reproduce
+from maml_en_llm.runs.pairs import changes_of
+
+ROOT = Path(__file__).resolve().parents[1]
+# what is of the making of a record, not of its result
+OF_MAKING = ("seconds", "asked_seconds", "provenance", "seal", "code", "torch")
+
+
+def main() -> int:
+    """Compute again, compare, and write the change down."""
+    parser = argparse.ArgumentParser(description="Show that code gives the same.")
+    parser.add_argument("--because", required=True, help="what was changed")
+    parser.add_argument("--count", type=int, default=12, help="records")
+    options = parser.parse_args()
+    count = check_integer("--count", options.count, 1)
+    now = code_below()
+    old = [row for _, row in stored_records(ROOT / "results") if row["code"] != now]
+    old = [row for row in old if row.get("torch") == torch_version()]
+    if not old:
+        sys.exit("expected records of other code, found none: nothing to be shown")
+    ((before, _),) = Counter(row["code"] for row in old).most_common(1)
+    chosen = of_each_kind(row for row in old if row["code"] == before)[:count]
+    for record in chosen:
+        started = time.perf_counter()
+        if differing := differences(record):
+            print(f"{run_name(record)}: other numbers: {', '.join(differing)}")
+            return 1
+        taken = f"{time.perf_counter() - started:.0f} s"
+        print(f"{run_name(record)}: the same to the bit, {taken}", flush=True)
+    changes = read_changes(SAME_CODE[0]) if SAME_CODE[0].is_file() else []
+    changes.append(
+        dict(
+            before=before,
+            after=now,
+            because=options.because,
+            machine=machine("cpu"),
+            same=[dict(run=run_name(row), hash=row["hash"]) for row in chosen],
+        )
+    )
+    write_whole(SAME_CODE[0], json.dumps(dict(changes=changes), indent=1) + "\n")
+    return 0
+
+
+def of_each_kind(records: Iterable[Mapping]) -> list[Mapping]:
+    """One record of each kind, the cheapest to compute, in the order of their cost."""
+    found: dict[str, tuple[float, Mapping]] = {}
+    for record in records:
+        run = run_of(record)
+        if inputs_of(run) != record["inputs"]:
+            continue  # of weights or examples that are not here
+        adapted = "adapt" in run.evaluation
+        kind = [record["method"], record["setting"], record["mode"], run.budget]
+        kind += [adapted, *sorted(changes_of(record))]
+        cost = units_of_training(run) + units_of_asking(run)
+        name = json.dumps(kind)
+        if name not in found or cost < found[name][0]:
+            found[name] = cost, record
+    return [record for _, record in sorted(found.values(), key=lambda x: x[0])]
+
+
+def differences(record: Mapping) -> list[str]:
+    """The parts of a record that come out otherwise."""
+    with tempfile.TemporaryDirectory() as folder:
+        (fresh,) = reproduce([run_of(record)], Path(folder) / "log")
+    parts = (set(record) | set(fresh)) - set(OF_MAKING)
+    again = json.loads(json.dumps(fresh))
+    return sorted(n for n in parts if record.get(n) != again.get(n))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
