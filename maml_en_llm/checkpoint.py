@@ -26,6 +26,8 @@ from .provenance import disk_errors, sync_folder, write_whole
 
 # names of what lies in a folder of checkpoints, unfinished writes included
 FILE_NAMES = r"\.?step-\d+\.(json|safetensors).*"
+# what reading a damaged checkpoint may raise
+DAMAGE = (ValueError, LookupError, TypeError, OSError, RecursionError, SafetensorError)
 KEPT = 2  # checkpoints of a folder: the newest, and the one before if that is damaged
 
 
@@ -89,7 +91,7 @@ def load_checkpoint(
         path = folder / f"step-{step:09}.json"
         try:
             return (step, *_read(path))
-        except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+        except DAMAGE as error:
             warnings.warn(
                 f"checkpoint: {path} is damaged ({shown(str(error))}); "
                 "the one before it is used",
@@ -169,6 +171,8 @@ def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
     content = json.loads(path.read_bytes())
+    if not isinstance(content, dict):
+        raise ValueError("it holds no JSON object")
     if content.pop("sha256") != _hash_of(content):
         raise ValueError("its content is not what was written")
     tensors = path.with_suffix(".safetensors")

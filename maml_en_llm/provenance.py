@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime
 from functools import cache
+from numbers import Integral, Real
 from pathlib import Path
 
 from .errors import shown
@@ -64,7 +65,7 @@ def changed(config) -> dict:
 
 
 def plain(value):
-    """``value`` as JSON holds it: lists for tuples, strings for paths."""
+    """``value`` as JSON holds it: lists for tuples, strings for paths, own numbers."""
     if is_dataclass(value) and not isinstance(value, type):
         return {"type": type(value).__name__} | changed(value)
     if isinstance(value, Mapping):
@@ -72,6 +73,8 @@ def plain(value):
     if isinstance(value, (list, tuple, set, frozenset)):
         items = sorted(value) if isinstance(value, (set, frozenset)) else value
         return [plain(part) for part in items]
+    if isinstance(value, Real) and not isinstance(value, bool):  # numpy's, too
+        return int(value) if isinstance(value, Integral) else float(value)
     return str(value) if isinstance(value, Path) else value
 
 

@@ -78,6 +78,15 @@ def test_a_damaged_newest_one_is_named_and_the_one_before_is_used(tmp_path, end,
     assert load_checkpoint(tmp_path)[2] == {"n": 2}
 
 
+@pytest.mark.parametrize("text", ["null", "5", '"x"', "[1]", "{}", "[" * 100_000])
+def test_json_that_is_no_checkpoint_is_damage(text, tmp_path):
+    for step in (1, 2):
+        save_checkpoint(tmp_path, step, TENSORS, {"n": step})
+    (tmp_path / "step-000000002.json").write_text(text)
+    with pytest.warns(UserWarning, match="step-000000002.json is damaged"):
+        assert load_checkpoint(tmp_path)[2] == {"n": 1}
+
+
 def test_all_damaged_is_an_error(tmp_path):
     save_checkpoint(tmp_path, 1, TENSORS, {})
     damage(tmp_path / "step-000000001.json", at=3)

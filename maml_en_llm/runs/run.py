@@ -117,8 +117,9 @@ class Run:
         check_choice("budget", self.budget, BUDGETS)
         check_choice("rates", self.rates, RATES)
         if self.per_step is not None:
-            check_integer("per_step", self.per_step, 1)
-        check_integer("held", self.held)
+            per_step = check_integer("per_step", self.per_step, 1)
+            object.__setattr__(self, "per_step", per_step)
+        object.__setattr__(self, "held", check_integer("held", self.held))
         self._check_held()
         _check_evaluation(self.evaluation)
         _ = self.training  # a budget that cannot be kept is refused now

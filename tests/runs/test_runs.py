@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import fields, replace
 
+import numpy
 import pytest
 
 from maml_en_llm import (
@@ -15,6 +16,7 @@ from maml_en_llm import (
     load_model,
 )
 from maml_en_llm import runs as room
+from maml_en_llm.provenance import plain
 from maml_en_llm.runs import (
     EXPERIMENTS,
     GRADIENTS_PER_STEP,
@@ -176,6 +178,25 @@ OTHER = dict(
 def test_hash_changes_with_every_field(name):
     run = run_of("MAML-en-LLM", held=1)
     assert replace(run, **{name: OTHER[name]}).hash != run.hash
+
+
+NUMPY = {
+    "per_step": (numpy.int64(16), 16),
+    "held": (numpy.int64(2), 2),
+    "max_records": (numpy.int32(4), 4),
+    "train": ({"lr": numpy.float32(0.5)}, {"lr": 0.5}),
+    "evaluate": ({"k": numpy.int64(2)}, {"k": 2}),
+    "config": (replace(BASE, steps=numpy.int64(2)), BASE),
+}
+
+
+@pytest.mark.parametrize("name", NUMPY)
+def test_numbers_of_other_libraries_make_the_same_run(name):
+    given, plain_one = NUMPY[name]
+    own = {"name": "MetaICL", "held": 2}
+    run, same = run_of(**own | {name: given}), run_of(**own | {name: plain_one})
+    assert run.hash == same.hash
+    assert json.dumps(plain(run)) == json.dumps(plain(same))
 
 
 def test_a_hash_covers_what_its_name_stands_for(monkeypatch):
