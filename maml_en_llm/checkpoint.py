@@ -1,5 +1,7 @@
 """Checkpoints: named tensors and plain facts on the disk, whole, checked, the last two.
 
+And the files of a run that is complete: whether they are as it wrote them.
+
 A checkpoint of step 40 is two files of a folder,
 
     step-000000040.safetensors      the tensors
@@ -14,11 +16,11 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from .errors import check_integer, shown
@@ -28,6 +30,7 @@ from .provenance import disk_errors, sync_folder, write_whole
 FILE_NAMES = r"\.?step-\d+\.(json|safetensors).*"
 # what reading a damaged checkpoint may raise
 DAMAGE = (ValueError, LookupError, TypeError, OSError, RecursionError, SafetensorError)
+CARD = "README.md"
 KEPT = 2  # checkpoints of a folder: the newest, and the one before if that is damaged
 
 
@@ -137,6 +140,56 @@ def check_finite(tensors: Mapping[str, torch.Tensor]) -> None:
                 f"{name}: expected finite numbers, found {bad} of {tensor.numel()} "
                 "that are not; nothing was saved over what is good"
             )
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 by name of the files of a folder, but for its card, which is the user's.
+
+    A run keeps them in its record as ``files``.
+    """
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    return {name: _hash_of_file(folder / name) for name in names if name != CARD}
+
+
+def check_written(folder: Path, record: Mapping, least: Iterable[str]) -> None:
+    """Raise `ValueError` unless the files of a complete run are as it wrote them.
+
+    ``record`` has their hashes as ``files``. An older one lacks them: then those of
+    ``least`` have to be there, and whole as far as a file itself can tell.
+    """
+    written = record.get("files", dict.fromkeys(least))
+    if not isinstance(written, Mapping):
+        raise ValueError(
+            f"output: expected hashes by name as files of {folder}/record.json, found "
+            f"{shown(written)}; remove that folder to compute it anew"
+        )
+    for name, wanted in written.items():
+        problem = _problem_of(folder / name, wanted)
+        if problem:
+            raise ValueError(
+                f"output: expected {folder / name} as the run wrote it, found {problem}"
+                "; put that file back, or remove the folder to compute it anew"
+            )
+
+
+def _problem_of(path: Path, wanted: str | None) -> str:
+    """What a file is that is not whole, or has not the hash ``wanted``; "" for none."""
+    try:
+        if wanted is not None:
+            found = _hash_of_file(path)
+            return "" if found == wanted else f"another, of SHA-256 {found[:12]}…"
+        if path.suffix == ".json" and not isinstance(
+            json.loads(path.read_bytes()), dict
+        ):
+            return "no JSON object"
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt"):  # reads the header, checks the length
+                return ""
+        return "" if path.stat().st_size else "an empty one"
+    except FileNotFoundError:
+        return "none"
+    except DAMAGE as error:
+        return f"a damaged one ({shown(str(error))})"
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..checkpoint import FILE_NAMES
+from ..checkpoint import FILE_NAMES, check_written
 from ..errors import listed, shown
 from ..locks import locked
 from ..provenance import check_output, check_path, sync_folder
@@ -16,6 +16,7 @@ from .recipe import PretrainConfig, is_of
 
 # folders inside the output, until the run is complete
 CHECKPOINTS = "checkpoints"
+MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 FINAL = ".final"  # where model, tokenizer and record are written before they move up
 
 
@@ -74,33 +75,20 @@ def _strangers(folder: Path) -> list[str]:
 
 def _same_run(output: Path, config: PretrainConfig) -> dict:
     path = output / "record.json"
+    own = False
+    record: dict = {}
     try:
         record = json.loads(path.read_bytes())
-        if is_of(record["config"], config):
-            _ = record["parameters"], record["weights"], record["probes"][-1]
-            _check_there(output)
-            return record
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        if isinstance(error, _Incomplete):
-            raise
-        # else it is not a record of pre-training
-    raise ValueError(
-        f"output: {path} is not of a run of this configuration; name a new folder"
-    )
-
-
-class _Incomplete(ValueError):
-    """A record without the model that it is of."""
-
-
-def _check_there(output: Path) -> None:
-    for name in ("config.json", "model.safetensors", "tokenizer.json"):
-        path = output / name
-        if not path.is_file() or not path.stat().st_size:
-            raise _Incomplete(
-                f"output: expected {path} beside record.json, found none; remove that "
-                "folder to pre-train anew"
-            )
+        _ = record["parameters"], record["weights"], record["probes"][-1]
+        own = is_of(record["config"], config)
+    except (ValueError, LookupError, TypeError, RecursionError):
+        pass  # it is not a record of pre-training
+    if not own:
+        raise ValueError(
+            f"output: {path} is not of a run of this configuration; name a new folder"
+        )
+    check_written(output, record, MODEL_FILES)
+    return record
 
 
 def move_up(output: Path) -> None:

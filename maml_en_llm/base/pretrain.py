@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoint import check_finite
+from ..checkpoint import check_finite, file_hashes
 from ..errors import check_integer, shown
 from ..provenance import disk_errors, plain, weights_hash
 from ..signals import Interrupted, Signals
@@ -230,6 +230,7 @@ def _finish(output: Path, config: PretrainConfig, model, tokenizer, done: dict) 
     with disk_errors(output):
         model.save_pretrained(output / FINAL)
         tokenizer.save_pretrained(output / FINAL)
+        record["files"] = file_hashes(output / FINAL)
         (output / FINAL / "record.json").write_text(json.dumps(record) + "\n")
     move_up(output)
     remove_work(output)

@@ -14,7 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..checkpoint import FILE_NAMES, check_room, load_checkpoint, save_checkpoint
+from ..checkpoint import (
+    CARD,
+    FILE_NAMES,
+    check_room,
+    check_written,
+    file_hashes,
+    load_checkpoint,
+    save_checkpoint,
+)
 from ..errors import listed, shown
 from ..locks import locked
 from ..models.adapters import ADAPTER_FILE, save_model
@@ -31,7 +39,7 @@ from ..provenance import (
 from ..signals import Signals
 from .card import model_card
 from .config import TrainConfig
-from .record import as_json
+from .record import are_losses, as_json
 from .state import TrainState
 
 # what a run may leave beside its output
@@ -82,7 +90,8 @@ class RunFolder:
         try:
             record = json.loads((self.output / "record.json").read_bytes())
             config = record["config"]
-            _ = record["losses"], record["weights"]
+            _ = record["weights"]
+            whole = are_losses(record["losses"], config["steps"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise OutputTaken(
                 f"output: {self.output} is there already; name a new folder"
@@ -93,7 +102,13 @@ class RunFolder:
                 f"output: {self.output} is there already, of another configuration "
                 f"({changes}); name a new folder"
             )
-        self._check_weights()
+        if not whole:
+            raise OutputTaken(
+                f"output: expected losses of {self.config.steps} steps in "
+                f"{self.output}/record.json, found {shown(record['losses'])}; remove "
+                "that folder to train anew"
+            )
+        self._check_files(record)
         if self.first and not self._foreign():
             shutil.rmtree(self.checkpoints, ignore_errors=True)
         return record
@@ -203,7 +218,8 @@ class RunFolder:
         with self.signals.held():
             with whole_folder(whole) as partial:
                 save_model(model, tokenizer, partial)
-                write_whole(partial / "README.md", model_card(record))
+                record["files"] = file_hashes(partial)
+                write_whole(partial / CARD, model_card(record))
                 text = json.dumps(record, indent=1)
                 (partial / "record.json").write_text(text, encoding="utf-8")
             os.replace(whole, self.output)
@@ -216,13 +232,17 @@ class RunFolder:
         if self.first:
             check_room(self.checkpoints, state.tensors())
 
-    def _check_weights(self) -> None:
-        if self.config.lora and (self.output / ADAPTER_FILE).is_file():
-            return
+    def _check_files(self, record: dict) -> None:
+        """Raise `OutputTaken` unless model and tokenizer are as the run wrote them."""
+        least = ("tokenizer_config.json", "config.json")
+        if self.config.lora:
+            least = (least[0], ADAPTER_FILE, "adapter_model.safetensors")
         try:
-            found = has_weights(self.output)
+            found = bool(self.config.lora) or has_weights(self.output)
+            if found:
+                check_written(self.output, record, least)
         except ValueError as error:
-            raise OutputTaken(f"output: {error}, beside record.json") from None
+            raise OutputTaken(_as_output(error)) from None
         if not found:
             raise OutputTaken(
                 f"output: expected the weights of the run beside {self.output}/"
@@ -235,6 +255,13 @@ class RunFolder:
             return []
         names = sorted(path.name for path in self.checkpoints.iterdir())
         return [name for name in names if not OWN_FILES.fullmatch(name)]
+
+
+def _as_output(error: ValueError) -> str:
+    """The message of an error, which may name another argument, or none."""
+    text = str(error).removeprefix("output: ").removeprefix("model: ")
+    cure = "" if "remove the folder" in text else "; or remove it to train anew"
+    return f"output: {text}{cure}"
 
 
 def _here() -> dict:

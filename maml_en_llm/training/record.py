@@ -41,6 +41,16 @@ def make_record(loop, state: TrainState, before: str, seconds: float) -> dict:
     }
 
 
+def are_losses(losses, steps: int) -> bool:
+    """Whether a record's losses are a number, or null, for each of ``steps``."""
+    kinds = (int, float, type(None))
+    return (
+        isinstance(losses, list)
+        and len(losses) == steps
+        and all(isinstance(loss, kinds) for loss in losses)
+    )
+
+
 def as_json(config: TrainConfig) -> dict:
     """All fields of a configuration; ``TrainConfig(**…)`` is their inverse."""
     return asdict(config) | {"betas": list(config.betas)}

@@ -2,15 +2,17 @@
 
 import signal
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import check_integer
-from ..models import load_model
+from ..models import load_model, load_tokenizer
 from ..models.adapters import with_adapters
 from ..provenance import weights_hash
 from ..signals import Interrupted, Signals
-from ..tasks import load_benchmark
+from ..tasks import Benchmark, load_benchmark
+from ..tasks.hub import SCHEME
 from .config import TrainConfig
 from .folder import RunFolder, as_folder
 from .loop import Loop, check_progress
@@ -83,6 +85,8 @@ class Sitting:
         folder.first = ranks.first
         record = folder.finished()
         if record is not None:
+            if ranks.first:
+                _warn_if_edited(folder, record)
             return record
         with folder.locked():
             record = folder.finished()  # another process may have just ended
@@ -111,17 +115,45 @@ class Sitting:
         return Interrupted(f"{done}; {how}", step, code)
 
 
+def _warn_if_edited(folder: RunFolder, record: dict) -> None:
+    """Say where the training examples are no longer those of a complete run.
+
+    Those of a hub are not looked at: it may have to be asked over a network.
+    """
+    config = folder.config
+    if config.benchmark.startswith(SCHEME):
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tokenizer = load_tokenizer(folder.output)
+            tasks = _benchmark(config).train
+            found = data_hash(config.make_sampler(tasks, tokenizer).tasks)
+    except (ValueError, OSError):  # they are not here any more
+        return
+    if record.get("data") not in (found, None):
+        warnings.warn(
+            f"output: {folder.output} is complete, and was trained on other examples "
+            f"than {config.benchmark} holds now; name a new folder to train on these",
+            stacklevel=2,
+        )
+
+
+def _benchmark(config: TrainConfig) -> Benchmark:
+    return load_benchmark(
+        config.benchmark,
+        config.setting,
+        allow_missing=config.allow_missing,
+        faithful=config.faithful,
+    )
+
+
 class Running:
     """A run under way: its loop, its state, and where both are kept."""
 
     def __init__(self, config: TrainConfig, folder: RunFolder | None, ranks):
         self.folder = folder
-        self.benchmark = load_benchmark(
-            config.benchmark,
-            config.setting,
-            allow_missing=config.allow_missing,
-            faithful=config.faithful,
-        )
+        self.benchmark = _benchmark(config)
         model, self.tokenizer = load_model(
             config.model,
             tokenizer=config.tokenizer,

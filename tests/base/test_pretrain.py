@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 from copy import deepcopy
@@ -132,6 +133,33 @@ def test_a_complete_run_is_not_computed_again(whole, monkeypatch):
     monkeypatch.setattr(pretraining, "_step", None)
     assert run_pretraining(SMALL, folder) == record
     assert content(folder) == before
+
+
+DAMAGES = {
+    "weights cut in half": ("model.safetensors", lambda old: old[: len(old) // 2]),
+    "a pointer": ("model.safetensors", lambda _: b"version https://git-lfs.github"),
+    "half a configuration": ("config.json", lambda _: b"{"),
+    "no JSON object": ("tokenizer.json", lambda _: b"[]"),
+    "an empty file": ("tokenizer.json", lambda _: b""),
+    "a bit": ("model.safetensors", lambda old: old[:-1] + bytes([old[-1] ^ 1])),
+}
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["hashes", "no hashes"])
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_complete_run_that_was_damaged_is_none(whole, tmp_path, name, old):
+    file, damaged = DAMAGES[name]
+    if old and name == "a bit":
+        return  # only hashes tell
+    output = tmp_path / "run"
+    shutil.copytree(whole[0], output)
+    if old:
+        record = {k: v for k, v in whole[1].items() if k != "files"}
+        (output / "record.json").write_text(json.dumps(record))
+        assert run_pretraining(SMALL, output) == record
+    (output / file).write_bytes(damaged((output / file).read_bytes()))
+    with pytest.raises(ValueError, match=f"^output: expected .*{file} as the run"):
+        run_pretraining(SMALL, output)
 
 
 @pytest.mark.parametrize("stop", [9, None], ids=["unfinished", "complete"])

@@ -1,9 +1,14 @@
 """Folders beside a run that hold what is not its own, and arguments that are none."""
 
+import json
 import os
+import re
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from helpers import write_benchmark
 
 from maml_en_llm import checkpoint, meta_train, train
 from maml_en_llm.tasks import Task
@@ -37,6 +42,103 @@ def test_a_record_without_its_weights_is_no_complete_run(config, tmp_path):
     (tmp_path / "run" / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="expected the weights of the run"):
         train(config, output=tmp_path / "run")
+
+
+@pytest.fixture(scope="module", params=[0, 2], ids=["model", "adapters"])
+def complete(request, config, tmp_path_factory):
+    """A complete run's folder and configuration, of a model or of adapters."""
+    folder = tmp_path_factory.mktemp("complete") / "run"
+    config = replace(config, lora=request.param)
+    train(config, output=folder)
+    return folder, config
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def spoil(path):
+    path.write_text("{")
+
+
+DAMAGES = {
+    "a bit of the weights": ("{weights}", flip, "found another, of SHA-256"),
+    "weights cut": ("{weights}", cut, "damaged file|found another"),
+    "weights gone": ("{weights}", Path.unlink, "expected the weights|found none"),
+    "no configuration": ("{config}", Path.unlink, "found none"),
+    "half a configuration": ("{config}", spoil, "found another|found an adapter"),
+    "no tokenizer": ("tokenizer.json", Path.unlink, "found none"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of peft
+@pytest.mark.parametrize("old", [False, True], ids=["hashes", "no hashes"])
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_complete_run_that_was_damaged_is_none(complete, tmp_path, name, old):
+    folder, config = complete
+    file, damage, message = DAMAGES[name]
+    if old and (damage is flip or file == "tokenizer.json"):
+        return  # only hashes tell
+    names = ("model.safetensors", "config.json")
+    if config.lora:
+        names = ("adapter_model.safetensors", "adapter_config.json")
+    output = tmp_path / "run"
+    shutil.copytree(folder, output)
+    if old:
+        change_record(output, lambda record: record.pop("files"))
+        assert train(config, output=output)["losses"]
+        message = "expected"
+    file = file.format(weights=names[0], config=names[1])
+    damage(output / file)
+    with pytest.raises(FileExistsError, match=message) as found:
+        train(config, output=output)
+    assert re.search(f"^output: .*{file}|weights of the run", str(found.value))
+    assert "remove" in str(found.value) and len(str(found.value)) < 480
+
+
+def change_record(output, change):
+    path = output / "record.json"
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"losses": "x"}, {"losses": [1.0]}, {"losses": ["x"] * 4}, {"files": 5}],
+    ids=str,
+)
+def test_a_record_that_was_damaged_is_none(complete, tmp_path, changes):
+    folder, config = complete
+    shutil.copytree(folder, tmp_path / "run")
+    change_record(tmp_path / "run", lambda record: record.update(changes))
+    with pytest.raises(FileExistsError, match="^output: expected .*record.json"):
+        train(config, output=tmp_path / "run")
+
+
+def test_a_card_that_was_edited_is_the_users(complete, tmp_path):
+    folder, config = complete
+    shutil.copytree(folder, tmp_path / "run")
+    (tmp_path / "run" / "README.md").write_text("mine")
+    assert train(config, output=tmp_path / "run")["losses"]
+
+
+def test_examples_that_were_edited_since_are_said(config, tmp_path):
+    write_benchmark(tmp_path / "tasks")
+    own = replace(config, benchmark=str(tmp_path / "tasks"))
+    record = train(own, output=tmp_path / "run")
+    assert train(own, output=tmp_path / "run") == record
+    write_benchmark(tmp_path / "tasks", n_train=41)
+    with pytest.warns(UserWarning, match="complete, and was trained on other examples"):
+        assert train(own, output=tmp_path / "run") == record
+    shutil.rmtree(tmp_path / "tasks")  # nothing to compare with
+    assert train(own, output=tmp_path / "run") == record
 
 
 def test_other_code_is_said_and_recorded(config, tmp_path, monkeypatch):
