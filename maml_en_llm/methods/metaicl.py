@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 import torch
 
+from ..errors import check_integer
 from ..meta import Loss, loss_and_grad, meta_gradient
 from ..prompts import bucket
 from ..tensors import Tensors, tree_map
-from .base import OuterGradient, Passes, average
+from .base import OuterGradient, Passes, average, check_method
 from .episodes import Episode
 
 _add = torch.Tensor.add_
@@ -32,6 +33,10 @@ class MetaICL:
     demonstrations: bool = True
     inner_steps: ClassVar[int] = 0
     derivative: ClassVar[str] = "first_order"
+
+    def __post_init__(self):
+        check_integer("tokens_at_once", self.tokens_at_once)
+        check_method(self)
 
     def gradient(
         self, loss: Loss, params: Tensors, episodes: Sequence[Episode], state: Any

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from ..meta import Loss, MetaGradient, loss_and_grad
 from ..optimizers import decoded
 from ..tensors import Tensors
-from .base import OuterGradient, Passes, average
+from .base import OuterGradient, Passes, average, check_method
 from .episodes import Episode
 from .inner import check_inner, inner_step
 
@@ -33,6 +33,7 @@ class Reptile:
 
     def __post_init__(self):
         check_inner(self.inner, self.moments, self.clip)
+        check_method(self)
         if not self.inner.lr > 0:
             raise ValueError(
                 "inner: expected a rate above 0, by which Reptile divides, found "

@@ -208,6 +208,28 @@ def test_reptile_refuses_a_rate_of_zero():
         Reptile(inner=SGD(0.0))
 
 
+NO_METHODS = [
+    (MAMLenLLM, dict(inner_steps=-1), "inner_steps: expected a whole number"),
+    (MAMLenLLM, dict(inner_steps=1.0), "inner_steps: expected a whole number"),
+    (MAMLenLLM, dict(together="no"), "together: expected True or False, or None"),
+    (MAMLenLLM, dict(instructions=1), "instructions: expected True or False, found 1"),
+    (MAMLenLLM, dict(demonstrations=16), "demonstrations: expected True or False"),
+    (MAMLenLLM, dict(adapt="x"), "adapt: expected names of parameters"),
+    (MAMLenLLM, dict(adapt=5), "adapt: expected names of parameters"),
+    (Reptile, dict(inner_steps=-1), "inner_steps: expected a whole number"),
+    (Reptile, dict(instructions=None), "instructions: expected True or False"),
+    (MetaICL, dict(tokens_at_once=-1), "tokens_at_once: expected a whole number"),
+    (MetaICL, dict(demonstrations=0), "demonstrations: expected True or False"),
+]
+
+
+@pytest.mark.parametrize("kind, fields, message", NO_METHODS)
+def test_fields_that_no_method_has_are_refused(kind, fields, message):
+    inner = {} if kind is MetaICL else {"inner": SGD(0.1)}
+    with pytest.raises(ValueError, match=f"^{message}"):
+        kind(**inner, **fields)
+
+
 def test_fomaml_is_maml_without_the_hessian():
     """By SGD, dL(θ′)/dθ = (I − lr·H) ∇L(θ′); FOMAML's is ∇L(θ′)."""
     lr, e = 0.05, EPISODES[0]
