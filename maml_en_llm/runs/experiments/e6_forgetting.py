@@ -22,6 +22,7 @@ def _forgetting(
     cells: Sequence[str] = CELLS_THAT_HURT,
     names: Sequence[str] = PRIMARY,
     parts: Sequence[str] = FORGETTING_PARTS,
+    rated: Sequence[str] = ("MetaICL",),
     times: Sequence[float] = LOW_TIMES,
     seeds: Sequence[int] = THREE,
     steps: int = 320,
@@ -31,29 +32,30 @@ def _forgetting(
     """Seed by seed: all methods as tuned; MetaICL at other rates and stopped early; the
     other methods at a quarter of their rates; with fresh moments, which move further.
 
-    ``times``: of MetaICL's tuned outer rate.
+    ``rated``: rows of the part "rates"; ``times``: of their tuned outer rates.
     """
     for factor in times:
         check_number("times", factor, above=True)
     chosen("parts", once("parts", parts), FORGETTING_PARTS)
     table = Table(preset, draws, max_records)
     cells, names = once("cells", cells), once("names", names)
+    rated = once("rated", rated)
     found = table.untrained(cells)
     for seed, cell, part in product(once("seeds", seeds), cells, parts):
-        for name, change in _part(part, names, times):
+        for name, change in _part(part, names, rated, times):
             how: dict[str, Any] = {"steps": steps, **change}
             found.append(table.run(name, cell, seed, **how))
     return found
 
 
 def _part(
-    part: str, names: list[str], times: Sequence[float]
+    part: str, names: list[str], rated: list[str], times: Sequence[float]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """(row, what differs) of a part's runs."""
     if part == "tuned":
         yield from ((name, {}) for name in names)
     elif part == "rates":
-        yield from (("MetaICL", dict(times=factor)) for factor in times)
+        yield from ((n, dict(times=x)) for n, x in product(rated, times))
     elif part == "stopped":
         yield from (("MetaICL", dict(steps=length)) for length in SHORT)
     elif part == "low":
