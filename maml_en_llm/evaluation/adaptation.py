@@ -1,10 +1,10 @@
 """Adaptation at test time: a few gradient steps on a target's own demonstrations."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
-from ..errors import check_integer, shown
+from ..errors import check_integer, check_once, shown
 from ..meta.calculus import loss_and_grad
 from ..models import PromptLoss, parameters, positions_of, write_back
 from ..optimizers.base import Optimizer
@@ -63,6 +63,19 @@ class Adaptation:
         for _ in steps_on(adapted, batch, self.optimizer, self.steps):
             pass
         return adapted
+
+
+def adaptations(steps: Iterable[int], optimizer: Optimizer) -> list[Adaptation]:
+    """One for each number of steps; `ValueError` for none, or one that stands twice."""
+    if not isinstance(steps, Iterable) or isinstance(steps, (str, bytes)):
+        raise ValueError(
+            f"steps: expected numbers of steps, such as (0, 1, 4), found {shown(steps)}"
+        )
+    found = [Adaptation(steps=j, optimizer=optimizer) for j in steps]
+    if not found:
+        raise ValueError("steps: expected one number of steps or more, found none")
+    check_once("steps", [adapt.steps for adapt in found])
+    return found
 
 
 def steps_on(model, batch: Batch, optimizer: Optimizer, steps: int) -> Iterator[int]:

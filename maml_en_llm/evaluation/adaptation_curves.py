@@ -4,14 +4,16 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 
-from ..errors import DataError, check_integer, check_number, shown
+from ..errors import check_integer, check_number, shown
 from ..optimizers import Adam
 from ..optimizers.base import Optimizer
 from ..protocol import SHOTS
 from ..tasks import Benchmark, Task
-from .adaptation import Adaptation
+from .adaptation import Adaptation, adaptations
+from .arguments import checked_tasks
 from .benchmark import evaluate
 from .held import as_targets
+from .scoring import ScoresNotFinite
 
 ADAPTATION_STEPS = (0, 1, 2, 4, 8, 16)
 ADAPTATION_RATES = (3e-4, 1e-3, 3e-3)
@@ -31,12 +33,12 @@ def adaptation_curve(
     ``how`` goes to `evaluate`. Returns ``{"with": {j: record}, "without": {j:
     record}}``: with the demonstrations still in the prompt, and without them.
     """
-    adaptations = [Adaptation(steps=j, optimizer=optimizer) for j in steps]
+    tried = adaptations(steps, optimizer)
     found: dict[str, dict[int, dict]] = {}
     for name, k in (("with", SHOTS), ("without", 0)):
         found[name] = {
             adapt.steps: evaluate(model, tokenizer, benchmark, k=k, adapt=adapt, **how)
-            for adapt in adaptations
+            for adapt in tried
         }
     return found
 
@@ -64,34 +66,38 @@ def choose_rate(
             or none at which all scores stay finite.
     """
     rates = _check_rates(rates)
+    steps = check_integer("steps", steps, 1)
     check_integer("n_tasks", n_tasks, 1)
     check_integer("seed", seed)
     held = Benchmark((), _judges(tasks, n_tasks, seed))
+    failed: dict[str, str] = {}
 
     def score(rate: float) -> float:
         adapt = Adaptation(steps=steps, optimizer=make(rate))
         with warnings.catch_warnings(action="ignore", category=UserWarning):
             try:
                 found = evaluate(model, tokenizer, held, seeds=[0], adapt=adapt, **how)
-            except DataError:
-                raise
-            except ValueError:
+            except ScoresNotFinite:
                 return -math.inf
+        failed.update(found["failed"])
         return -math.inf if found["failed"] else found["mean"]
 
     scores = {rate: score(rate) for rate in rates}
     best = max(scores, key=scores.__getitem__)
     if scores[best] == -math.inf:
+        why = [f" (task {shown(name)}: {m[:160]})" for name, m in failed.items()]
         raise ValueError(
             f"rates: expected one that leaves scores finite, found none among "
-            f"{shown(rates)}; lower them"
+            f"{shown(rates)}; lower them{why[0] if why else ''}"
         )
     return best
 
 
 def _judges(tasks: Sequence[Task], n_tasks: int, seed: int) -> tuple[Task, ...]:
     labelled = [
-        task for task in tasks if task.kind != "free-form" and len(task.train) > SHOTS
+        task
+        for task in checked_tasks("tasks", tasks)
+        if task.kind != "free-form" and len(task.train) > SHOTS
     ]
     if not labelled:
         raise ValueError(

@@ -10,8 +10,9 @@ from ..optimizers.base import Optimizer
 from ..prompts import Format, PromptEncoder
 from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
-from .adaptation import leave_one_out, steps_on
-from .benchmark import evaluate_by
+from .adaptation import adaptations, leave_one_out, steps_on
+from .arguments import format_of
+from .benchmark import check_sizes, evaluate_by
 from .scoring import score_options
 
 
@@ -36,9 +37,12 @@ def evaluate_adapted(
     Args:
         k: demonstrations in the prompt; with 0 each is adapted to alone, 16 of them.
         format_options: mode, separator, max_length, max_example_length, bos.
+
+    Raises `ValueError` for what `Adaptation`, `Format` or `evaluate` would refuse.
     """
-    asked = sorted({check_integer("steps", j) for j in steps})
-    fmt = Format(**format_options)
+    asked = sorted(adapt.steps for adapt in adaptations(steps, optimizer))
+    fmt, k = format_of(format_options), check_integer("k", k)
+    seeds, max_records = check_sizes(benchmark, seeds, max_records)
     tables: dict[tuple[str, int], dict[int, list]] = {}
 
     def at(j: int):
@@ -52,7 +56,7 @@ def evaluate_adapted(
 
         return scorer
 
-    how: dict[str, Any] = dict(seeds=tuple(seeds), max_records=max_records)
+    how: dict[str, Any] = dict(seeds=seeds, max_records=max_records)
     found = {}
     for j in asked:
         found[j] = evaluate_by(at(j), benchmark, **how)

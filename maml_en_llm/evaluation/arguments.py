@@ -1,10 +1,12 @@
 """What is handed to a scorer, looked at before the model is run."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 
-from ..errors import shown
-from ..prompts import PromptEncoder
-from ..tasks.examples import Example
+from ..errors import DataError, check_choice, shown
+from ..prompts import Format, PromptEncoder
+from ..tasks import Example, Task
+from ..tasks.settings import KINDS
 
 
 def check_model(model) -> None:
@@ -40,6 +42,65 @@ def checked_examples(argument: str, examples) -> tuple[Example, ...]:
                 f"{shown(example.options)}"
             )
     return found
+
+
+def checked_tasks(argument: str, tasks) -> list[Task]:
+    """A list of tasks, empty or not."""
+    if not isinstance(tasks, Iterable) or isinstance(tasks, (str, bytes)):
+        raise ValueError(f"{argument}: expected a list of Task, found {shown(tasks)}")
+    found = list(tasks)
+    for n, task in enumerate(found):
+        if not isinstance(task, Task):
+            raise ValueError(f"{argument}[{n}]: expected a Task, found {shown(task)}")
+    return found
+
+
+def checked_queries(task: Task, max_records: int | None) -> Sequence[Example]:
+    """The first test examples; `DataError` for a task that cannot be scored on them."""
+    queries = task.test[:max_records]
+    check_choice("kind", task.kind, KINDS, DataError)
+    if not queries:
+        raise DataError("test: expected at least one test example, found none")
+    for n, query in enumerate(queries):
+        _check_query(query, n)
+    return queries
+
+
+def _check_query(query, n: int) -> None:
+    if not isinstance(query, Example) or not isinstance(query.options, (tuple, list)):
+        raise DataError(
+            f"test example {n}: expected an Example with options in a tuple, found "
+            f"{shown(query)}"
+        )
+    for text in (query.output, *query.options):
+        if not isinstance(text, str):
+            raise DataError(
+                f"test example {n}: expected its answer and options as strings, found "
+                f"{shown(text)}"
+            )
+    if len(set(query.options)) < 2:
+        raise DataError(
+            f"test example {n}: expected two options or more to choose from, "
+            f"found {shown(list(query.options))}"
+        )
+    if query.output.strip() not in {option.strip() for option in query.options}:
+        raise DataError(
+            f"test example {n}: expected an answer that is one of the options, "
+            f"{shown(query.options)}, found {shown(query.output)}"
+        )
+
+
+def format_of(options: Mapping) -> Format:
+    """The format that a caller's further arguments make; `ValueError` names others."""
+    for name in options:
+        check_choice("format_options", name, [field.name for field in fields(Format)])
+    return Format(**options)
+
+
+def check_truth(argument: str, value) -> None:
+    """Raise `ValueError` for what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{argument}: expected True or False, found {shown(value)}")
 
 
 def prefix_of(

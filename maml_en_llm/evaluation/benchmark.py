@@ -13,8 +13,15 @@ from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
 from ..tasks.settings import KINDS
 from .adaptation import Adaptation
-from .arguments import check_model
-from .metrics import accuracy, calibration_error, macro_f1, predict, probabilities
+from .arguments import check_model, check_truth, checked_queries
+from .metrics import (
+    accuracy,
+    calibration_error,
+    checked_table,
+    macro_f1,
+    predict,
+    probabilities,
+)
 from .scoring import score_options, score_pmi
 from .telling import Untold, teller
 
@@ -63,8 +70,8 @@ def evaluate(
         max_example_length=max_example_length,
         bos=bos,
     )
-    seeds = _check_sizes(benchmark, seeds, max_records)
-    _check_options(k, mode, instructions, pmi, adapt)
+    seeds, max_records = check_sizes(benchmark, seeds, max_records)
+    k = _check_options(k, mode, instructions, pmi, adapt)
     _check_demonstrations(benchmark, k, seeds, instructions, adapt)
     check_model(model)
     score = score_pmi if pmi else score_options
@@ -98,7 +105,7 @@ def evaluate_by(
     warning and its message under ``failed``. Where none can be scored the first error
     is raised, and any that ``progress`` raises.
     """
-    seeds = _check_sizes(benchmark, seeds, max_records)
+    seeds, max_records = check_sizes(benchmark, seeds, max_records)
     tell = teller(progress)
     tasks: dict[str, dict] = {}
     failed: dict[str, str] = {}
@@ -130,14 +137,20 @@ def evaluate_by(
 def score_predictions(
     kind: str, queries: Sequence[Example], scores: Sequence[Sequence[float]]
 ) -> float:
-    """The metric of a task's kind, in points, from the scores of every query."""
+    """The metric of a task's kind, in points, from the scores of every query.
+
+    Raises `ValueError` for an unknown kind, and unless the scores are one row per query
+    of one number per option.
+    """
+    check_choice("kind", kind, KINDS, DataError)
     metric = macro_f1 if kind == "classification" else accuracy
     gold = [query.output.strip() for query in queries]
-    return 100 * metric(_answers(queries, scores), gold)
+    return 100 * metric(_answers(queries, checked_table(queries, scores)), gold)
 
 
 def metric_name(task: Task) -> str:
     """What `score_predictions` measures on this task."""
+    check_choice("kind", task.kind, KINDS, DataError)
     return "macro-F1" if task.kind == "classification" else "accuracy"
 
 
@@ -162,15 +175,10 @@ def _model_scorer(model, tokenizer, k: int, fmt: Format, score, adapt, instructi
 def _task_row(
     scorer: Scorer, task: Task, seeds: tuple, max_records: int | None, tell: Callable
 ) -> dict:
-    queries = task.test[:max_records]
-    check_choice("kind", task.kind, KINDS, DataError)
-    if not queries:
-        raise DataError("test: expected at least one test example, found none")
-    for n, query in enumerate(queries):
-        _check_query(query, n)
+    queries = checked_queries(task, max_records)
     scores, errors = {}, []
     for seed in seeds:
-        table = scorer(task, seed, queries)
+        table = checked_table(queries, scorer(task, seed, queries))
         scores[seed] = score_predictions(task.kind, queries, table)
         errors.append(_calibration(queries, table))
         tell(task.name, seed, scores[seed])
@@ -181,24 +189,6 @@ def _task_row(
         worst=min(scores.values()),
         ece=fmean(errors),
     )
-
-
-def _check_query(query, n: int) -> None:
-    if not isinstance(query, Example) or not isinstance(query.options, (tuple, list)):
-        raise DataError(
-            f"test example {n}: expected an Example with options in a tuple, found "
-            f"{shown(query)}"
-        )
-    if len(set(query.options)) < 2:
-        raise DataError(
-            f"test example {n}: expected two options or more to choose from, "
-            f"found {shown(list(query.options))}"
-        )
-    if query.output.strip() not in {option.strip() for option in query.options}:
-        raise DataError(
-            f"test example {n}: expected an answer that is one of the options, "
-            f"{shown(query.options)}, found {shown(query.output)}"
-        )
 
 
 def _answers(queries, scores) -> list[str]:
@@ -230,7 +220,8 @@ def _message(error: Exception) -> str:
     return text if len(text) <= MESSAGE else f"{text[:MESSAGE]}…"
 
 
-def _check_sizes(benchmark, seeds, max_records) -> tuple:
+def check_sizes(benchmark, seeds, max_records) -> tuple[tuple[int, ...], int | None]:
+    """The seeds and the number of records, as Python's own whole numbers."""
     if not isinstance(benchmark, Benchmark):
         raise ValueError(
             f"benchmark: expected a Benchmark (load_benchmark), found "
@@ -243,7 +234,7 @@ def _check_sizes(benchmark, seeds, max_records) -> tuple:
         )
     seeds = tuple(check_integer("seeds", seed) for seed in seeds)
     if max_records is not None:
-        check_integer("max_records", max_records, 1)
+        max_records = check_integer("max_records", max_records, 1)
     if not seeds or not benchmark.test:
         raise DataError(
             f"expected at least one seed and target task, found seeds {seeds}, "
@@ -251,14 +242,13 @@ def _check_sizes(benchmark, seeds, max_records) -> tuple:
         )
     check_once("seeds", seeds)
     check_once("benchmark.test", [task.name for task in benchmark.test])
-    return seeds
+    return seeds, max_records
 
 
-def _check_options(k, mode, instructions, pmi, adapt) -> None:
-    check_integer("k", k)
+def _check_options(k, mode, instructions, pmi, adapt) -> int:
+    k = check_integer("k", k)
     for name, value in (("instructions", instructions), ("pmi", pmi)):
-        if not isinstance(value, bool):
-            raise ValueError(f"{name}: expected True or False, found {shown(value)}")
+        check_truth(name, value)
     if pmi and mode != "direct":
         raise ValueError(
             f"pmi: expected mode 'direct', the only one it is defined for, "
@@ -266,6 +256,7 @@ def _check_options(k, mode, instructions, pmi, adapt) -> None:
         )
     if adapt is not None and not isinstance(adapt, Adaptation):
         raise ValueError(f"adapt: expected an Adaptation or None, found {shown(adapt)}")
+    return k
 
 
 def _check_demonstrations(benchmark, k, seeds, instructions, adapt) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from ..errors import check_integer
+from ..errors import DataError, check_integer, shown
 from ..protocol import SHOTS
-from ..tasks import Task, load_held
+from ..tasks import Example, Task, load_held
+from .arguments import checked_queries, checked_tasks
 from .benchmark import score_predictions
 from .scoring import ScoresNotFinite, score_options
 
@@ -120,20 +121,37 @@ def held_out(
         max_records: only the first test examples of each task.
         format_options: mode, separator, max_length, max_example_length.
 
-    Raises `ValueError` for no task, or one that cannot be scored.
+    Raises `ValueError` for no task, or one that cannot be scored: before any is.
     """
-    check_integer("demonstrations", demonstrations)
-    if not held:
-        raise ValueError("held: expected at least one task, found none")
+    demonstrations = check_integer("demonstrations", demonstrations)
+    if max_records is not None:
+        max_records = check_integer("max_records", max_records, 1)
     rows: dict[str, list[tuple[float, float]]] = {}
-    for task in held:
-        seed = next(iter(task.demonstrations))
-        shots = task.few_shot(seed, demonstrations)
-        queries = task.test[:max_records]
+    for task, queries in _with_queries(held, max_records):
+        shots = task.few_shot(next(iter(task.demonstrations)), demonstrations)
         table = score_options(model, tokenizer, shots, queries, **format_options)
         score = score_predictions(task.kind, queries, table)
         rows.setdefault(family(task.name), []).append((score, _nll(queries, table)))
     return {name: _mean(found) for name, found in sorted(rows.items())}
+
+
+def _with_queries(held, max_records: int | None) -> list[tuple[Task, Sequence]]:
+    """The tasks, each with the test examples it is asked on, all looked at."""
+    found = []
+    for task in checked_tasks("held", held):
+        where = f"held: task {shown(task.name)}"
+        if not task.demonstrations:
+            raise DataError(
+                f"{where}: expected demonstrations of one seed or more, found none; "
+                "make targets of training tasks by hold_back or as_targets"
+            )
+        try:
+            found.append((task, checked_queries(task, max_records)))
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from None
+    if not found:
+        raise ValueError("held: expected at least one task, found none")
+    return found
 
 
 def overall(held: Mapping[str, Held]) -> Held:
@@ -167,8 +185,16 @@ def _nll(queries, table) -> float:
     for query, row in zip(queries, table, strict=True):
         best = min(row)
         total = math.log(sum(math.exp(best - score) for score in row)) - best
-        found.append(row[query.options.index(query.output)] + total)
+        found.append(row[_right(query)] + total)
     return fmean(found) if found else math.nan
+
+
+def _right(query: Example) -> int:
+    """Where the answer stands among the options; blanks at the ends tell none apart."""
+    options = list(query.options)
+    if query.output in options:
+        return options.index(query.output)
+    return [option.strip() for option in options].index(query.output.strip())
 
 
 def _mean(rows: Sequence[tuple[float, float]]) -> Held:

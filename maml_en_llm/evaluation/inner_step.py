@@ -19,11 +19,11 @@ from ..methods.draws import draw_prompts
 from ..methods.inner import inner_step
 from ..models import PromptLoss, parameters, write_back
 from ..optimizers import Adam, State
-from ..prompts import Batch, Format, Prompt, PromptEncoder, collate
+from ..prompts import Batch, Prompt, PromptEncoder, collate
 from ..protocol import SHOTS
 from ..tasks import Example, Task
 from ..tensors import Tensors, clip_by_norm
-from .arguments import check_model, prefix_of
+from .arguments import check_model, checked_tasks, format_of, prefix_of
 from .scoring import prompt_scores
 
 SUPPORTS = (1, 4, 8, 16)  # prompts that one inner step sees
@@ -56,19 +56,23 @@ class StepOptions:
     seed: int = 0
 
     def __post_init__(self):
+        found: dict[str, Any] = {}
         for name in TRIED:
             values = getattr(self, name)
-            if isinstance(values, str) or not list(values):
+            if isinstance(values, str) or not isinstance(values, Iterable):
                 raise ValueError(f"{name}: expected a list, found {shown(values)}")
-        for support in self.supports:
-            check_integer("supports", support, 1)
-        for rate in self.rates:
-            check_number("rates", rate, above=True)
-        for moments in self.moments:
+            found[name] = list(values)
+            if not found[name]:
+                raise ValueError(f"{name}: expected a list, found an empty one")
+        supports = {check_integer("supports", n, 1) for n in found["supports"]}
+        rates = [check_number("rates", rate, above=True) for rate in found["rates"]]
+        for moments in found["moments"]:
             check_choice("moments", moments, WARMTH)
-        check_integer("queries", self.queries, 1)
-        check_integer("demonstrations", self.demonstrations)
-        object.__setattr__(self, "supports", sorted(set(self.supports)))
+        found |= dict(supports=sorted(supports), rates=rates)
+        found["queries"] = check_integer("queries", self.queries, 1)
+        found["demonstrations"] = check_integer("demonstrations", self.demonstrations)
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
 
 
 def inner_steps(
@@ -103,7 +107,7 @@ def inner_steps(
         ValueError: no task, or one with too few examples.
     """
     options = options or StepOptions()
-    tasks = list(tasks)
+    tasks = checked_tasks("tasks", tasks)
     if not tasks:
         raise ValueError("tasks: expected at least one, found none")
     probe = Probe(model, tokenizer, options, format_options)
@@ -148,7 +152,7 @@ class Probe:
     def __init__(self, model, tokenizer, options: StepOptions, format_options: Mapping):
         check_model(model)
         self.options = options
-        self.encoder = PromptEncoder(tokenizer, Format(**format_options))
+        self.encoder = PromptEncoder(tokenizer, format_of(format_options))
         self.model = deepcopy(model)
         self.params = {n: p.clone() for n, p in parameters(self.model).items()}
         self.loss: Loss = PromptLoss(self.model)

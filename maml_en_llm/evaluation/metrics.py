@@ -3,9 +3,36 @@
 import math
 from collections.abc import Sequence
 
+from ..errors import shown
+from ..tasks import Example
+
+
+def checked_table(queries: Sequence[Example], scores) -> list:
+    """``scores`` as a list of rows, as `predict` takes them, of one number per option.
+
+    Raises `ValueError` unless there is one row per query.
+    """
+    try:
+        rows = list(scores)
+    except TypeError:
+        rows = None
+    if rows is None or len(rows) != len(queries):
+        raise ValueError(
+            f"scores: expected one row per query, {len(queries)} of them, found "
+            f"{shown(scores) if rows is None else len(rows)}"
+        )
+    for n, (query, row) in enumerate(zip(queries, rows, strict=True)):
+        _check_row(f"scores[{n}]", row, len(query.options))
+    return rows
+
 
 def predict(scores: Sequence[float]) -> int:
-    """Index of the smallest score; the first of equals."""
+    """Index of the smallest score; the first of equals.
+
+    Raises `ValueError` for what are no numbers, for not-a-number and for a smallest
+    score that is not finite. An option may be ruled out by an infinite score.
+    """
+    _check_row("scores", scores)
     return min(range(len(scores)), key=lambda n: scores[n])
 
 
@@ -51,6 +78,21 @@ def calibration_error(
     for confidence, hit in zip(confidences, hits, strict=True):
         parts.setdefault(math.ceil(confidence * bins), []).append(hit - confidence)
     return sum(abs(sum(part)) for part in parts.values()) / len(hits)
+
+
+def _check_row(where: str, row, count: int | None = None) -> None:
+    try:
+        # text is no number, though `float` may read one in it
+        values = [math.nan if isinstance(x, (str, bytes)) else float(x) for x in row]
+    except (TypeError, ValueError, OverflowError):
+        values = []
+    numbers = values and not any(map(math.isnan, values)) and math.isfinite(min(values))
+    if not numbers or (count is not None and len(values) != count):
+        many = "" if count is None else f"{count} of them, one per option, "
+        raise ValueError(
+            f"{where}: expected numbers, {many}none of them nan and the smallest "
+            f"finite, found {shown(row)}"
+        )
 
 
 def _f1(predictions: Sequence, gold: Sequence, label) -> float:

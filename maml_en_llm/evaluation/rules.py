@@ -4,7 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from ..errors import check_integer
+from ..errors import check_integer, listed, shown
 from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example
 from .benchmark import Scorer, evaluate_by
@@ -41,10 +41,19 @@ def random_guess(
 def by_rule(
     rule: Callable[[Sequence[Example], Example], str], k: int = SHOTS
 ) -> Scorer:
-    """A scorer from a rule: ``k`` demonstrations and a query → the option it names."""
+    """A scorer from a rule: ``k`` demonstrations and a query → the option it names.
+
+    It raises `ValueError` for an answer that is none of the query's options.
+    """
 
     def scorer(task, seed, queries):
         named = [rule(task.few_shot(seed, k), query) for query in queries]
+        for n, (query, answer) in enumerate(zip(queries, named, strict=True)):
+            if answer not in query.options:
+                raise ValueError(
+                    f"rule: expected one of the options of test example {n}, "
+                    f"{listed(query.options)[:200]}, found {shown(answer)}"
+                )
         return [
             [float(option != answer) for option in query.options]
             for query, answer in zip(queries, named, strict=True)

@@ -12,7 +12,7 @@ from ..models.loss import using_attention
 from ..models.sizes import architecture, positions_of, rows_of, text_config
 from ..prompts import Format, Prompt, PromptEncoder
 from ..tasks.examples import Example
-from .arguments import check_model, checked_examples, prefix_of
+from .arguments import check_model, check_truth, checked_examples, prefix_of
 from .prompt_nll import plain_scores, shared_scores
 
 NULL = "N/A"  # stands for a query's text in PMI
@@ -58,6 +58,7 @@ def score_options(
     check_model(model)
     demonstrations = checked_examples("demonstrations", demonstrations)
     queries = checked_examples("queries", queries)
+    check_truth("share_prefix", share_prefix)
     tokens_at_once = check_integer("tokens_at_once", tokens_at_once, 1)
     fmt = Format(
         mode=mode,
@@ -195,7 +196,9 @@ def prompt_scores(
             if share_prefix and sees_everything(text_config(model)):
                 return shared_scores(model, prompts, prefix, tokens_at_once)
             return plain_scores(model, prompts, tokens_at_once)
-    except (IndexError, TypeError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except (LookupError, TypeError, AttributeError, RuntimeError) as error:
         longest = max(len(prompt.ids) for prompt in prompts)
         raise ValueError(
             f"model: expected {name} to take prompts of up to {longest} tokens, found "

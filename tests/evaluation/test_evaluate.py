@@ -86,7 +86,7 @@ def test_totals_are_means_of_means_and_of_the_worst(benchmark, monkeypatch):
     )
     found = evaluate_by(
         lambda task, seed, queries: (
-            [[known[task.name][seed]] + [99.0] * 9] * len(queries)
+            [[known[task.name][seed], *[99.0] * len(q.options[1:])] for q in queries]
         ),
         benchmark,
         seeds=(100, 13),

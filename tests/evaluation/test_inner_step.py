@@ -4,6 +4,7 @@ import json
 from copy import deepcopy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from helpers import CharTokenizer, records, small_model
@@ -139,12 +140,22 @@ def test_moments_that_others_have_warmed_give_other_steps(found):
         dict(moments=["cold"]),
         dict(queries=0),
         dict(demonstrations=-1),
+        dict(supports=4),
+        dict(rates=None),
+        dict(rates=()),
     ],
 )
 def test_options_that_are_none_are_refused(changes):
     (name,) = changes
     with pytest.raises(ValueError, match=f"^{name}: expected .*found "):
         StepOptions(**changes)
+
+
+def test_what_was_tried_is_plain_numbers():
+    found = StepOptions(
+        supports=(np.int64(n) for n in (3, 1, 3)), rates=np.array([0.5, 0.25])
+    )
+    assert json.dumps([found.supports, found.rates]) == "[[1, 3], [0.5, 0.25]]"
 
 
 def test_too_few_examples_or_tasks_are_refused(model, tasks):

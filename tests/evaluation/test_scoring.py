@@ -510,6 +510,18 @@ BAD = {  # model, query, arguments, message
         dict(tokens_at_once=0),
         "tokens_at_once: expected a whole number of at least 1, found 0",
     ),
+    "sharing in text": (
+        small_model,
+        QUERIES[0],
+        dict(share_prefix="no"),
+        "share_prefix: expected True or False, found 'no'",
+    ),
+    "sharing in numbers": (
+        small_model,
+        QUERIES[0],
+        dict(share_prefix=1),
+        "share_prefix: expected True or False, found 1",
+    ),
     "fewer positions": (
         _short,
         QUERIES[0],
@@ -644,3 +656,40 @@ def test_sharing_changes_nothing_on_real_tasks(metaicl_data, bpe, name, mode):
     )
     same(found, plain, 10 * farthest(plain, fine))
     assert [predict(row) for row in found] == [predict(row) for row in plain]
+
+
+ERRORS = [
+    RuntimeError("repeat_interleave: Invalid output_size" + "x" * 999),
+    NotImplementedError("no kernel"),
+    IndexError("index 40 is out of bounds"),
+    KeyError("mask"),
+    AttributeError("'tuple' object has no attribute 'logits'"),
+]
+
+
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
+def test_a_model_that_fails_on_its_prompts_is_named(error, share, monkeypatch):
+    model = small_model()
+
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(model, "forward", fails)
+    message = (
+        f"model: expected GPT2LMHeadModel to take prompts .*{type(error).__name__}"
+    )
+    with pytest.raises(ValueError, match=message) as caught:
+        score_options(model, CharTokenizer(), SHOWN, QUERIES, share_prefix=share)
+    assert len(str(caught.value)) < 400 and caught.value.__cause__ is error
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_model(monkeypatch):
+    model = small_model()
+
+    def fails(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(model, "forward", fails)
+    with pytest.raises(torch.OutOfMemoryError):
+        score_options(model, CharTokenizer(), SHOWN, QUERIES)
