@@ -11,7 +11,13 @@ from ..errors import DataError, check_choice, check_integer, check_once, listed
 from ..prompts import Batch, Prompt, PromptEncoder, collate
 from ..tasks import Task
 from .draws import Drawn, draw_prompts
-from .fitting import check_instructions, check_positions, check_records, fitting
+from .fitting import (
+    check_instructions,
+    check_positions,
+    check_records,
+    check_tasks,
+    fitting,
+)
 
 SAMPLING = ("size", "uniform")
 QUERY_TASKS = ("same", "fresh")
@@ -64,7 +70,7 @@ class EpisodeSampler:
 
     Raises:
         DataError: no task, two of one name, one with too few records or, with
-            ``instructions``, none.
+            ``instructions``, none; a record that is no `Example` of two texts.
         ValueError: a bad argument, by name.
     """
 
@@ -92,6 +98,7 @@ class EpisodeSampler:
             raise DataError(
                 "tasks: expected at least one meta-training task, found none"
             )
+        check_tasks(self.tasks)
         check_once("tasks", [task.name for task in self.tasks], "name")
         if self.instructions:
             check_instructions(self.tasks)

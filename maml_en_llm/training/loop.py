@@ -10,6 +10,7 @@ import torch
 
 from ..errors import shown
 from ..methods import Budget, Episode, EpisodeSampler, Method, OuterGradient
+from ..methods.fitting import check_tasks
 from ..models import PromptLoss, parameters, positions_of, write_back
 from ..models.guards import active_dropout
 from ..provenance import weights_hash
@@ -73,6 +74,7 @@ def _as_tasks(tasks) -> list[Task]:
     """A list of any collection of tasks."""
     found = list(tasks) if isinstance(tasks, Iterable) else [tasks]
     if isinstance(tasks, Iterable) and all(isinstance(t, Task) for t in found):
+        check_tasks(found)
         return found
     raise ValueError(
         f"tasks: expected a list of tasks, as Benchmark.train, found {shown(tasks)}"

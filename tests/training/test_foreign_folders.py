@@ -11,7 +11,7 @@ import pytest
 from helpers import write_benchmark
 
 from maml_en_llm import checkpoint, meta_train, train
-from maml_en_llm.tasks import Task
+from maml_en_llm.tasks import Example, Task
 from maml_en_llm.training import folder as run_folder
 
 
@@ -51,6 +51,14 @@ def complete(request, config, tmp_path_factory):
     config = replace(config, lora=request.param)
     train(config, output=folder)
     return folder, config
+
+
+GOOD = tuple(Example(f"{n} here", "yes") for n in range(30))
+
+
+def of(**fields):
+    """Arguments of `meta_train` with a task of these fields."""
+    return dict(tasks=[Task(**{"name": "a", "kind": "classification", **fields})])
 
 
 def flip(path):
@@ -178,6 +186,16 @@ def test_a_disk_that_takes_no_large_file_is_found_first(config, tmp_path, monkey
             dict(tasks={"a": Task("a", "classification")}),
             "tasks: expected a list of tasks",
         ),
+        (of(name=None), "tasks.0.: expected a named Task, found Task"),
+        (of(train=None), "tasks: 'a': expected a tuple of examples as train, found N"),
+        (of(train="abc" * 20), "tasks: 'a': expected a tuple of examples as train"),
+        (of(train=({"input": "x"},) * 30), "'a', train.0.: expected Example"),
+        (of(train=(("x", "yes"),) * 30), "'a', train.0.: expected Example"),
+        (of(train=(*GOOD, None)), "'a', train.30.: expected Example.*found None"),
+        (of(train=(*GOOD, Example(None, "y"))), "train.30.: expected a text as input"),
+        (of(train=(*GOOD, Example("x", 1))), "train.30.: expected a text as output"),
+        (of(train=(*GOOD, Example("\ud800", "y"))), "expected a text as input"),
+        (of(train=GOOD, instruction=5), "expected a text as instruction, or None"),
         (dict(config={}), "config: expected a TrainConfig"),
         (dict(config="cpu"), "config: expected a TrainConfig, found 'cpu'"),
         (dict(model=None), "model: expected one of load_model"),
