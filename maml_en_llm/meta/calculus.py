@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from functools import wraps
+from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch.autograd import grad
 
 from ..tensors import Tensors, add_to
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @runtime_checkable
@@ -63,6 +67,26 @@ def as_loss(loss: Callable) -> Loss:
     return PlainLoss(loss, **own)
 
 
+def recorded(function: Callable[P, R]) -> Callable[P, R]:
+    """``function`` with autograd on, even within `torch.no_grad`.
+
+    It raises `ValueError` within `torch.inference_mode`, which nothing can undo.
+    """
+
+    @wraps(function)
+    def with_grad(*args: P.args, **how: P.kwargs) -> R:
+        if torch.is_inference_mode_enabled():
+            raise ValueError(
+                "torch.inference_mode: expected a mode in which autograd works, found "
+                f"{function.__name__} called within; leave it, or use torch.no_grad"
+            )
+        with torch.enable_grad():
+            return function(*args, **how)
+
+    return with_grad
+
+
+@recorded
 def loss_and_grad(
     loss: Callable, params: Tensors, batch, names: Collection[str] | None = None
 ) -> tuple[Any, Tensors]:
@@ -88,6 +112,7 @@ AddProduct = Callable[[Tensors, Tensors], None]
 """(vector, total): total ← total + ∂/∂θ ⟨∇L(θ), vector⟩, in place"""
 
 
+@recorded
 def gradient_and_product(
     loss: Loss, params: Tensors, batch, names: Collection[str]
 ) -> tuple[Any, Tensors, AddProduct]:
@@ -106,6 +131,7 @@ def gradient_and_product(
     return value.tolist(), {name: g.detach() for name, g in grads.items()}, add_product
 
 
+@recorded
 def hessian_vector_product(
     loss: Callable, params: Tensors, batch, vector: Tensors
 ) -> Tensors:

@@ -6,13 +6,13 @@
 the objective: MAML (Finn et al. 2017).
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import check_choice, nearest, shown
 from ..tensors import Tensors, check_floating
-from .calculus import as_loss
+from .calculus import as_loss, recorded
 from .steps import steps_for
 from .sweep import reverse_sweep
 from .textbook import first_order, unrolled
@@ -49,6 +49,7 @@ class MetaGradient:
     state: Any
 
 
+@recorded
 def meta_gradient(
     loss: Callable,
     params: Tensors,
@@ -77,17 +78,16 @@ def meta_gradient(
 
     Raises:
         ValueError: an unknown mode or parameter name, no name at all, no optimiser,
-            types that cannot be differentiated, or a loss that the mode cannot
-            differentiate.
+            a state that is not its own, types that cannot be differentiated, a loss
+            that the mode cannot differentiate, or `torch.inference_mode`.
     """
     check_choice("mode", mode, DERIVATIVES)
+    _check_kinds(params, support, inner, state)
     check_floating(params)
     names = _to_adapt(adapt, params)
     loss = as_loss(loss)
     loss.check(mode if support else "first_order")
     params = {name: p.detach() for name, p in params.items()}
-    if support and inner is None:
-        raise ValueError("inner: expected an optimiser for the support, found None")
     if support and state is None:
         state = inner.init({name: params[name] for name in names})
     if mode in ("unrolled", "first_order"):
@@ -97,6 +97,29 @@ def meta_gradient(
     return MetaGradient(
         *reverse_sweep(loss, params, support, query, inner, state, steps)
     )
+
+
+def _check_kinds(params, support, inner, state) -> None:
+    """`ValueError` for arguments that are of another kind altogether."""
+    if not isinstance(params, Mapping):
+        raise ValueError(f"params: expected tensors by name, found {shown(params)}")
+    if not isinstance(support, Sequence) or isinstance(support, (str, bytes)):
+        raise ValueError(
+            f"support: expected a list of batches, found a {type(support).__name__}"
+        )
+    if not support:
+        return
+    if isinstance(inner, type) or not callable(getattr(inner, "update", None)):
+        raise ValueError(
+            "inner: expected an optimiser for the support, such as SGD(0.1), found "
+            f"{shown(inner)}"
+        )
+    moments = hasattr(inner, "slots")  # of `maml_en_llm.optimizers`
+    if state is not None and moments and not hasattr(state, "moments"):
+        raise ValueError(
+            f"state: expected that of the optimiser, inner.init(params), or None, "
+            f"found {shown(state)}"
+        )
 
 
 def _to_adapt(adapt: Collection[str] | None, params: Tensors) -> list[str]:

@@ -7,8 +7,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from ..errors import listed, shown
-from .folder import BUFFERS, shapes_in
+from .folder import BUFFERS, LOADED, shapes_in
 from .loss import using_attention
+from .safe import classes_with
 from .sizes import architecture, rows_of, text_config
 
 # What a configuration may ask for beyond the weights: `check_complete` says which
@@ -47,7 +48,14 @@ def check_size(folder: Path) -> None:
 
 
 def check_plain(name, model: PreTrainedModel) -> None:
-    """Refuse quantised weights: no gradient goes through them."""
+    """Refuse quantised weights, through which no gradient goes, and unseen ones."""
+    other = getattr(model.config, "transformers_weights", None)
+    if other is not None:  # another file than the one that was looked at
+        raise ValueError(
+            f"model: expected weights under a usual name, such as {LOADED[0]}, found "
+            f"transformers_weights {shown(other)} in the config.json of "
+            f"{shown(str(name))}; rename the file and take that entry out"
+        )
     how = getattr(model.config, "quantization_config", None)
     if how is None:
         return
@@ -96,27 +104,60 @@ def _foreign(keys) -> list[str]:
     ]
 
 
-@torch.inference_mode()
 def check_causal(model: PreTrainedModel) -> None:
-    """Refuse a model of BERT's family that has not been told to be a decoder.
+    """Refuse a model that sees later words, and so the answer.
 
-    It would see the answer, and so would one that has been told to look both ways.
-    Others are causal by what they are.
+    BERT's family does unless told to be a decoder, others if told to look both ways.
+    The classes that are known to be right with attention "twice" are causal unless
+    their configuration says otherwise; any other one is tried.
     """
     config = text_config(model)
     both = getattr(config, "use_bidirectional_attention", None) is True
     told = False in (getattr(config, n, None) for n in ("is_causal", "is_decoder"))
-    if not (both or told) or model.dtype not in (torch.float32, torch.float64):
-        return
+    # blocks of BigBird see others after them, but only in a row of hundreds of words
+    blocks = any(
+        getattr(module, "attention_type", None) == "block_sparse"
+        for module in model.modules()
+    )
+    # one that is told to look both ways may do so only without a mask
+    if both or blocks or (_to_try(model, told) and _sees_later(model)):
+        raise ValueError(
+            "model: expected one that sees only the words before, found "
+            f"{architecture(model)}, which sees later ones, too; set in its "
+            f"configuration {_cure(config, blocks)}"
+        )
+
+
+def _to_try(model: PreTrainedModel, told: bool) -> bool:
+    return told or architecture(model) not in classes_with("twice")
+
+
+def _cure(config, blocks: bool) -> str:
+    if blocks:
+        return "attention_type='original_full'"
+    if getattr(config, "attn_type", None) == "bi":
+        return "attn_type='uni'"
+    name = "causal" if hasattr(config, "causal") else "is_decoder"
+    return f"{name}=True, or is_causal, or use another model where it has none of them"
+
+
+@torch.no_grad()  # what a model keeps from its first call would serve no derivative
+def _sees_later(model: PreTrainedModel) -> bool:
+    """Whether another last word of four changes the logits of the first three."""
     ids = torch.arange(4)[None] + rows_of(model) // 2
     later = ids.clone()
     later[0, -1] -= 1
-    with using_attention(model, "eager"):
-        first, second = (model(input_ids=i).logits[:, :-1] for i in (ids, later))
-    # one that is told to look both ways may do so only without a mask
-    if both or (first - second).abs().max() > 1e-5 * first.abs().max():
-        raise ValueError(
-            "model: expected one that sees only the words before, found "
-            f"{architecture(model)}, which sees later ones, too; set is_decoder=True "
-            "in its configuration, or is_causal"
-        )
+    try:
+        with using_attention(model, "eager"):
+            first, second = (_logits(model, i)[:, :-1] for i in (ids, later))
+    except Exception:  # it cannot be called so, and says why where it is used
+        return False
+    half = torch.finfo(first.dtype).bits < 32
+    bound = 4 * torch.finfo(first.dtype).eps if half else 1e-5
+    return bool((first - second).abs().max() > bound * first.abs().max())
+
+
+def _logits(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
+    with torch.random.fork_rng(devices=[]):  # Reformer draws its hashes at each call
+        torch.manual_seed(0)
+        return model(input_ids=ids, use_cache=False).logits

@@ -29,7 +29,13 @@ _OTHER = {
 }
 # Ends of names of what older versions kept beside the weights
 BUFFERS = ("position_ids", "inv_freq", ".attn.bias", ".attn.masked_bias")
-_CODES = ("f8", "f4", "f6", "float8", "float4", "qint", "quint")  # types of few bits
+# The same of what is no number of a parameter: masks, places, a hash of token ids
+_WHOLE = (
+    *(*BUFFERS, "token_type_ids", ".attention.bias", ".attention.masked_bias"),
+    *(".crossattention.bias", "mask", "num_batches_tracked", "tid2eid"),
+)
+# Types whose numbers are values, as the two formats call them
+_VALUES = {"f64", "f32", "f16", "bf16", "float64", "float32", "float16", "bfloat16"}
 _SMALL = 2**16  # bytes; a file with no end to its name, such as LICENSE, is no larger
 _POINTER = b"version https://git-lfs"
 
@@ -75,9 +81,12 @@ def check_weights(path: Path) -> None:
         problem = _safetensors_problem(path)
     elif path.stat().st_size == 0:
         problem = "an empty file; download it again"
-    coded = None if problem else _quantised(path)
+    coded = None if problem else _coded(path)
     if coded:
-        problem = f"quantised ones, {coded}; name the model that is not quantised"
+        problem = (
+            f"quantised ones or others without values in floating point, {coded}; name "
+            "the model that is not quantised"
+        )
     if problem:
         raise ValueError(f"{path}: expected weights, found {problem}")
 
@@ -90,17 +99,14 @@ def _safetensors_problem(path: Path) -> str | None:
         return f"a damaged file ({reason(error)}); download it again"
 
 
-def _quantised(path: Path) -> str | None:
-    """The first tensor of one byte a number; loading would take its codes for values.
+def _coded(path: Path) -> str | None:
+    """The first tensor of another type; loading would take its codes for values.
 
-    Masks, which older versions kept as bytes, are none.
+    Masks and the like, which models keep as bytes or whole numbers, are none.
     """
     for name, (kind, _) in _tensors_in(path).items():
         short = kind.removeprefix("torch.").lower()
-        coded = short in ("i8", "u8", "int8", "uint8") or (
-            short != "f64" and short.startswith(_CODES)
-        )
-        if coded and not name.endswith(BUFFERS):
+        if short not in _VALUES and not name.endswith(_WHOLE):
             return f"{name} ({kind})"
     return None
 
@@ -121,8 +127,13 @@ def _tensors_in(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     """
     try:
         if path.suffix != ".safetensors":
-            loaded = torch.load(path, "cpu", weights_only=True, mmap=True)
-            return {n: (str(t.dtype), tuple(t.shape)) for n, t in loaded.items()}
+            zipped = _begins(path, b"PK")  # older files cannot be mapped into memory
+            loaded = torch.load(path, "cpu", weights_only=True, mmap=zipped)
+            return {
+                name: (str(tensor.dtype), tuple(tensor.shape))
+                for name, tensor in loaded.items()
+                if isinstance(tensor, torch.Tensor)
+            }
         found = {}
         with safe_open(path, "pt") as file:
             for name in file.keys():  # noqa: SIM118 (no mapping)
@@ -140,7 +151,7 @@ def _files_to_load(folder: Path) -> list[Path]:
         return [path]
     try:
         shards = set(json.loads(path.read_bytes())["weight_map"].values())
-        return [folder / Path(shard).name for shard in sorted(shards)]
+        strange = sorted(shard for shard in shards if Path(shard).name != shard)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         pointer = _begins(path, _POINTER)
         found = "a pointer of git-lfs" if pointer else shown(path.read_bytes())
@@ -148,6 +159,12 @@ def _files_to_load(folder: Path) -> list[Path]:
             f"{path}: expected an index of weight files, found {found}; download it "
             "again"
         ) from error
+    if strange:
+        raise ValueError(
+            f"{path}: expected names of files beside it, found {shown(strange[0])}; "
+            "put the file there and its name in the index"
+        )
+    return [folder / shard for shard in sorted(shards)]
 
 
 def _possible_weights(folder: Path) -> list[str]:

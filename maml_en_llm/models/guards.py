@@ -13,6 +13,7 @@ from .sizes import architecture, attention_of
 
 SECOND_ORDER = ("reverse", "unrolled", "finite_difference")
 EXACT = ("reverse", "unrolled")
+_PACKED = ("torch.ao.nn.quantized", "torch.nn.quantized")  # modules without parameters
 
 
 def check(model: PreTrainedModel, derivative: str) -> None:
@@ -20,8 +21,9 @@ def check(model: PreTrainedModel, derivative: str) -> None:
 
     ``derivative`` is one of `meta.DERIVATIVES`. First order goes in any precision, but
     not with gradient checkpointing, nor with attention "twice" in a class that is not
-    known to be right with it.
+    known to be right with it, nor with weights that autograd does not see.
     """
+    _check_weights(model)
     _check_checkpointing(model)
     _check_attention(model, derivative)
     if derivative not in SECOND_ORDER:
@@ -29,6 +31,35 @@ def check(model: PreTrainedModel, derivative: str) -> None:
     _check_dropout(model, derivative)
     _check_precision(model, derivative)
     _check_compiled(model, derivative)
+
+
+def _check_weights(model: PreTrainedModel) -> None:
+    for name, module in model.named_modules():
+        if type(module).__module__.startswith(_PACKED):
+            raise ValueError(
+                "quantisation: expected weights in floating point, found those of "
+                f"{name} packed, which would not be trained; use the model that was "
+                "quantised"
+            )
+    first: dict[torch.dtype, str] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.is_meta:
+            raise ValueError(
+                f"device: expected weights in memory, found {name} on 'meta'; "
+                "load_model, or model.to_empty and load_state_dict"
+            )
+        if parameter.is_inference():
+            raise ValueError(
+                "torch.inference_mode: expected weights that autograd may track, "
+                f"found {name} made within; load the model outside of it"
+            )
+        first.setdefault(parameter.dtype, name)
+    adapted = hasattr(model, "peft_config")  # adapters see to their own types
+    if {torch.float32, torch.float64} <= set(first) and not adapted:
+        found = ", ".join(f"{name} in {dtype}" for dtype, name in first.items())
+        raise ValueError(
+            f"dtype: expected weights of one type, found {found}; model.to(one of them)"
+        )
 
 
 def _check_checkpointing(model: PreTrainedModel) -> None:

@@ -78,10 +78,13 @@ def load_model(
     _set_attention(model, attention)
     if hasattr(model, "set_experts_implementation"):
         model.set_experts_implementation("eager")  # others: no float64, no 2nd order
-    words = load_tokenizer(tokenizer or tokenizer_for(name), revision=revision)
-    check_tokenizer(words, model)
+    where = tokenizer or tokenizer_for(name)
+    words = load_tokenizer(where, revision=revision)
+    borrowed = config is None and where not in (tokenizer, name)
+    check_tokenizer(words, model, borrowed=borrowed)
     source.remember(model, given, revision)
     model = fuse_gelu(model).eval()
+    model.config.return_dict = True  # outputs are read by name
     check_causal(model)
     torch.nn.Module.to(model, device)  # in place
     return model, words

@@ -3,19 +3,23 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy, embedding
 from transformers import PreTrainedModel
 
+from ..errors import check_integer
 from ..prompts import Batch
 from ..tensors import Tensors
 from . import guards, safe
+from .checked_batch import check_batch
 from .sizes import (
     architecture,
     attention_of,
     keeps_logits,
+    positions_of,
     rows_of,
     text_config,
     virtual_tokens,
@@ -80,10 +84,22 @@ class PromptLoss:
     model: PreTrainedModel
     prompts_at_once: int | None = None
 
+    def __post_init__(self):
+        if self.prompts_at_once is not None:
+            check_integer("prompts_at_once", self.prompts_at_once, 1)
+
+    @cached_property
+    def positions(self) -> int | None:
+        """Tokens of the longest prompt that the model takes, see `positions_of`."""
+        return positions_of(self.model)
+
     def split(self, batch: Batch) -> list[tuple[float, Batch]]:
         """Parts of ``prompts_at_once`` prompts, and their shares of the mean."""
+        if self.prompts_at_once is None:
+            return [(1.0, batch)]
+        check_batch(batch, rows_of(self.model), self.positions)
         total = len(batch.input_ids)
-        size = self.prompts_at_once or total
+        size = self.prompts_at_once
         if batch.input_ids.dim() == 3 or size >= total:
             return [(1.0, batch)]
         parts = [batch.rows(start, start + size) for start in range(0, total, size)]
@@ -94,9 +110,9 @@ class PromptLoss:
 
         Weights that ``params`` leaves out are the module's own. With a stack of batches
         (n, B, T) and of parameters (n, …), the n losses, computed together. Raises
-        `ValueError` for a token id beyond the model's embedding.
+        `ValueError` for what `check_batch` refuses.
         """
-        _check_ids(self.model, batch.input_ids)
+        check_batch(batch, rows_of(self.model), self.positions)
         if batch.input_ids.dim() == 3:
             return self._stacked(params, batch)
         if safe.pads(self.model) or bool(batch.attention_mask.all()):
@@ -177,7 +193,9 @@ def inputs_for(
     """
     inputs = {"input_ids": input_ids}
     explicit = windows(model) and attention_of(model) == "eager"
-    if not (explicit and model.dtype == torch.float64):
+    # XLNet's own mask of what is to come does not fit one of padding
+    own = getattr(text_config(model), "attn_type", None) == "uni"
+    if not own and not (explicit and model.dtype == torch.float64):
         inputs["attention_mask"] = attention_mask
     return inputs
 
@@ -233,15 +251,6 @@ def _constant_padding(model: PreTrainedModel) -> Iterator[None]:
     finally:
         for table in tables:
             del table.forward
-
-
-def _check_ids(model: PreTrainedModel, ids: torch.Tensor) -> None:
-    largest, rows = int(ids.max()), rows_of(model)
-    if largest >= rows:
-        raise ValueError(
-            f"tokenizer: expected token ids below {rows}, the rows of the model's "
-            f"embedding, found {largest}; name the tokenizer that belongs to the model"
-        )
 
 
 def target_logits(

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import tokenizers
 from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedModel
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
+from transformers.utils.hub import cached_file
 
 from ..base.weights import SHIPPED
 from ..errors import shown
@@ -14,6 +16,7 @@ from .sizes import rows_of
 from .smollm2 import located
 
 _GPT2_WORDS = (None, "gpt2", "gpt_neo", "gptj")  # types of model with GPT-2's ids
+_SPARE_ROWS = 512  # more than any of them has words: rows are padded to multiples
 _LONGEST = 1000  # bytes of a path or a name on the hub
 _NAMED = ("tokenizer.json", "tokenizer_config.json")
 
@@ -34,9 +37,9 @@ def load_tokenizer(name: str | Path, *, revision: str | None = None):
     try:
         if _is_bare_gpt2(folder):
             return GPT2Tokenizer.from_pretrained(folder)
-        return AutoTokenizer.from_pretrained(
-            folder if folder.is_dir() else name, trust_remote_code=False, **hub
-        )
+        where = folder if folder.is_dir() else name
+        words = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **hub)
+        return _as_written(words, where, hub)
     except Exception as error:  # a damaged file brings about any of a dozen kinds
         raise ValueError(
             "tokenizer: expected a folder or a name on the hub, found "
@@ -71,12 +74,20 @@ def tokenizer_for(name) -> str | Path:
     return os.environ.get("GPT2_BPE", "gpt2") if bare else name
 
 
-def check_tokenizer(words, model: PreTrainedModel) -> None:
+def check_tokenizer(words, model: PreTrainedModel, *, borrowed: bool = False) -> None:
     """Raise `ValueError` where a text can have ids beyond the model's embedding.
 
-    Special words that no text uses, such as an added [PAD], may lie beyond.
+    Special words that no text uses, such as an added [PAD], may lie beyond. Where the
+    tokenizer is ``borrowed``, GPT-2's for trained weights that came without one, the
+    model may have a few rows more, and not another vocabulary.
     """
     rows = rows_of(model)
+    if borrowed and rows - len(words) > _SPARE_ROWS:
+        raise ValueError(
+            f"tokenizer: expected that of a model of {rows} words beside its weights, "
+            f"found no file of one (GPT-2's has {len(words)}); fetch tokenizer.json "
+            "and tokenizer_config.json, or name it: load_model(..., tokenizer=…)"
+        )
     special = set(words.all_special_ids)
     special |= {n for n, word in words.added_tokens_decoder.items() if word.special}
     largest = max(
@@ -88,6 +99,43 @@ def check_tokenizer(words, model: PreTrainedModel) -> None:
             f"embedding, found {largest}, one of {len(words)}; name the tokenizer that "
             "belongs to the model"
         )
+
+
+def _as_written(words, where: str | Path, hub: dict):
+    """``words``, cutting texts as its tokenizer.json says, the same way at every call.
+
+    Classes of `transformers` with bytes for letters put a way of their own in its
+    place. An ``add_prefix_space`` that tokenizer_config.json gives holds in both.
+    """
+    backend = getattr(words, "backend_tokenizer", None)
+    if backend is None:
+        return words
+    if "__init__" in vars(type(words)):
+        path = cached_file(
+            where, _NAMED[0], _raise_exceptions_for_missing_entries=False, **hub
+        )
+        given = get_tokenizer_config(where, **hub).get("add_prefix_space")
+        written = None if path is None else _written(Path(path), given)
+        if written is not None and any(map(_of_bytes, (written, backend))):
+            for part in ("model", "normalizer", "pre_tokenizer", "decoder"):
+                setattr(backend, part, getattr(written, part))
+    if getattr(backend.model, "dropout", None):  # of BPE: other tokens at every call
+        backend.model.dropout = None
+    return words
+
+
+def _written(path: Path, prefix_space) -> tokenizers.Tokenizer:
+    """What a tokenizer.json says, with this ``add_prefix_space`` unless it is None."""
+    content = json.loads(path.read_bytes())
+    cut = content.get("pre_tokenizer") or {}
+    for part in (cut, *cut.get("pretokenizers", ())):
+        if part.get("type") == "ByteLevel" and isinstance(prefix_space, bool):
+            part["add_prefix_space"] = prefix_space
+    return tokenizers.Tokenizer.from_str(json.dumps(content))
+
+
+def _of_bytes(tokenizer: tokenizers.Tokenizer) -> bool:
+    return "ByteLevel" in str(tokenizer.pre_tokenizer)
 
 
 def _is_bare_gpt2(folder: Path) -> bool:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ..errors import shown
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -54,9 +56,15 @@ class Batch:
 
 
 def collate(prompts: Sequence[Prompt]) -> Batch:
-    """Right-pad prompts to the longest of them with id 0 and mark their targets."""
+    """Right-pad prompts to the longest of them with id 0 and mark their targets.
+
+    Raises `ValueError` for no prompt, or one without a target, or without a token
+    before it, which would predict its first one.
+    """
     if not prompts:
         raise ValueError("prompts: expected at least one, found none")
+    for n, prompt in enumerate(prompts):
+        _check_target(n, prompt)
     width = max(len(prompt.ids) for prompt in prompts)
     ids = torch.zeros(len(prompts), width, dtype=torch.long)
     real = torch.zeros(len(prompts), width, dtype=torch.long)
@@ -67,6 +75,15 @@ def collate(prompts: Sequence[Prompt]) -> Batch:
         real[row, :n] = 1
         target[row, n - prompt.n_target : n] = True
     return Batch(ids, real, target)
+
+
+def _check_target(n: int, prompt: Prompt) -> None:
+    if not 0 < prompt.n_target < len(prompt.ids):
+        raise ValueError(
+            f"prompts[{n}]: expected a target of at least one token after at least one "
+            f"token of context, found n_target {shown(prompt.n_target)} of "
+            f"{len(prompt.ids)} tokens"
+        )
 
 
 def bucket(batches: Sequence[Batch], tokens: int) -> list[tuple[float, Batch]]:

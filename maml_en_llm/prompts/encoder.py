@@ -17,6 +17,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from ..errors import shown
 from ..tasks.examples import Example
 from .batches import Prompt
@@ -51,6 +53,11 @@ class PromptEncoder:
             raise ValueError(
                 f"tokenizer: expected one (load_tokenizer), found "
                 f"{shown(self.tokenizer)}"
+            )
+        if isinstance(self.tokenizer, Tokenizer):
+            raise ValueError(
+                "tokenizer: expected one of transformers, found a "
+                "tokenizers.Tokenizer; PreTrainedTokenizerFast(tokenizer_object=…)"
             )
         self._encoder = TextEncoder(self.tokenizer)
         self._start: Ids = ()

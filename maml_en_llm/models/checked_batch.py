@@ -1,0 +1,49 @@
+"""Whether a batch, made by whatever means, is one that the loss is right for."""
+
+import torch
+
+from ..errors import shown
+from ..prompts import Batch
+
+
+def check_batch(batch: Batch, rows: int, positions: int | None) -> None:
+    """Refuse a batch for a model of so many ``rows`` of words and ``positions``.
+
+    Raises `ValueError` for token ids that the embedding has not, prompts that are too
+    long, padding on the left, and a prompt without a target behind its first token. All
+    is asked of the device at once.
+    """
+    if not isinstance(batch, Batch):
+        raise ValueError(
+            f"batch: expected a Batch of prompts (collate), found {shown(batch)}"
+        )
+    longest = batch.input_ids.shape[-1]
+    if positions is not None and longest > positions:
+        raise ValueError(
+            f"max_length: expected prompts of at most {positions} tokens, the model's "
+            f"positions, found {longest}; shorten them"
+        )
+    real, target = batch.attention_mask, batch.loss_mask
+    least, largest = batch.input_ids.aminmax()
+    left = (real[..., 1:] > real[..., :-1]).any()
+    # padding and the first token cannot be predicted
+    outside = (target & (real == 0)).any() | target[..., 0].any()
+    without = ~target.any(-1).all()
+    facts = torch.stack([least, largest, left.long(), (outside | without).long()])
+    low, high, left, lost = facts.tolist()
+    if low < 0 or high >= rows:
+        raise ValueError(
+            f"tokenizer: expected token ids below {rows}, the rows of the model's "
+            f"embedding, found {low if low < 0 else high}; name the tokenizer that "
+            "belongs to the model"
+        )
+    if left:
+        raise ValueError(
+            "batch: expected prompts padded on the right, found an attention_mask that "
+            "begins with padding; collate pads them"
+        )
+    if lost:
+        raise ValueError(
+            "batch: expected a target in every prompt, behind its first token and "
+            "before its padding, found a loss_mask without; collate marks them"
+        )
