@@ -31,7 +31,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..errors import check_choice, check_number, listed, shown
+from ..errors import check_choice, check_integer, check_number, listed, shown
 
 OVER = ("targets", "seeds", "both")
 LEVEL = 0.95
@@ -128,11 +128,20 @@ def scores_of(records: Iterable[Mapping]) -> dict[int | None, dict[str, float]]:
     """Training seed → target → score, of the records of one method, setting and mode.
 
     The seed of a record without training (no ``"budget"``) is ``None``. Raises
-    `ValueError` where two records have one seed: they are not of one method.
+    `ValueError` for what is no record, and for two of one seed: they are of two methods.
     """
+    if not isinstance(records, Iterable):
+        raise ValueError(f"records: expected a list of records, found {shown(records)}")
     found: dict[int | None, dict[str, float]] = {}
-    for record in records:
-        seed = record["seed"] if "budget" in record else None
+    for n, record in enumerate(records, 1):
+        where, whole = f"records: row {n}", isinstance(record, Mapping)
+        if not whole or not isinstance(record.get("tasks"), Mapping):
+            raise ValueError(
+                f"{where}: expected a record with its tasks' scores by name, found "
+                f"{shown(record)}"
+            )
+        trained = "budget" in record
+        seed = check_integer(f"{where}: seed", record.get("seed")) if trained else None
         if seed in found:
             raise ValueError(
                 f"records: expected one per training seed, found two of seed {seed}; "
@@ -233,7 +242,9 @@ def _block_scale(shares: np.ndarray) -> tuple[float, float]:
 def _blocks(targets: Sequence[str], families) -> np.ndarray:
     if families is None:
         return np.eye(len(targets))
-    lacking = [t for t in targets if t not in families]
+    if not isinstance(families, Mapping):
+        raise ValueError(f"families: expected target → name, found {shown(families)}")
+    lacking = [t for t in targets if not isinstance(families.get(t), str)]
     if lacking:
         raise ValueError(f"families: expected every target, found no {listed(lacking)}")
     names = sorted({families[t] for t in targets})

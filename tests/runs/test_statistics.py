@@ -237,6 +237,34 @@ BAD = {
         (GOOD, GOOD, "both", {"t0": "f"}),
         "families: expected every target, found no t1",
     ),
+    "families a list": (
+        (GOOD, GOOD, "both", ["t0", "t1"]),
+        "families: expected target → name, found .'t0', 't1'.",
+    ),
+    "a family that is none": (
+        (GOOD, GOOD, "both", {"t0": "f", "t1": None}),
+        "families: expected every target, found no t1",
+    ),
+    "a family that is a list": (
+        (GOOD, GOOD, "both", {"t0": "f", "t1": ["f"]}),
+        "families: expected every target, found no t1",
+    ),
+    "nothing": ((GOOD, None), "records: expected a list of records, found None"),
+    "a number": ((5, GOOD), "records: expected a list of records, found 5"),
+    "letters": (("abc", GOOD), "records: row 1: expected a record .* found 'a'"),
+    "no record": (([{}], GOOD), "records: row 1: expected a record .* found {}"),
+    "tasks in a list": (
+        ([dict(tasks=[1, 2])], GOOD),
+        "records: row 1: expected a record with its tasks' scores by name, found",
+    ),
+    "a budget without seed": (
+        ([dict(tasks={"t0": 1.0}, budget={})], GOOD),
+        "records: row 1: seed: expected a whole number of at least 0, found None",
+    ),
+    "a seed in a list": (
+        ([dict(tasks={"t0": 1.0}, budget={}, seed=[1])], GOOD),
+        "records: row 1: seed: expected a whole number",
+    ),
 }
 
 
@@ -251,3 +279,9 @@ def test_records_of_two_methods_are_refused():
     rows = [dict(seed=1, tasks={"x": 1.0}, budget={})] * 2
     with pytest.raises(ValueError, match="records: .* found two of seed 1"):
         scores_of(rows)
+
+
+@pytest.mark.parametrize("given", [None, 5, "abc", [], [{}]])
+def test_an_interval_needs_scores(given):
+    with pytest.raises(ValueError, match="(records|scores): .*expected .*, found"):
+        mean_interval(given)
