@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from ..errors import shown
+from ..errors import check_number, shown
 from ..provenance import describe
 from .presets import Preset
 from .rows import CONTROL, row_of
@@ -112,13 +112,25 @@ def _judged(space: Sequence[Mapping], rows: Sequence[Mapping]) -> list[dict]:
 def _read(path: Path) -> dict:
     if not path.is_file():
         return {}
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict) or not isinstance(found.get("rates"), dict):
+    try:
+        found = json.loads(path.read_bytes())
+        rates = dict(found["rates"])
+        for name, own in rates.items():
+            check_number(f"lr of {name}", own["lr"], above=True)
+            check_number(f"inner_lr of {name}", own.get("inner_lr", 0.0))
+        return found
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise ValueError(
-            f"{path}: expected the record of a search, found {shown(found)}; make it "
-            "again by python -m maml_en_llm reproduce tuning"
-        )
-    return found
+            f"{path}: expected the record of a search, rates by method, found "
+            f"a damaged one ({shown(str(error))}); remove it, and make it again by python "
+            "-m maml_en_llm reproduce tuning"
+        ) from error
 
 
 def _tuned(path: Path) -> Mapping[str, Mapping[str, float]]:

@@ -165,9 +165,23 @@ def test_rates_come_from_the_record_of_the_search_alone():
     assert rates_of("FOMAML", TINY)[1] == "untuned"  # it was not searched for
     other = replace(TINY, model="another")
     assert rates_of("MetaICL", other)[1] == "untuned"
-    rates.RATES_FILE.write_text("[]")
-    with pytest.raises(ValueError, match="expected the record of a search"):
+
+
+NO_RATES = [
+    *("{", "[]", "5", "null", "[" * 100_000, '{"rates": []'),
+    *(
+        json.dumps({"rates": {"MetaICL": own}})
+        for own in (5, {}, {"lr": "x"}, {"lr": -1}, {"lr": 0.1, "inner_lr": None})
+    ),
+]
+
+
+@pytest.mark.parametrize("text", NO_RATES, ids=[text[:40] for text in NO_RATES])
+def test_a_damaged_record_of_a_search_is_named(text):
+    rates.RATES_FILE.write_text(text)
+    with pytest.raises(ValueError, match="tuning.json: expected the record of a sea"):
         rates_of("MetaICL", TINY)
+    assert get_experiment("tuning").runs(TINY)  # the search itself does not read it
 
 
 # --- what a run may ask ---

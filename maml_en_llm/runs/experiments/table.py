@@ -69,8 +69,9 @@ class Table:
         where = dict(setting=setting, mode=mode)
         if row is None or row.train is None:
             return Run(config=self.preset.train_config(**where), **how)
-        own, origin = rates_of(name, self.preset)
-        if rates is not None:
+        if rates is None:
+            own, origin = rates_of(name, self.preset)
+        else:
             own, origin = dict(rates), ""
         own = own | dict(lr=own["lr"] * times)
         config = self.preset.train_config(
