@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -70,10 +71,13 @@ def _intact(folder: Path) -> bool:
         facts = [(path, path.stat()) for path in sorted(folder.rglob("*"))]
     except OSError:
         return False
+    kinds = {stat.S_IFMT(about.st_mode) for _, about in facts}
+    if not kinds <= {stat.S_IFREG, stat.S_IFDIR}:  # a pipe may never say a word
+        return False
     signature = tuple((str(p), s.st_size, s.st_mtime_ns) for p, s in facts)
     try:
         missing, changed = _compared(folder, signature)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     if changed:
         raise DataError(
@@ -90,6 +94,8 @@ def _compared(folder: Path, _signature: tuple) -> tuple[list[str], list[str]]:
     They are read again only if their names, sizes or times have changed.
     """
     written = json.loads((folder / _DIGESTS).read_text())
+    if not isinstance(written, dict) or not written:
+        raise ValueError(f"{_DIGESTS}: expected a digest per file, found another thing")
     found = file_digests(folder)
     missing = sorted(set(written) - set(found))
     changed = sorted(name for name in found if written.get(name) != found[name])

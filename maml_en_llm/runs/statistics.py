@@ -128,7 +128,7 @@ def scores_of(records: Iterable[Mapping]) -> dict[int | None, dict[str, float]]:
     """Training seed → target → score, of the records of one method, setting and mode.
 
     The seed of a record without training (no ``"budget"``) is ``None``. Raises
-    `ValueError` for what is no record, and for two of one seed: they are of two methods.
+    `ValueError` for what is no record, and for two of one seed: of two methods.
     """
     if not isinstance(records, Iterable):
         raise ValueError(f"records: expected a list of records, found {shown(records)}")

@@ -51,6 +51,7 @@ class Task:
         """
         try:
             count = check_integer("demonstrations", demonstrations)
+            seed = check_integer("seed", seed)
         except ValueError as error:
             raise DataError(str(error)) from None
         if seed not in self.demonstrations:

@@ -2,6 +2,7 @@
 
 import gzip
 import stat
+import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -136,7 +137,7 @@ def check_example(
 ) -> None:
     """Raise `DataError` unless these are the parts of an `Example`.
 
-    The options are a list of different strings with the answer among them, or empty.
+    The options are a list of two strings or more with the answer among them, or empty.
     ``unanswered`` allows an empty answer, with no options or a single empty one.
     """
     if not isinstance(text, str) or (text and not text.strip()):
@@ -158,21 +159,33 @@ def check_example(
         )
     if unanswered and answer == "" and options in ([], [""]):
         return
-    if not isinstance(answer, str) or not answer.strip():
+    if not isinstance(answer, str) or _blank(answer):
         raise DataError(
             f"{where}: expected a non-empty string in 'output', found {shown(answer)}"
         )
     for option in options:
-        if not option.strip():
+        if _blank(option):
             raise DataError(
                 f"{where}: expected non-empty strings in 'options', "
                 f"found {shown(option)} among them"
             )
+    if len(options) == 1:
+        raise DataError(
+            f"{where}: expected two options or more to choose from, or none, in "
+            f"'options', found {shown(options)}"
+        )
     if options and answer not in options:
         raise DataError(
             f"{where}: expected 'output' to be one of {shown(options)}, "
             f"found {shown(answer)}"
         )
+
+
+def _blank(text: str) -> bool:
+    """Whether a text shows nothing: blanks and signs without a width, as U+200B."""
+    return all(
+        sign.isspace() or unicodedata.category(sign) in ("Cc", "Cf") for sign in text
+    )
 
 
 def _check_task(lines: list[_Line], task: str | None, others: Collection[str]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from ..errors import DataError
 from ..protocol import DEMONSTRATION_FILE, ENDINGS, TEST_FILES, TRAIN_FILES
 from .settings import Selection
 
@@ -52,21 +53,30 @@ def needed(selection: Selection, seeds: Sequence[int]) -> list[File]:
 
 
 def find(folder: Path, files: Iterable[File]) -> Fetched:
-    """Look for files in a folder."""
+    """Look for files in a folder.
+
+    `DataError` names what has a file's name but is a folder, a pipe or a broken link.
+    """
     return Fetched({file: _first(folder, file.names) for file in files})
 
 
 def _first(folder: Path, names: Iterable[str]) -> Path | None:
     for name in names:
-        if os.path.isfile(folder / name):  # False, too, for a name that cannot be
-            return folder / name
+        path = folder / name
+        if os.path.isfile(path):  # False, too, for a name that cannot be
+            return path
+        if os.path.lexists(path):
+            raise DataError(
+                f"{path}: expected a file of examples, found a folder, a pipe or a "
+                "link that leads to no file; put the file there, or remove it"
+            )
     return None
 
 
 def _shots(task: str, seed: int) -> tuple[str, ...]:
-    return _file_names(task, [DEMONSTRATION_FILE.format(task=task, seed=seed)])
+    return _file_names(task, [DEMONSTRATION_FILE], seed=seed)
 
 
-def _file_names(task: str, patterns: Iterable[str]) -> tuple[str, ...]:
-    stems = [f"{task}/{pattern.format(task=task)}" for pattern in patterns]
+def _file_names(task: str, patterns: Iterable[str], **parts) -> tuple[str, ...]:
+    stems = [f"{task}/{pattern.format(task=task, **parts)}" for pattern in patterns]
     return tuple(f"{stem}{ending}" for stem in stems for ending in ENDINGS)

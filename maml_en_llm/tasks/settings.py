@@ -9,10 +9,12 @@ The last list and the facts are optional. Without such a file MetaICL's lists ap
 (protocol 1.5).
 """
 
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.resources import files
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,8 @@ def published() -> Settings:
 def read_settings(path: Path) -> Settings:
     """The content of a ``settings.json``; `DataError` names the file and the key."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe may never say a word
+            raise DataError(f"{path}: expected a file, found a folder, device or pipe")
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
     except OSError as error:
@@ -150,21 +154,29 @@ def checked_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
         raise DataError(
             f"seeds: expected a list of demonstration seeds, found {shown(seeds)}"
         )
-    found = tuple(seeds)
-    for seed in found:
-        if isinstance(seed, (bool, float)) or seed not in SEEDS:
+    found = []
+    for seed in seeds:
+        whole = isinstance(seed, Integral) and not isinstance(seed, bool)
+        if not whole or seed not in SEEDS:
             raise DataError(
                 f"seeds: expected demonstration seeds among {SEEDS}, "
                 f"found {shown(seed)}"
             )
+        found.append(int(seed))
+    if not found:
+        raise DataError(f"seeds: expected one or more of {SEEDS}, found none")
     _refuse_doubled(found, "seeds")
-    return tuple(int(seed) for seed in found)
+    return tuple(found)
 
 
 def _wanted(tasks: Iterable[str], lists: Mapping, setting: str) -> frozenset[str]:
     if isinstance(tasks, (str, bytes)) or not isinstance(tasks, Iterable):
         raise DataError(f"tasks: expected a list of names, found {shown(tasks)}")
     names = list(tasks)
+    if not names:
+        raise DataError(
+            "tasks: expected a name or more, found none; None stands for all of them"
+        )
     known = [*lists["train"], *lists["test"]]
     for name in names:
         if not isinstance(name, str) or name not in known:

@@ -88,6 +88,6 @@ def load_settings(source: str | Path | None = None) -> dict[str, dict[str, list[
 def _settings_of(folder: Path) -> Settings:
     # A home-made benchmark brings its own lists, in its folder or beside it.
     for place in (folder, folder.parent):
-        if (place / FILE).is_file():
+        if os.path.lexists(place / FILE):  # whatever it is: it is not passed over
             return read_settings(place / FILE)
     return published()

@@ -62,6 +62,48 @@ def test_what_was_cleaned_away_is_made_again(root, clean):
     assert texts(again) == before and list(root.iterdir()) == [again]
 
 
+DIGESTS = {
+    "a list": "[]",
+    "a number": "5",
+    "null": "null",
+    "a text": '"a"',
+    "nothing": "",
+    "no entry": "{}",
+    "half an object": '{"a":',
+    "deep": "[" * 10**5,
+    "deep in an object": '{"a":' * 10**5,
+}
+
+
+@pytest.mark.parametrize("text", DIGESTS.values(), ids=DIGESTS)
+def test_damaged_digests_are_made_again(root, text):
+    before = texts(cached())
+    (cached() / "digests").write_text(text)
+    with pytest.warns(UserWarning, match="not all there; they are made again"):
+        again = cached()
+    assert texts(again) == before and list(root.iterdir()) == [again]
+
+
+def a_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def a_dangling_link(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("name", ["digests", "settings.json"])
+@pytest.mark.parametrize("make", [a_folder, os.mkfifo, a_dangling_link])
+def test_what_is_no_file_is_made_again(root, make, name):
+    folder = cached()
+    before = texts(folder)
+    (folder / name).unlink()
+    make(folder / name)
+    with pytest.warns(UserWarning, match="not all there; they are made again"):
+        again = cached()
+    assert texts(again) == before and list(root.iterdir()) == [again]
+
+
 @pytest.mark.parametrize("size", [0, 300])
 def test_what_was_changed_is_named(root, size):
     path = sorted(cached().rglob("*_test.jsonl"))[0]

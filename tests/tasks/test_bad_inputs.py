@@ -4,7 +4,9 @@ import gzip
 import json
 import os
 
+import numpy as np
 import pytest
+import torch
 from helpers import record, records, write_benchmark, write_lines
 
 from maml_en_llm import DataError, load_benchmark
@@ -72,6 +74,9 @@ LINES = {
     "options a string": line(options="yes"),
     "options an object": line(options={"yes": 1}),
     "options null": line(options=None),
+    "a single option": line(options=["yes"]),
+    "an option without a width": line(options=["yes", "\u200b"]),
+    "an output without a width": line(output="\u200b\ufeff", options=[]),
     "options of numbers": line(options=[1, 2]),
     "options of a list": line(options=["yes", ["no"]]),
     "100,000 options": line(options=[f"o{i}" for i in range(10**5)]),
@@ -239,6 +244,14 @@ ARGUMENTS = {
     "tasks of numbers": (dict(tasks=[1]), "tasks: 1 is not"),
     "tasks doubled": (dict(tasks=["a", "a"]), "tasks: expected each once"),
     "tasks a number": (dict(tasks=3), "tasks: expected a list"),
+    "no task": (dict(tasks=[]), "tasks: expected a name or more, found none"),
+    "tasks of lists": (dict(tasks=[["a"]]), "tasks: ['a'] is not"),
+    "no seed": (dict(seeds=[]), "seeds: expected one or more of (100, 13"),
+    "seeds of lists": (dict(seeds=[[100]]), "seeds: expected demonstration seeds"),
+    "seeds in a square": (dict(seeds=np.array([[100, 13]])), "seeds: expected demons"),
+    "seeds of torch": (dict(seeds=torch.tensor([13, 13])), "seeds: expected demonst"),
+    "seeds of numpy doubled": (dict(seeds=np.array([13, 13])), "seeds: expected each"),
+    "seed complex": (dict(seeds=[100 + 0j]), "seeds: expected demonstration seeds"),
     "seeds doubled": (dict(seeds=[13, 13]), "seeds: expected each once"),
     "seeds a string": (dict(seeds="13"), "seeds: expected a list"),
     "seeds a number": (dict(seeds=13), "seeds: expected a list"),
@@ -260,7 +273,81 @@ def test_bad_arguments_are_named(folder, changes, message):
     assert str(caught.value).startswith(message) and len(str(caught.value)) < LONGEST
 
 
+def a_folder(path) -> None:
+    path.mkdir()
+
+
+def a_dangling_link(path) -> None:
+    path.symlink_to(path.parent / "nowhere")
+
+
+def a_loop(path) -> None:
+    path.symlink_to(path.name)
+
+
+NO_FILES = [a_folder, os.mkfifo, a_dangling_link, a_loop]
+
+
+@pytest.mark.parametrize("make", NO_FILES)
+@pytest.mark.parametrize("above", [False, True])
+def test_settings_that_are_no_file_are_not_passed_over(tmp_path, make, above):
+    folder = write_benchmark(tmp_path / "tasks")
+    (folder / "settings.json").unlink()
+    path = (tmp_path if above else folder) / "settings.json"
+    make(path)
+    with pytest.raises(DataError, match=f"^{path}: expected a file.*, found") as caught:
+        load_benchmark(folder, "mini")
+    assert len(str(caught.value)) - len(str(path)) < LONGEST
+
+
+@pytest.mark.parametrize("make", NO_FILES)
+@pytest.mark.parametrize(
+    "stem", ["a_16384_100_train", "c_16_100_test", "c_16_13_train"]
+)
+def test_a_tasks_file_that_is_no_file_is_named(tmp_path, make, stem):
+    folder = write_benchmark(tmp_path)
+    path = folder / stem[0] / f"{stem}.jsonl"
+    path.unlink()
+    make(path)
+    for allowed in (False, True):
+        with pytest.raises(DataError, match=f"^{path}: expected a file of examples"):
+            load_benchmark(folder, "mini", allow_missing=allowed)
+
+
+@pytest.mark.parametrize("seed", [[100], {}, None, "100", 100.0, True])
+def test_a_seed_of_demonstrations_is_a_whole_number(folder, seed):
+    (task,) = load_benchmark(folder, "mini", tasks=["c"]).test
+    assert task.few_shot(np.int64(100), 2) == task.few_shot(100, 2)
+    with pytest.raises(DataError, match="seed: expected a whole number of at least 0"):
+        task.few_shot(seed, 2)
+
+
 # --- what is unusual and good ---
+
+
+@pytest.mark.parametrize(
+    "name", ["a{0}", "{", "}", "a{task}", "a{seed}b", "{}", "a{0.x}", "a%s", "a b", "ä"]
+)
+def test_a_task_may_have_any_name_that_a_folder_may_have(tmp_path, name):
+    folder = write_benchmark(tmp_path, train=(name,), test=(f"{name} too",))
+    found = load_benchmark(folder, "mini")
+    assert [task.name for task in found.train] == [name]
+    (target,) = found.test
+    assert target.name == f"{name} too"
+    assert sorted(target.demonstrations) == [13, 21, 42, 87, 100]
+
+
+def test_settings_may_be_a_link_to_a_file(tmp_path):
+    folder = write_benchmark(tmp_path / "tasks")
+    (folder / "settings.json").rename(tmp_path / "elsewhere.json")
+    (folder / "settings.json").symlink_to(tmp_path / "elsewhere.json")
+    assert load_benchmark(folder, "mini").setting == "mini"
+
+
+def test_seeds_of_numpy_are_seeds(folder):
+    found = load_benchmark(folder, "mini", tasks=["c"], seeds=np.array([100, 13]))
+    (task,) = found.test
+    assert [type(seed) for seed in task.demonstrations] == [int, int]
 
 
 def test_published_ablations_are_read(tmp_path):
