@@ -192,14 +192,14 @@ EVALUATED = (
 
 def plan(arguments: list[str]) -> None:
     """Predict memory, gradients and seconds of an outer step, and what makes it fit."""
-    from .models import load_model
-    from .models.adapters import with_adapters
+    from .models import load_model, positions_of
     from .runs import plan as planned
+    from .training.run import adapted
 
     parser = Parser("plan", plan.__doc__)
     parser.add_argument("--model", required=True, help="as of load_model")
     parser.add_argument("--method", default="maml-en-llm", choices=planned.PLANNED)
-    parser.add_argument("--length", type=int, default=1024, help="tokens of a prompt")
+    parser.add_argument("--length", type=int, help="tokens of a prompt (1024)")
     parser.add_argument("--n", type=int, default=4, help="tasks of a meta-batch")
     parser.add_argument("--k", type=int, default=1, help="inner steps")
     parser.add_argument("--prompts", type=int, default=4, help="of a batch")
@@ -211,12 +211,17 @@ def plan(arguments: list[str]) -> None:
     parser.add_argument("--no-measure", action="store_true", help="no gradient is run")
     options = parser.parse_args(arguments)
     shape = ("method", "n", "k", "prompts", "length", "at_once")
-    step = planned.Step(**{name: getattr(options, name) for name in shape})
+    asked = {name: getattr(options, name) for name in shape}
+    step = planned.Step(**{n: value for n, value in asked.items() if value is not None})
     quiet()
     how = {"dtype": options.dtype, "device": options.device}
     model, _ = load_model(options.model, **how)
+    if options.length is None:
+        most = positions_of(model) or step.length
+        step = replace(step, length=min(step.length, most))
+    planned.check_length(model, step)
     if options.lora:
-        model = with_adapters(model, options.lora)
+        model = adapted(model, options.lora)
     seconds = None
     if not options.no_measure:
         seconds = planned.seconds_per_gradient(model, step)

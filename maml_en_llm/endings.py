@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 
 from .errors import shown
 
+# in errors of torch, which are `RuntimeError`s
+NO_MEMORY = ("allocate memory", "not enough memory", "size calculation overflowed")
 LONGEST_MESSAGE = 480  # characters of a message
 BY_SIGNAL = 128  # exit status of a command that a signal has ended, less its number
 
@@ -38,6 +40,8 @@ def is_the_users(error: Exception) -> bool:
     """Whether the message helps; anything else is a fault of this package."""
     if isinstance(error, ImportError):
         return not (error.name or "").startswith(__package__ or "maml_en_llm")
+    if isinstance(error, RuntimeError) and any(w in str(error) for w in NO_MEMORY):
+        return True
     kinds = (ValueError, OSError, ArithmeticError, MemoryError)
     return isinstance(error, kinds) or type(error).__name__ in (
         "OutOfMemoryError",
@@ -49,6 +53,8 @@ def is_the_users(error: Exception) -> bool:
 def in_one_line(error: Exception) -> str:
     """What an error says, with its notes, in at most `LONGEST_MESSAGE` characters."""
     text = str(error) or type(error).__name__
+    if text == "MemoryError":
+        text = "not enough memory for what was asked; ask for less at once"
     if isinstance(error, OSError) and error.filename and error.strerror:
         text = f"{shown(str(error.filename))}: {error.strerror}"
     return shortened("; ".join([text, *getattr(error, "__notes__", [])]))

@@ -3,11 +3,20 @@
 They are walked in one fixed order, or block by block.
 """
 
+import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
 Tensors = dict[str, torch.Tensor]
+GIB = 2**30
+# where Linux says how much memory a container may have
+LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 # A dozen float32 blocks take 6 MiB: the best of 2^15 … 2^24 elements on two cores with
 # 2 MiB of second-level cache each.
@@ -63,6 +72,25 @@ def map_blocks(
             if value.data_ptr() != block.data_ptr():
                 block.copy_(value)
     return [result.view(shape) for result in results]
+
+
+def machine_memory() -> int:
+    """Bytes of memory that there are on this machine, or that a container may have."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in LIMITS:
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            found.append(int(path.read_text()))
+    return min(found)
+
+
+def check_memory(what: str, need: float, cure: str) -> None:
+    """Raise `ValueError` where tensors of ``need`` bytes do not fit this machine."""
+    there = machine_memory()
+    if need > there:
+        raise ValueError(
+            f"{what}: expected at most {there / GIB:.3g} GiB, this machine's memory, "
+            f"found {need / GIB:.3g} GiB needed; {cure}"
+        )
 
 
 def check_floating(tensors: Tensors, argument: str = "params") -> set[torch.dtype]:

@@ -56,6 +56,17 @@ def build_model(config: PretrainConfig, vocabulary_size: int):
     return model
 
 
+def count_parameters(config: PretrainConfig, vocabulary_size: int) -> int:
+    """How many numbers `build_model`'s model has, without one being built."""
+    width = config.width
+    if config.positions == "rotary":
+        biases = 4 * width if config.look_back else 0
+        layer = 10 * width**2 + 2 * width + biases  # 4 of attention, 3 · 2 of the rest
+        return config.layers * layer + (vocabulary_size + 1) * width
+    layer = 8 * width**2 + 11 * width
+    return config.layers * layer + (vocabulary_size + config.context + 2) * width
+
+
 @torch.no_grad()
 def _look_back(attention, head: int, distance: int) -> None:
     """Let a head of rotary positions attend ``distance`` words back.

@@ -25,9 +25,10 @@ from ..checkpoint import check_finite, file_hashes
 from ..errors import check_integer, shown
 from ..provenance import disk_errors, plain, weights_hash
 from ..signals import Interrupted, Signals
+from ..tensors import check_memory
 from .corpus import NEWLINES, build_tokenizer
 from .mixtures import GUESSES
-from .model import add_newlines, batch, build_model
+from .model import add_newlines, batch, build_model, count_parameters
 from .output import (
     CHECKPOINTS,
     FINAL,
@@ -41,6 +42,7 @@ from .probes import next_word_loss, probes
 from .recipe import PretrainConfig
 from .saved import load_state, save_state
 
+WEIGHTS = 4  # numbers per weight: itself, its gradient, two moments of Adam
 EVERY = 250  # steps between two checkpoints and two rows of probes
 
 
@@ -103,7 +105,9 @@ class _Run:
         self.output, self.config, self.probe = output, config, probe
         self.signals = signals
         self.tokenizer = build_tokenizer()
-        model = build_model(config, len(self.tokenizer) - len(NEWLINES))
+        words = len(self.tokenizer) - len(NEWLINES)
+        _check_memory(config, words)
+        model = build_model(config, words)
         self.model = model.to(config.device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
@@ -190,6 +194,22 @@ class _Run:
         record = _finish(self.output, self.config, *done)
         self.complete = True
         return record
+
+
+def _check_memory(config: PretrainConfig, words: int) -> None:
+    """`ValueError` where a run needs more memory than there is, before it is taken.
+
+    At least: the weights, on a CPU their gradient and two moments, too, and the logits
+    of a step.
+    """
+    numbers = count_parameters(config, words)
+    if config.device == "cpu":
+        numbers = WEIGHTS * numbers + config.tokens * words
+    check_memory(
+        f"width {config.width}, layers {config.layers}, tokens {config.tokens}",
+        4 * numbers,
+        "lower them",
+    )
 
 
 def _step(model, optimizer, ids, config: PretrainConfig, step: int) -> float:

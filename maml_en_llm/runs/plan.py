@@ -17,12 +17,13 @@ from ..errors import check_choice, check_integer
 from ..meta.calculus import loss_and_grad
 from ..meta.trajectory import SPACING
 from ..methods import METHODS
-from ..models import PromptLoss, parameters
+from ..models import PromptLoss, parameters, positions_of
 from ..models.sizes import base_of, text_config, width_of
 from ..prompts import Prompt, collate
-from ..training.config import TOKENS_AT_ONCE
+from ..tensors import GIB, check_memory
+from ..training.config import MOST_TASKS, TOKENS_AT_ONCE
 
-GIB = 2**30
+MOST = {"n": MOST_TASKS, "prompts": MOST_TASKS, "length": 2**30, "target": 2**30}
 PLANNED = ("metaicl", "fomaml", "maml-en-llm")
 
 
@@ -60,8 +61,15 @@ class Step:
     def __post_init__(self):
         check_choice("method", self.method, PLANNED)
         for name in ("n", "prompts", "length", "target"):
-            check_integer(name, getattr(self, name), 1)
-        check_integer("k", self.k)
+            check_integer(name, getattr(self, name), 1, MOST[name])
+        check_integer("k", self.k, most=MOST_TASKS)
+        if self.at_once is not None:
+            check_integer("at_once", self.at_once, 1)
+        if self.length <= self.target:
+            raise ValueError(
+                f"length: expected more tokens than the target's {self.target}, found "
+                f"{self.length}"
+            )
 
     @property
     def inner_steps(self) -> int:
@@ -227,11 +235,28 @@ def in_lines(
     return "\n".join(lines)
 
 
+def check_length(model, step: Step) -> None:
+    """Raise `ValueError` where the model takes no prompt as long as the step's."""
+    positions = positions_of(model)
+    if positions is not None and step.length > positions:
+        raise ValueError(
+            f"length: expected at most {positions}, the model's positions, found "
+            f"{step.length}"
+        )
+
+
 def seconds_per_gradient(model, step: Step, *, repeats: int = 2) -> float:
     """Seconds of one gradient of a batch of the step, the faster of ``repeats``.
 
     The first call, which also warms up, counts only where it is the only one.
+    Raises `ValueError` where prompts are longer than the model takes, or do not fit the
+    memory of the machine.
     """
+    check_length(model, step)
+    if model.device.type == "cpu":
+        one = replace(step, method="metaicl", n=1)
+        need = _graph(sizes_of(model), one) * sizes_of(model).bytes_each
+        check_memory("prompts", need, "lower prompts, length or at_once")
     ids = torch.arange(step.length) % 97 + 1
     batch = collate([Prompt(tuple(ids.tolist()), step.target)] * step.prompts)
     batch = batch.to(model.device)

@@ -109,6 +109,9 @@ def _judged(space: Sequence[Mapping], rows: Sequence[Mapping]) -> list[dict]:
     return found
 
 
+DAMAGE_OF_RATES = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
 def _read(path: Path) -> dict:
     if not path.is_file():
         return {}
@@ -119,17 +122,11 @@ def _read(path: Path) -> dict:
             check_number(f"lr of {name}", own["lr"], above=True)
             check_number(f"inner_lr of {name}", own.get("inner_lr", 0.0))
         return found
-    except (
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+    except DAMAGE_OF_RATES as error:
         raise ValueError(
-            f"{path}: expected the record of a search, rates by method, found "
-            f"a damaged one ({shown(str(error))}); remove it, and make it again by python "
-            "-m maml_en_llm reproduce tuning"
+            f"{path}: expected the record of a search, rates by method, found a "
+            f"damaged one ({shown(str(error))}); remove it, and make it again by "
+            "python -m maml_en_llm reproduce tuning"
         ) from error
 
 

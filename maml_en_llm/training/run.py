@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import check_integer
 from ..models import load_model, load_tokenizer
 from ..models.adapters import with_adapters
+from ..models.sizes import width_of
 from ..provenance import weights_hash
 from ..signals import Interrupted, Signals
 from ..tasks import Benchmark, load_benchmark
@@ -148,6 +149,12 @@ def _benchmark(config: TrainConfig) -> Benchmark:
     )
 
 
+def adapted(model, rank: int, seed: int = 0):
+    """The model with adapters; a rank above its width would add nothing to it."""
+    check_integer("lora", rank, 1, width_of(model))
+    return with_adapters(model, rank, seed=seed)
+
+
 class Running:
     """A run under way: its loop, its state, and where both are kept."""
 
@@ -162,7 +169,7 @@ class Running:
             seed=config.seed,
         )
         if config.lora:
-            model = with_adapters(model, config.lora, seed=config.seed)
+            model = adapted(model, config.lora, config.seed)
         self.loop = Loop.of(model, self.tokenizer, self.benchmark.train, config, ranks)
         self.before = weights_hash(model)
         self.state: TrainState = self.loop.start()

@@ -14,7 +14,7 @@ import numpy
 import pytest
 import torch
 
-from maml_en_llm import load_model
+from maml_en_llm import load_model, tensors
 from maml_en_llm.base import SHIPPED, PretrainConfig
 from maml_en_llm.base import pretrain as run_pretraining
 from maml_en_llm.base.corpus import (
@@ -25,6 +25,7 @@ from maml_en_llm.base.corpus import (
     build_tokenizer,
     text,
 )
+from maml_en_llm.base.model import count_parameters
 from maml_en_llm.base.pretrain import add_newlines, batch, build_model
 from maml_en_llm.base.probes import held_out_loss, probes
 from maml_en_llm.checkpoint import load_checkpoint
@@ -278,6 +279,26 @@ def test_numbers_of_other_libraries_are_taken():
     assert (config.steps, config.lr) == (8, 0.5)
     assert (config.lengths, config.betas) == ((16,), (0.0, 0.5))
     json.dumps(vars(config))
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"look_back": (1, 2)}, {"positions": "learned", "layers": 3}]
+)
+def test_parameters_are_counted_without_a_model(changes):
+    config = replace(SMALL, **changes)
+    built = build_model(config, 50).num_parameters()
+    assert count_parameters(config, 50) == built
+
+
+def test_a_model_larger_than_the_machine_is_refused_before_it_is_built(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tensors, "machine_memory", lambda: 2**20)
+    monkeypatch.setattr(pretraining, "build_model", None)
+    message = "width 256, layers 90, tokens 256: expected at most 0.000977 GiB, .*found"
+    with pytest.raises(ValueError, match=message):
+        run_pretraining(replace(SMALL, width=256, layers=90), tmp_path / "run")
+    assert not list(tmp_path.iterdir())
 
 
 def test_positions_are_those_asked_for():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -11,6 +12,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
+from maml_en_llm.endings import run_command
 
 SMALL = ["--layers", "1", "--width", "16", "--heads", "2", "--tokens", "256"]
 TRAIN = [
@@ -82,6 +85,11 @@ MISTAKES = [
     ),
     ("reproduce tuning --out /proc/x.json", "--out: expected a path that can be writ"),
     ("reproduce tuning --compare 1 --out {0}/file", "--compare: expected --out, a fil"),
+    ("plan --model tiny-base --length 2000", "length: expected at most 512, the mod"),
+    ("plan --model tiny-base --at-once 0", "at_once: expected a whole number"),
+    ("plan --model tiny-base --lora 10000000000", "lora: expected .* at most 128"),
+    ("plan --model tiny-base --lora -1", "lora: expected a whole number"),
+    ("plan --model tiny-base --prompts 100000000000", "prompts: expected .* 100000"),
     ("reproduce cells --compare nan", "--compare: expected a finite number"),
     ("reproduce cells --compare 0.5", "--compare: expected --out, a file of records"),
 ]
@@ -101,9 +109,40 @@ def test_a_mistake_is_said_in_one_line(words, message, tmp_path, monkeypatch, ca
         command_line.main()
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert ended.value.code in (1, 2)
-    assert message in last
+    assert re.search(message, last), last
     assert len(last) < 700
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (MemoryError(), "train: not enough memory for what was asked; ask for less at"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "train: Default"),
+    ],
+)
+def test_memory_that_there_is_not_is_said_in_one_line(error, said, capsys):
+    def command():
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run_command("train", command, "stopped")
+    assert ended.value.code == 1 and capsys.readouterr().err.startswith(said)
+    with pytest.raises(RuntimeError, match="a fault"):
+        run_command("train", lambda: fault(), "stopped")
+
+
+def fault():
+    raise RuntimeError("a fault")
+
+
+def test_a_plan_has_prompts_as_long_as_the_model_takes(monkeypatch, capsys):
+    from maml_en_llm import __main__ as command_line
+
+    words = ["plan", "--model", "tiny-base", "--no-measure", "--k", "1"]
+    monkeypatch.setattr(sys, "argv", ["maml_en_llm", *words])
+    command_line.main()
+    assert "4 prompts of 512 tokens per batch" in capsys.readouterr().out
 
 
 def test_a_prompt_is_evaluated_as_it_was_trained():

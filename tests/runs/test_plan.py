@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import GPT2Config, LlamaConfig
 
-from maml_en_llm import Episode, PromptLoss, TrainConfig
+from maml_en_llm import Episode, PromptLoss, TrainConfig, tensors
 from maml_en_llm.models.adapters import with_adapters
 from maml_en_llm.models.loading import fuse_gelu
 from maml_en_llm.prompts import Prompt, collate
@@ -21,6 +21,7 @@ from maml_en_llm.runs.plan import (
     advice,
     in_lines,
     peak_bytes,
+    seconds_per_gradient,
     sizes_of,
 )
 from maml_en_llm.training.loop import Loop
@@ -247,8 +248,30 @@ def test_words_say_what_was_measured_and_what_fits():
     assert "measured" not in in_lines(BIG, step, None, None)
 
 
-def test_a_step_that_cannot_be_is_refused():
-    with pytest.raises(ValueError, match="method: expected"):
-        Step(method="maml")
-    with pytest.raises(ValueError, match="length: expected"):
-        Step(length=0)
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        (dict(method="maml"), "method: expected"),
+        (dict(length=0), "length: expected"),
+        (dict(length=4), "length: expected more tokens than the target's 8, found 4"),
+        (dict(length=8), "length: expected more tokens than the target's 8, found 8"),
+        (dict(at_once=0), "at_once: expected a whole number of at least 1"),
+        (dict(at_once=-1), "at_once: expected a whole number of at least 1"),
+        (dict(prompts=10**11), "prompts: expected .* at most 100000"),
+        (dict(k=10**11), "k: expected .* at most 100000"),
+    ],
+    ids=str,
+)
+def test_a_step_that_cannot_be_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Step(**fields)
+
+
+def test_a_gradient_that_cannot_be_measured_is_refused(monkeypatch):
+    model = small_model("gpt2")  # of 1,024 positions
+    with pytest.raises(ValueError, match="length: .* at most 1024, .* found 1025"):
+        seconds_per_gradient(model, Step(length=1025))
+    assert seconds_per_gradient(model, Step(length=12)) > 0
+    monkeypatch.setattr(tensors, "machine_memory", lambda: 2**20)
+    with pytest.raises(ValueError, match="prompts: .* 0.000977 GiB, this machine's"):
+        seconds_per_gradient(model, Step(length=12))

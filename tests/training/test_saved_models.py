@@ -91,6 +91,11 @@ def test_adapters_begin_as_the_same_function(config):
     assert torch.equal(logits(adapted, tokenizer), before)
 
 
+def test_a_rank_above_the_models_width_is_refused(based):
+    with pytest.raises(ValueError, match="lora: expected .* at most 32, found 33"):
+        train(replace(based, lora=33))
+
+
 @pytest.mark.parametrize("kind", ["whole", "adapters"])
 def test_the_card_says_what_it_is(request, based, kind):
     folder, record = request.getfixturevalue(kind)
