@@ -208,6 +208,56 @@ def test_weights_of_the_module_and_the_given_parameters_are_unchanged(gpt2, batc
     )
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_gradients_are_had_where_the_caller_has_switched_them_off(gpt2, batches, mode):
+    args = (PromptLoss(gpt2), parameters(gpt2), batches[:2], batches[3], Adam(1e-3))
+    expected = meta_gradient(*args, mode=mode)
+    with torch.no_grad():
+        found = meta_gradient(*args, mode=mode)
+        assert not torch.is_grad_enabled()
+    assert found.query_loss == expected.query_loss
+    assert all(torch.equal(found.grads[n], g) for n, g in expected.grads.items())
+    with torch.inference_mode(), pytest.raises(ValueError, match="inference_mode: exp"):
+        meta_gradient(*args, mode=mode)
+
+
+def test_products_are_had_where_gradients_are_switched_off():
+    def loss(p, _):
+        return (p["x"] ** 3).sum()
+
+    x = {"x": torch.tensor([1.0, -2.0])}
+    with torch.no_grad():
+        value, grads = loss_and_grad(loss, x, None)
+        product = hessian_vector_product(loss, x, None, x)
+    assert value == -7 and grads["x"].tolist() == [3, 12]
+    assert product["x"].tolist() == [6, 24]  # diag(6x) x
+    for call in (loss_and_grad, hessian_vector_product):
+        more = (x,) if call is hessian_vector_product else ()
+        with torch.inference_mode(), pytest.raises(ValueError, match=call.__name__):
+            call(loss, x, None, *more)
+
+
+KINDS = {
+    "params: expected tensors by name, found .1": {"params": [1]},
+    "support: expected a list of batches, found a NoneType": {"support": None},
+    "support: expected a list of batches, found a dict": {"support": {"a": 0}},
+    "support: expected a list of batches, found a Tensor": {"support": torch.ones(1)},
+    "inner: expected an optimiser .*found None": {"inner": None},
+    "inner: expected an optimiser .*found 'sgd'": {"inner": "sgd"},
+    "inner: expected an optimiser .*SGD'>": {"inner": SGD},
+    "state: expected that of the optimiser.* found 5": {"state": 5},
+    r"state: expected that of the optimiser.* found \(\)": {"state": ()},
+}
+
+
+@pytest.mark.parametrize(("message", "wrong"), KINDS.items(), ids=KINDS)
+def test_arguments_of_another_kind_are_refused(message, wrong):
+    given = {"params": {"x": torch.ones(2)}, "support": [0], "query": 0}
+    given |= {"inner": SGD(0.1)} | wrong
+    with pytest.raises(ValueError, match=message):
+        meta_gradient(lambda p, _: (p["x"] ** 2).sum(), **given)
+
+
 def test_unknown_mode_is_refused(gpt2, batches):
     with pytest.raises(
         ValueError, match=r"mode: expected one of reverse.*found 'sideways'"

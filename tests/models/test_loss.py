@@ -1,5 +1,7 @@
 """What the loss takes for parameters, and how tasks are stacked."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers import LLAMA, WORDS, distance, rounding, small_model
@@ -14,7 +16,7 @@ from transformers import (
 from maml_en_llm import SGD, PromptLoss, load_model, meta_gradient, parameters
 from maml_en_llm.models import positions_of, safe, write_back
 from maml_en_llm.models.loss import PARAMETERS, TOGETHER
-from maml_en_llm.prompts import Prompt, collate, stack
+from maml_en_llm.prompts import Batch, Prompt, collate, stack
 
 PROMPTS = [
     Prompt((5, 6, 7, 0, 8, 9), 2),
@@ -75,6 +77,57 @@ def test_ids_beyond_the_embedding_are_refused():
     model = small_model()
     with pytest.raises(ValueError, match=f"ids below {WORDS}, .* found {WORDS};"):
         PromptLoss(model)(parameters(model), collate([Prompt((1, 2, WORDS), 1)]))
+
+
+LEFT = Batch(
+    torch.tensor([[0, 0, 1, 2, 3], [4, 5, 6, 7, 8]]),
+    torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]]),
+    torch.tensor([[False] * 4 + [True]] * 2),
+)
+
+
+def marked(*rows):
+    """A batch of three and four tokens with targets where ``rows`` say."""
+    whole = collate([Prompt((1, 2, 3), 1), Prompt((4, 5, 6, 7), 1)])
+    return replace(whole, loss_mask=torch.tensor(rows, dtype=torch.bool))
+
+
+WRONG = {
+    "no batch": (None, "batch: expected a Batch .*found None"),
+    "prompts": ([PROMPTS[0]], "batch: expected a Batch"),
+    "negative ids": (collate([Prompt((1, -2, 3), 1)]), "ids below 97, .*found -2;"),
+    "padded on the left": (LEFT, "batch: expected prompts padded on the right"),
+    "no target": (marked([0] * 4, [0, 0, 0, 1]), "batch: expected a target in every"),
+    "first token": (marked([1, 1, 0, 0], [0, 0, 0, 1]), "batch: expected a target in"),
+    "padding": (marked([0, 0, 1, 1], [0, 0, 0, 1]), "batch: expected a target in"),
+    "too long": (
+        collate([Prompt((1,) * 1025, 1)]),
+        "max_length: expected prompts of at most 1024 tokens, .*found 1025",
+    ),
+}
+
+
+@pytest.mark.parametrize(("batch", "message"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("at_once", [None, 1])
+def test_batches_that_the_loss_is_not_right_for_are_refused(batch, message, at_once):
+    model = small_model()
+    loss, params = PromptLoss(model, at_once), parameters(model)
+    with pytest.raises(ValueError, match=message):
+        meta_gradient(loss, params, [], batch, None)
+    with pytest.raises(ValueError, match=message):
+        loss(params, batch)
+
+
+def test_the_longest_prompt_that_has_positions_is_taken():
+    model = small_model()
+    loss = PromptLoss(model)(parameters(model), collate([Prompt((1,) * 1024, 1)]))
+    assert loss.isfinite()
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 1.5, "a"])
+def test_prompts_at_once_is_a_number_of_prompts(value):
+    with pytest.raises(ValueError, match="prompts_at_once: expected a whole number"):
+        PromptLoss(small_model(), value)
 
 
 # --- tasks together ---

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from helpers import small_model, write_bpe, write_model
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
 
 from maml_en_llm import Example, load_model, score_options
@@ -42,6 +42,100 @@ def test_a_folder_that_names_its_tokenizer_gives_it(tmp_path):
     # Qwen2 takes digits one by one, GPT-2 does not
     gpt2 = GPT2Tokenizer.from_pretrained(folder)
     assert found.encode("12") != gpt2.encode("12")
+
+
+MERGES = [("t", "h"), ("1", "2"), ("'", "s"), ("Ġ", "1")]
+TEXTS = ["hello 123 World", "a  b\n\nc", "it's (12)", " lead", "naïve Ü 5,000.00 th"]
+CUTS = {
+    "plain": {},
+    "digits": {
+        "pre_tokenizer": pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Digits(individual_digits=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False),
+            ]
+        )
+    },
+    "prefix": {"pre_tokenizer": pre_tokenizers.ByteLevel(add_prefix_space=True)},
+    "spaces": {
+        "pre_tokenizer": pre_tokenizers.WhitespaceSplit(),
+        "decoder": decoders.WordPiece(),
+    },
+    "lower case": {"normalizer": normalizers.Lowercase()},
+}
+
+
+def write_words(folder, *, dropout=None, merges=MERGES, **parts):
+    """A tokenizer.json of bytes and merges; returns it."""
+    words = [*ALPHABET, *("".join(pair) for pair in merges), "<|endoftext|>"]
+    vocab = {word: n for n, word in enumerate(words)}
+    own = Tokenizer(models.BPE(vocab=vocab, merges=list(merges), dropout=dropout))
+    own.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    own.decoder = decoders.ByteLevel()
+    for name, part in parts.items():
+        setattr(own, name, part)
+    folder.mkdir(exist_ok=True)
+    own.save(str(folder / "tokenizer.json"))
+    return own
+
+
+@pytest.mark.parametrize("named", ["GPT2Tokenizer", "GPTNeoXTokenizerFast", None])
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen2", "gpt_neox", None])
+@pytest.mark.parametrize("parts", CUTS.values(), ids=CUTS)
+def test_texts_are_cut_as_tokenizer_json_says(tmp_path, parts, kind, named):
+    """Whatever the class that a folder names has of its own."""
+    own = write_words(tmp_path, **parts)
+    given = {"eos_token": "<|endoftext|>"} | (
+        {"tokenizer_class": named} if named else {}
+    )
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(given))
+    if kind:
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    found = load_tokenizer(tmp_path)
+    for text in TEXTS:
+        ids = found.encode(text, add_special_tokens=False)
+        assert ids == own.encode(text, add_special_tokens=False).ids, text
+
+
+@pytest.mark.parametrize("space", [True, False])
+def test_a_space_before_a_text_that_the_folder_asks_for_is_put_there(tmp_path, space):
+    write_words(tmp_path, **CUTS["digits"])
+    given = {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": space}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(given))
+    found = load_tokenizer(tmp_path)
+    # a digit is a word of its own
+    assert found.encode("12", add_special_tokens=False) == found.convert_tokens_to_ids(
+        ["Ġ1", "Ġ", "2"] if space else ["1", "2"]
+    )
+
+
+@pytest.mark.parametrize("named", ["GPT2Tokenizer", "PreTrainedTokenizerFast"])
+def test_no_merge_is_left_out_at_random(tmp_path, named):
+    write_words(tmp_path, dropout=0.5)
+    given = {"tokenizer_class": named, "eos_token": "<|endoftext|>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(given))
+    found, whole = load_tokenizer(tmp_path), tmp_path / "whole"
+    expected = write_words(whole).encode("the 12 that's the 12").ids
+    assert all(found.encode("the 12 that's the 12") == expected for _ in range(20))
+
+
+@pytest.mark.parametrize(("rows", "fits"), [(257, True), (769, True), (770, False)])
+@pytest.mark.parametrize("trained", [True, False])
+def test_weights_of_another_vocabulary_do_not_get_gpt2s_words(
+    tmp_path, monkeypatch, rows, fits, trained
+):
+    monkeypatch.setenv("GPT2_BPE", str(write_bpe(tmp_path / "words")))
+    folder = write_model(tmp_path / "model", words=rows)
+    if trained:
+        load_model(folder)[0].save_pretrained(folder)
+    for name in ("vocab.json", "merges.txt"):
+        (folder / name).unlink()
+    if fits or not trained:
+        assert len(load_model(folder)[1]) == 257
+        return
+    with pytest.raises(ValueError, match="that of a model of 770 words .* has 257"):
+        load_model(folder)
+    load_model(folder, tokenizer=tmp_path / "words")  # named
 
 
 def test_bare_files_are_gpt2s_only_if_they_can_be(tmp_path):

@@ -298,6 +298,13 @@ def test_collate_pads_on_the_right_and_marks_the_targets():
     assert batch.n_tokens == 8
 
 
+@pytest.mark.parametrize("n_target", [0, -1, 3, 5])
+def test_a_prompt_has_a_target_and_a_token_before_it(n_target):
+    message = rf"prompts\[1\]: expected a target .*n_target {n_target} of 3 tokens"
+    with pytest.raises(ValueError, match=message):
+        collate([Prompt((1, 2, 3), 1), Prompt((1, 2, 3), n_target)])
+
+
 @BOTH_MODES
 @BOTH_SEPARATORS
 def test_loss_falls_on_the_target_only(mode, separator):

@@ -48,6 +48,14 @@ def bytes_tokenizer(normalizer=None, space=False) -> PreTrainedTokenizerFast:
     )
 
 
+def test_a_tokenizer_without_its_wrapping_is_refused():
+    bare = bytes_tokenizer().backend_tokenizer
+    with pytest.raises(ValueError, match=r"PreTrainedTokenizerFast\(tokenizer_object="):
+        PromptEncoder(bare)
+    wrapped = PromptEncoder(PreTrainedTokenizerFast(tokenizer_object=bare))
+    assert wrapped.tokens("a b") == PromptEncoder(bytes_tokenizer()).tokens("a b")
+
+
 def llama_tokenizer(scheme=None) -> PreTrainedTokenizerFast:
     """Llama 1 and 2's kind: a space before every text, unknown letters as bytes."""
     letters = [chr(i) for i in range(33, 127)]
