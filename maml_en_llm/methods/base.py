@@ -71,10 +71,10 @@ def check_method(method: Any) -> None:
     """`ValueError`, naming the field, for what no method's own fields can be."""
     check_integer("inner_steps", method.inner_steps)
     for name in ("instructions", "demonstrations"):
-        check_truth(name, getattr(method, name))
+        check_flag(name, getattr(method, name))
 
 
-def check_truth(argument: str, value, or_none: bool = False) -> None:
+def check_flag(argument: str, value, or_none: bool = False) -> None:
     """`ValueError` for anything but True and False, or None where that may be."""
     if not isinstance(value, bool) and not (or_none and value is None):
         more = ", or None" if or_none else ""
