@@ -75,5 +75,13 @@ def claims_on(log: Path) -> Iterator[Claims]:
         claims.close()
 
 
+def clear_claims(log: Path) -> None:
+    """Take away the file that processes which were stopped have left, if none has any
+    claim of it."""
+    with suppress(OSError):
+        if log.with_name(f".{log.name}.claims").exists():
+            Claims(log).close()
+
+
 def _place(key: tuple) -> int:
     return int(digest(*map(str, key))[:PLACE_DIGITS], 16)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import check_integer, check_number
+from .claims import clear_claims
 from .costs import Pace, units_of_group
 from .log import RunsFailed, missing, records, reproduce
 from .run import Run
@@ -118,6 +119,7 @@ class Work:
         finally:
             for worker in busy.values():
                 worker.stop()
+            clear_claims(self.log)
 
     def _begin(self, worker: "Worker", busy: dict) -> None:
         """Give a worker the next group that ends in time, or let it go."""
@@ -185,6 +187,7 @@ class Worker:
         self.process.join(5)
         if self.process.is_alive():
             self.process.kill()
+            self.process.join()
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from maml_en_llm.runs import (
     is_current,
     reproduce,
 )
-from maml_en_llm.runs.claims import Claims
+from maml_en_llm.runs.claims import Claims, clear_claims
 from maml_en_llm.runs.code import bare, code_below, codes_alike, read_changes
 from maml_en_llm.runs.failed import failures_of
 from maml_en_llm.runs.json_lines import read_rows
@@ -248,6 +248,21 @@ def test_a_killed_process_leaves_no_claim(tmp_path):
     assert mine.take(("key",), wait=True)
     mine.give_up(("key",))
     mine.close()
+
+
+def test_a_killed_processs_file_of_claims_is_taken_away_once_nobody_has_one(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    ready = fork.Event()
+    other = fork.Process(target=hold, args=(tmp_path / "log", ready))
+    clear_claims(tmp_path / "log")
+    other.start()
+    assert ready.wait(60)
+    clear_claims(tmp_path / "log")
+    assert [path.name for path in tmp_path.iterdir()] == [".log.claims"]
+    os.kill(other.pid, 9)
+    other.join()
+    clear_claims(tmp_path / "log")
+    assert not list(tmp_path.iterdir())
 
 
 # --- comparison ---
