@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from report import machine
+from transformers.utils import logging
 
 from maml_en_llm.errors import check_integer
 from maml_en_llm.provenance import write_whole
@@ -42,6 +43,7 @@ def main() -> int:
     parser.add_argument("--because", required=True, help="what was changed")
     parser.add_argument("--count", type=int, default=12, help="records")
     options = parser.parse_args()
+    logging.disable_progress_bar()
     count = check_integer("--count", options.count, 1)
     now = code_below()
     old = [row for _, row in stored_records(ROOT / "results") if row["code"] != now]
@@ -72,20 +74,34 @@ def main() -> int:
 
 
 def of_each_kind(records: Iterable[Mapping]) -> list[Mapping]:
-    """One record of each kind, the cheapest to compute, in the order of their cost."""
-    found: dict[str, tuple[float, Mapping]] = {}
+    """One record of each kind, the cheapest to compute.
+
+    First one of every row of a table, with and without adaptation; then a second one of
+    each, and so on.
+    """
+    found: dict[str, dict[str, tuple[float, Mapping]]] = {}
     for record in records:
         run = run_of(record)
         if inputs_of(run) != record["inputs"]:
             continue  # of weights or examples that are not here
-        adapted = "adapt" in run.evaluation
-        kind = [record["method"], record["setting"], record["mode"], run.budget]
-        kind += [adapted, *sorted(changes_of(record))]
+        adapted = (record["run"].get("evaluate") or {}).get("adapt") or {}
+        row = f"{record['method']}, adapted {adapted.get('steps')}"
+        kind = [record["setting"], record["mode"], run.budget, *changes_of(record)]
         cost = units_of_training(run) + units_of_asking(run)
+        kinds = found.setdefault(row, {})
         name = json.dumps(kind)
-        if name not in found or cost < found[name][0]:
-            found[name] = cost, record
-    return [record for _, record in sorted(found.values(), key=lambda x: x[0])]
+        if name not in kinds or cost < kinds[name][0]:
+            kinds[name] = cost, record
+    ranked = [
+        (place, cost, record)
+        for kinds in found.values()
+        for place, (cost, record) in enumerate(sorted(kinds.values(), key=_cost))
+    ]
+    return [record for _, _, record in sorted(ranked, key=lambda x: x[:2])]
+
+
+def _cost(kind: tuple[float, Mapping]) -> float:
+    return kind[0]
 
 
 def differences(record: Mapping) -> list[str]:
