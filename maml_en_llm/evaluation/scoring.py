@@ -42,8 +42,7 @@ def score_options(
 
         score(c) = mean over target tokens of −log p(token | everything before it)
 
-    Smaller is better. The target is the option in direct mode, in channel mode the
-    query's text; the separator's own token counts (protocol 4.2).
+    Smaller is better. The separator before the target counts too (protocol 4.2).
 
     Args:
         bos: whether the tokenizer's beginning-of-text token stands first of all.

@@ -53,12 +53,9 @@ def load_model(
         tokenizer: hub name or folder. Default: the model's own; for a configuration
             GPT-2's, from the folder ``$GPT2_BPE`` if set, else from the hub.
         attention: ``"twice"`` and ``"eager"`` can be differentiated twice, ``"sdpa"``
-            once. ``"auto"``: ``"twice"`` where that is known to be right, else
-            ``"eager"``, with a warning once.
-        dtype: floating-point type of the weights, or its name.
-        device: ``"auto"`` is CUDA, MPS or CPU, the first there.
-        seed: of the random initialisation alone.
-        revision: branch, tag or commit of a hub name.
+            once. ``"auto"``: the first where known to be right, else, said, the second.
+        dtype, device: or their names; ``"auto"`` is CUDA, MPS or CPU, the first there.
+        seed, revision: of random weights; a branch, tag or commit of a hub name.
 
     Raises `ValueError` for no such model, damaged or incomplete weights, one that sees
     later words, a tokenizer with ids beyond its rows, a device that is not there.
