@@ -72,16 +72,13 @@ def load_model(
         model = _pretrained(name, built, dtype, revision)
     else:
         model = _random(config, built, dtype, seed)
-    _set_attention(model, attention)
-    if hasattr(model, "set_experts_implementation"):
-        model.set_experts_implementation("eager")  # others: no float64, no 2nd order
+    _set_up(model, attention)
     where = tokenizer or tokenizer_for(name)
     words = load_tokenizer(where, revision=revision)
     borrowed = config is None and where not in (tokenizer, name)
     check_tokenizer(words, model, borrowed=borrowed)
     source.remember(model, given, revision)
     model = fuse_gelu(model).eval()
-    model.config.return_dict = True  # outputs are read by name
     check_causal(model)
     torch.nn.Module.to(model, device)  # in place
     return model, words
@@ -221,6 +218,14 @@ def _refused(name: str, error: Exception) -> ValueError:
         f"model: expected {expected}, found {shown(name)} ({reason(error)})"
         f"{nearest(name, [*SHIPPED, SMOLLM2])}"
     )
+
+
+def _set_up(model: PreTrainedModel, attention: str) -> None:
+    """What the configuration may not decide: attention, experts, kind of output."""
+    model.config.return_dict = True  # outputs are read by name
+    if hasattr(model, "set_experts_implementation"):
+        model.set_experts_implementation("eager")  # others: no float64, no 2nd order
+    _set_attention(model, attention)
 
 
 def _set_attention(model: PreTrainedModel, attention: str) -> None:
