@@ -4,9 +4,9 @@
 
 A record names the code that made it, and is flagged when that is not the code here. If
 a change was meant to change no number, this computes published records of the code
-before it again: of each kind (method, setting, mode, budget, adaptation) one, the
-cheapest first. Every number has to be the same to the bit, so it has to run on a
-processor and with a torch like those of the records. Then the change is added to
+before it again: of every row of a table one, with and without adaptation, then of
+other settings and budgets. Every number has to be the same to the bit, so it has to run
+on a processor and with a torch like those of the records. Then the change is added to
 results/same_code.json, and records of the code before it count as current
 (`runs.code.codes_alike`). Otherwise nothing is written, and it ends with 1.
 """
@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from pathlib import Path
 
 from report import machine
@@ -59,7 +60,8 @@ def main() -> int:
             return 1
         taken = f"{time.perf_counter() - started:.0f} s"
         print(f"{run_name(record)}: the same to the bit, {taken}", flush=True)
-    changes = read_changes(SAME_CODE[0]) if SAME_CODE[0].is_file() else []
+    path = ROOT / "results" / f"{SAME_CODE}.json"
+    changes = read_changes(path) if path.is_file() else []
     changes.append(
         dict(
             before=before,
@@ -69,7 +71,7 @@ def main() -> int:
             same=[dict(run=run_name(row), hash=row["hash"]) for row in chosen],
         )
     )
-    write_whole(SAME_CODE[0], json.dumps(dict(changes=changes), indent=1) + "\n")
+    write_whole(path, json.dumps(dict(changes=changes), indent=1) + "\n")
     return 0
 
 
@@ -92,16 +94,13 @@ def of_each_kind(records: Iterable[Mapping]) -> list[Mapping]:
         name = json.dumps(kind)
         if name not in kinds or cost < kinds[name][0]:
             kinds[name] = cost, record
+    by_cost = itemgetter(0)
     ranked = [
         (place, cost, record)
         for kinds in found.values()
-        for place, (cost, record) in enumerate(sorted(kinds.values(), key=_cost))
+        for place, (cost, record) in enumerate(sorted(kinds.values(), key=by_cost))
     ]
-    return [record for _, _, record in sorted(ranked, key=lambda x: x[:2])]
-
-
-def _cost(kind: tuple[float, Mapping]) -> float:
-    return kind[0]
+    return [record for _, _, record in sorted(ranked, key=itemgetter(0, 1))]
 
 
 def differences(record: Mapping) -> list[str]:

@@ -31,6 +31,19 @@ def check_choice(
         )
 
 
+def check_truth(
+    argument: str,
+    value,
+    error: type[ValueError] = ValueError,
+    *,
+    or_none: bool = False,
+) -> None:
+    """Raise ``error`` for anything but True and False, or None where that may be."""
+    if not isinstance(value, bool) and not (or_none and value is None):
+        more = ", or None" if or_none else ""
+        raise error(f"{argument}: expected True or False{more}, found {shown(value)}")
+
+
 def check_integer(argument: str, value, least: int = 0, most: int | None = None) -> int:
     """``value`` as an ``int`` of at least ``least``; `ValueError` for anything else.
 

@@ -97,12 +97,6 @@ def format_of(options: Mapping) -> Format:
     return Format(**options)
 
 
-def check_truth(argument: str, value) -> None:
-    """Raise `ValueError` for what is neither True nor False."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{argument}: expected True or False, found {shown(value)}")
-
-
 def prefix_of(
     encoder: PromptEncoder, demonstrations: tuple[Example, ...], instruction: str
 ) -> tuple[int, ...]:

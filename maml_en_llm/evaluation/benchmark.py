@@ -7,13 +7,20 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
-from ..errors import DataError, check_choice, check_integer, check_once, shown
+from ..errors import (
+    DataError,
+    check_choice,
+    check_integer,
+    check_once,
+    check_truth,
+    shown,
+)
 from ..prompts import Format
 from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
 from ..tasks.settings import KINDS
 from .adaptation import Adaptation
-from .arguments import check_model, check_truth, checked_queries
+from .arguments import check_model, checked_queries
 from .metrics import (
     accuracy,
     calibration_error,

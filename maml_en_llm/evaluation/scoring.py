@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import torch
 
-from ..errors import check_integer, listed, shown
+from ..errors import check_integer, check_truth, listed, shown
 from ..models import safe
 from ..models.loss import using_attention
 from ..models.sizes import architecture, positions_of, rows_of, text_config
 from ..prompts import Format, Prompt, PromptEncoder
 from ..tasks.examples import Example
-from .arguments import check_model, check_truth, checked_examples, prefix_of
+from .arguments import check_model, checked_examples, prefix_of
 from .prompt_nll import plain_scores, shared_scores
 
 NULL = "N/A"  # stands for a query's text in PMI

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
-from ..errors import check_integer, shown
+from ..errors import check_integer, check_truth
 from ..meta import Loss, MetaGradient
 from ..tensors import Tensors, tree_map
 from .episodes import Episode
@@ -71,16 +71,7 @@ def check_method(method: Any) -> None:
     """`ValueError`, naming the field, for what no method's own fields can be."""
     check_integer("inner_steps", method.inner_steps)
     for name in ("instructions", "demonstrations"):
-        check_flag(name, getattr(method, name))
-
-
-def check_flag(argument: str, value, or_none: bool = False) -> None:
-    """`ValueError` for anything but True and False, or None where that may be."""
-    if not isinstance(value, bool) and not (or_none and value is None):
-        more = ", or None" if or_none else ""
-        raise ValueError(
-            f"{argument}: expected True or False{more}, found {shown(value)}"
-        )
+        check_truth(name, getattr(method, name))
 
 
 def average(

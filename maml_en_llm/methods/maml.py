@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from ..errors import check_choice, shown
+from ..errors import check_choice, check_truth, shown
 from ..meta import DERIVATIVES, Loss, MetaGradient, as_loss, meta_gradient
 from ..optimizers import decoded
 from ..prompts import stack
 from ..tensors import Tensors, distance_moved, joint_norm, tree_map
-from .base import OuterGradient, Passes, average, check_flag, check_method
+from .base import OuterGradient, Passes, average, check_method
 from .episodes import Episode
 from .inner import MeanGradients, Noted, check_inner, inner_step
 
@@ -66,7 +66,7 @@ class MAMLenLLM:
     def __post_init__(self):
         check_inner(self.inner, self.moments, self.clip, self.join)
         check_method(self)
-        check_flag("together", self.together, or_none=True)
+        check_truth("together", self.together, or_none=True)
         names = isinstance(self.adapt, Collection) and not isinstance(self.adapt, str)
         if self.adapt is not None and not names:
             raise ValueError(

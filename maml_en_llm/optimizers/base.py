@@ -57,7 +57,9 @@ class Optimizer:
 
     def at(self, lr: float | None) -> "Optimizer":
         """The same optimiser at another rate; itself for ``None``."""
-        return self if lr in (None, self.lr) else replace(self, lr=lr)  # type: ignore[type-var]  # a subclass is a dataclass
+        if lr in (None, self.lr):
+            return self
+        return replace(self, lr=lr)  # type: ignore[type-var]  # a dataclass
 
     def check(self, tensors: Tensors, t: int = 1, argument: str = "params") -> None:
         """Raise `ValueError` where update ``t`` cannot be computed in their types.

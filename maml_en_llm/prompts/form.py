@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..errors import check_choice, check_integer, shown
+from ..errors import check_choice, check_integer, check_truth
 from ..protocol import MODES, SEPARATORS
 
 # Room that the reference leaves for BOS and EOS in M, though it adds neither.
@@ -33,8 +33,7 @@ class Format:
     def __post_init__(self):
         check_choice("mode", self.mode, MODES)
         check_choice("separator", self.separator, SEPARATORS)
-        if not isinstance(self.bos, bool):
-            raise ValueError(f"bos: expected True or False, found {shown(self.bos)}")
+        check_truth("bos", self.bos)
         for name in ("max_length", "max_example_length"):
             length = check_integer(name, getattr(self, name), SPARE + 1)
             object.__setattr__(self, name, length)

@@ -12,14 +12,11 @@ from pathlib import Path
 
 from ..errors import DataError, shown
 from ..provenance import digest, versions
+from .record_files import record_file
 
 ABOVE = ("plots", "__main__.py", "runs")
 DECISIVE = ("runs/run.py", "runs/rows.py", "runs/trained.py", "runs/adapted.py")
-# changes of code that changed no number, by benchmarks/same_code.py
-SAME_CODE = (
-    Path(__file__).parents[2] / "results" / "same_code.json",
-    Path(__file__).parents[1] / "results" / "same_code.json",
-)
+SAME_CODE = "same_code"  # the record of benchmarks/same_code.py
 _BREAKS = (tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT)
 
 
@@ -51,10 +48,11 @@ def codes_alike(code: str, changes: list[dict] | None = None) -> set[str]:
 
 @cache
 def _changes() -> list[dict]:
-    for path in SAME_CODE:
-        if path.is_file():
-            return read_changes(path)
-    return []
+    try:
+        path = record_file(SAME_CODE)
+    except (ValueError, FileNotFoundError):  # no change was shown to be one
+        return []
+    return read_changes(path)
 
 
 def read_changes(path: Path) -> list[dict]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from ..errors import check_choice, check_integer, listed, shown
+from ..errors import check_choice, check_integer, check_truth, listed, shown
 from ..evaluation import Adaptation, evaluate
 from ..prompts import Format
 from ..protocol import SEEDS, SHOTS
@@ -174,10 +174,7 @@ class Run:
         return Trained.by(self, bench, model, tokenizer).record(self)
 
     def _check_held(self) -> None:
-        if not isinstance(self.targets, bool):
-            raise ValueError(
-                f"targets: expected True or False, found {shown(self.targets)}"
-            )
+        check_truth("targets", self.targets)
         chosen = isinstance(self.evaluation.get("adapt"), Chosen)
         if not self.held and (chosen or not self.targets):
             raise ValueError(
@@ -214,10 +211,7 @@ def _check_evaluation(options: Mapping[str, Any]) -> None:
     Format(**{each.name: options[each.name] for each in fields(Format)})
     check_integer("evaluate k", options["k"], most=SHOTS)
     for name in ("pmi", "instructions"):
-        if not isinstance(options.get(name, False), bool):
-            raise ValueError(
-                f"evaluate {name}: expected True or False, found {shown(options[name])}"
-            )
+        check_truth(f"evaluate {name}", options.get(name, False))
     adapt = options.get("adapt")
     if adapt is not None and not isinstance(adapt, (Adaptation, Chosen)):
         raise ValueError(

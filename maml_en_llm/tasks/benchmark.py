@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError, check_integer, listed, shown
+from ..errors import DataError, check_integer, check_truth, listed, shown
 from ..protocol import SEEDS
 from . import exchange
 from .examples import Example, read_examples
@@ -168,8 +168,7 @@ def load_benchmark(
             file (with its line), or a hub that does not deliver (`hub.download`).
     """
     for argument, value in (("allow_missing", allow_missing), ("faithful", faithful)):
-        if not isinstance(value, bool):
-            raise DataError(f"{argument}: expected True or False, found {shown(value)}")
+        check_truth(argument, value, DataError)
     opened = open_source(source)
     selection = opened.select(setting, tasks, faithful=faithful)
     seeds = checked_seeds(seeds)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
-from ..errors import check_choice, check_integer, check_number, shown
+from ..errors import check_choice, check_integer, check_number, check_truth, shown
 from ..meta import DERIVATIVES
 from ..methods import METHODS, EpisodeSampler, Method
 from ..methods.episodes import INNER_BATCH, QUERY_TASKS, SAMPLING
@@ -211,8 +211,7 @@ def _text(name: str, value) -> str:
 
 
 def _truth(name: str, value) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{name}: expected True or False, found {shown(value)}")
+    check_truth(name, value)
     return value
 
 
