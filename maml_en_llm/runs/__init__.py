@@ -14,6 +14,7 @@ from .record_files import record_file
 from .rows import CONTROL, CONTROLS, METHODS, RULES, Method, row_of
 from .run import GRADIENTS_PER_STEP, Run
 from .statistics import Interval, mean_interval, paired_difference, scores_of
+from .words import in_brief, in_words
 
 __all__ = [
     "CONTROL",
@@ -43,6 +44,8 @@ __all__ = [
     "get_experiment",
     "get_preset",
     "grid",
+    "in_brief",
+    "in_words",
     "inconsistencies",
     "is_current",
     "judge",

@@ -1,0 +1,43 @@
+"""What an interval says, in words: the sentences of chapters are made here."""
+
+from .statistics import Interval
+
+NOTHING = "no records yet"
+
+
+def in_words(interval: Interval | None, paper: float | None = None) -> str:
+    """A difference, what it is over, and whether it is decided.
+
+    Args:
+        interval: in points; ``None``: there are no records of it.
+        paper: what the paper reports, in points; said to be in the interval or not.
+
+    For example "+2.1 ± 1.5 points over 5 training seeds: beyond noise". A difference of
+    models that were not trained is over targets. Where nothing is known of other seeds
+    or targets there is no interval, and the words say so.
+    """
+    if interval is None:
+        return NOTHING
+    if interval.half == float("inf"):
+        found = f"{interval.mean:+.1f} points, one training seed"
+        if interval.n_seeds > 1:
+            found = f"{interval.mean:+.1f} points, one family of targets"
+        return f"{found} and no interval"
+    many = f"{interval.n_seeds} training seeds"
+    if interval.n_seeds == 1:
+        many = f"{interval.n_targets} targets"
+    decided = "beyond noise" if interval.decided else "not decided"
+    words = f"{interval} points over {many}: {decided}"
+    if paper is None:
+        return words
+    inside = interval.low <= paper <= interval.high
+    return f"{words}; {paper:+g} is {'in' if inside else 'outside'} the interval"
+
+
+def in_brief(interval: Interval | None) -> str:
+    """A difference for a table or a list: "+0.7 ± 1.2 (not decided)"."""
+    if interval is None:
+        return NOTHING
+    if interval.half == float("inf"):
+        return f"{interval.mean:+.1f} (no interval)"
+    return f"{interval}" + ("" if interval.decided else " (not decided)")
