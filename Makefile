@@ -40,7 +40,7 @@ test: $(ENV)
 	@$(MAKE) --no-print-directory -k -j "$$JOBS" compared tested
 
 tested: $(ENV)
-	@$(BIN)/python -m pytest -q -n "$$JOBS"
+	@$(BIN)/python -m pytest -q -n "$$JOBS" --dist worksteal
 
 # what it prints is kept apart, and shown in one piece
 compared: $(ENV)

@@ -58,3 +58,9 @@ def bpe():
 def golden() -> dict:
     """Per-option scores of raw GPT-2 Large, kept by a public run (protocol 5.4)."""
     return json.loads(real_data("METAICL_GOLDEN").read_text())
+
+
+def pytest_collection_modifyitems(items):
+    """The longest tests first: begun last, one would keep a processor while the others
+    have nothing left to do."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)

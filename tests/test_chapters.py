@@ -64,12 +64,13 @@ def printed(notebook: Path) -> list[str]:
 def small_gpt2(bpe, tmp_path) -> Path:
     """A folder with a small GPT-2's configuration and the tokenizer, no weights."""
     folder = tmp_path / "small-gpt2"
-    GPT2Config(n_layer=2, n_embd=64, n_head=2).save_pretrained(folder)
+    GPT2Config(n_layer=2, n_embd=32, n_head=2).save_pretrained(folder)
     for name in ("vocab.json", "merges.txt"):
         shutil.copy(Path(os.environ["GPT2_BPE"]) / name, folder)
     return folder
 
 
+@pytest.mark.long
 def test_meta_training_on_real_files_with_a_model_of_ones_own(
     metaicl_data, small_gpt2, tmp_path
 ):

@@ -7,9 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parents[1]
 
 
+@pytest.mark.long
 def test_killed_pretraining_ends_the_same(tmp_path):
     done = subprocess.run(
         [sys.executable, __file__, str(tmp_path)],

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parents[1]
 KILLS = 25
 SECONDS = 0.4  # within which a run is killed
@@ -16,6 +18,7 @@ TIMES = (
 )  # what differs from one run to the next
 
 
+@pytest.mark.long
 def test_a_log_survives_being_killed_25_times(tmp_path):
     done = subprocess.run(
         [sys.executable, __file__, tmp_path],

@@ -49,6 +49,7 @@ def run_of(name: str = "in-context", **changes) -> Run:
 # --- a table ---
 
 
+@pytest.mark.long
 def test_all_methods_have_the_same_budget(tmp_path):
     rows = reproduce(table(), tmp_path / "log")
     assert [row["method"] for row in rows] == [*METHODS, *RULES]

@@ -73,6 +73,7 @@ def attempt(config, output, events: Events, timer: float | None = None) -> int:
     return status_of(forked(work))
 
 
+@pytest.mark.long
 def test_killed_at_any_instant(tiny, tmp_path):
     assert attempt(tiny, tmp_path / "whole", Events()) == 0
     total = int((tmp_path / "whole.events").read_text())
