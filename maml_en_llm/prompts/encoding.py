@@ -32,9 +32,9 @@ class TextEncoder:
     def __init__(self, tokenizer: Any):
         self.tokenizer = tokenizer
         marks = _special(tokenizer)
-        self._marks = frozenset(marks)
-        self._mark_ids = frozenset(marks.values())
         self._unknown = getattr(tokenizer, "unk_token_id", None)
+        self._marks = frozenset(marks)
+        self._mark_ids = frozenset(marks.values()) - {self._unknown}
         self._reads = hasattr(tokenizer, "decode")
         self._no_spaces = self._reads and self._drops_spaces()
         self._anchors: list[_Anchor] = []
@@ -181,7 +181,7 @@ def first_token(tokenizer: Any) -> int | None:
 
 
 def _special(tokenizer: Any) -> dict[str, int]:
-    """Special tokens by how they are written, without the unknown word.
+    """Special tokens by how they are written.
 
     A word of the language that serves as padding too, such as "!", stays a word.
     """
@@ -190,9 +190,22 @@ def _special(tokenizer: Any) -> dict[str, int]:
     texts = getattr(tokenizer, "all_special_tokens", [])
     ids = getattr(tokenizer, "all_special_ids", [])
     found.update(zip(texts, ids, strict=False))
-    unknown = getattr(tokenizer, "unk_token_id", None)
-    return {
-        text: id
-        for text, id in found.items()
-        if id != unknown and len(text) > 2 and text[0] in "<[" and text[-1] in ">]"
-    }
+    return {text: id for text, id in found.items() if _is_mark(tokenizer, text, id)}
+
+
+def _is_mark(tokenizer: Any, text: str, id: int) -> bool:
+    """Whether a special token is written as no word is: ``<s>``, ``>>ANSWER<<``."""
+    if len(text) < 3:
+        return False
+    if text[0] in "<[" and text[-1] in ">]":
+        return True
+    if any(unicodedata.category(end)[0] not in "PS" for end in (text[0], text[-1])):
+        return False
+    ordinary = {"add_special_tokens": False, "split_special_tokens": True}
+    try:
+        return all(
+            id not in tokenizer.encode(part, verbose=False, **ordinary)
+            for part in (text, f"a{text}")
+        )
+    except TypeError:  # one that knows no such argument
+        return False

@@ -147,7 +147,25 @@ def test_words_without_spaces_are_read_as_they_are():
     assert prompt.ids == tuple(tokenizer.encode("ann sees xyz\nred"))
 
 
-SPECIAL = {"GPT-2": (bytes_tokenizer, "<|end|>"), "Llama": (llama_tokenizer, "</s>")}
+def with_special(**words) -> PreTrainedTokenizerFast:
+    tokenizer = bytes_tokenizer()
+    tokenizer.add_special_tokens(words)
+    return tokenizer
+
+
+SPECIAL = {
+    "GPT-2": (bytes_tokenizer, "<|end|>"),
+    "Llama": (llama_tokenizer, "</s>"),
+    "GPT-2's end, its unknown word too": (
+        lambda: with_special(unk_token="<|end|>"),
+        "<|end|>",
+    ),
+    "an unknown word": (llama_tokenizer, "<unk>"),
+    "Falcon": (
+        lambda: with_special(extra_special_tokens=[">>ANSWER<<"]),
+        ">>ANSWER<<",
+    ),
+}
 
 
 @pytest.mark.parametrize(("make", "mark"), SPECIAL.values(), ids=SPECIAL)
@@ -155,8 +173,21 @@ def test_a_special_token_in_a_text_is_ordinary_text(make, mark):
     tokenizer = make()
     query = Example(f"so {mark} it ends", f"a{mark}", (f"a{mark}", "b"))
     prompt = PromptEncoder(tokenizer).query_prompts([], query)[0]
-    assert tokenizer.eos_token_id not in prompt.ids
+    assert tokenizer.convert_tokens_to_ids(mark) not in prompt.ids
     assert read(tokenizer, prompt.ids) == f"so {mark} it ends\na{mark}"
+
+
+@pytest.mark.parametrize("word", ["!", "..."])
+def test_a_word_that_is_padding_too_stays_a_word(word):
+    words = {**bytes_tokenizer().get_vocab(), "..": 258, "...": 259}
+    model = models.BPE(vocab=words, merges=[(".", "."), ("..", ".")])
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=word)
+    ids = PromptEncoder(tokenizer).tokens(f"so{word}{word}")
+    assert ids == tuple(tokenizer.encode(f"so{word}{word}"))
+    assert ids[-1] == tokenizer.pad_token_id
 
 
 def test_a_special_token_that_is_a_word_is_refused():
