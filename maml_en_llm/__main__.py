@@ -175,11 +175,24 @@ def _report(record: dict, config, device, output: str | None) -> None:
     for name, row in record["tasks"].items():
         print(f"{row['mean']:6.2f}  {row['metric']:<9} {name}")
     if output is not None:
-        write_whole(output, json.dumps(record, indent=1) + "\n")
+        _write_new(output, json.dumps(record, indent=1) + "\n")
     said = f"{output}: record of" if output is not None else "nothing written;"
     failed = f"; left out: {listed(record['failed'])}" if record["failed"] else ""
     mean = f"mean {record['mean']:.2f} points"
     print(f"{said} {len(record['tasks'])} tasks, {mean}{failed}")
+
+
+def _write_new(output: str, text: str) -> None:
+    """Write a record; beside what has come to its place since the command began."""
+    try:
+        write_whole(output, text, new=True)
+    except FileExistsError:
+        beside = os.path.join(os.path.dirname(output), f"record-{os.getpid()}.json")
+        write_whole(beside, text, new=True)
+        raise FileExistsError(
+            f"--output: {output} is there already, since this command began; what it "
+            f"would have been is {beside}"
+        ) from None
 
 
 EVALUATED = (

@@ -193,21 +193,24 @@ def _not_writable(path: Path, argument: str, error: OSError) -> ValueError:
     )
 
 
-def write_whole(path: str | Path, content: bytes | str) -> None:
+def write_whole(path: str | Path, content: bytes | str, *, new: bool = False) -> None:
     """Replace the file at ``path`` by ``content``, on the disk, whole or not at all.
 
-    Where ``path`` is a link, the file that it leads to. An `OSError` names the file.
+    Where ``path`` is a link, the file that it leads to. An `OSError` names the file; a
+    ``new`` one replaces nothing: `FileExistsError` where something is there.
     """
     path = Path(os.path.realpath(path))
     content = content.encode() if isinstance(content, str) else content
     name = ""
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:200]}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=_hidden(path), dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o666 & ~_umask())
+        if new:
+            _claim(path)  # of two writers one
         os.replace(name, path)
     except BaseException as error:
         if name:
@@ -216,6 +219,17 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     sync_folder(path.parent)
+
+
+def _claim(path: Path) -> None:
+    """Make an empty file; `FileExistsError` where something is there."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+
+
+def _hidden(path: Path) -> str:
+    """How the names of unfinished files begin: 255 bytes are the most of a name."""
+    start = os.fsencode(path.name)[:200]
+    return f".{start.decode(errors='ignore')}."
 
 
 @contextmanager
@@ -241,7 +255,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     removed. A folder that is there already is replaced.
     """
     path = Path(path)
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name[:200]}.", dir=path.parent))
+    partial = Path(tempfile.mkdtemp(prefix=_hidden(path), dir=path.parent))
     try:
         os.chmod(partial, 0o777 & ~_umask())
         with disk_errors(path):
@@ -250,9 +264,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
             if file.is_file():
                 _sync(file)
         if path.exists():
-            old = Path(
-                tempfile.mkdtemp(prefix=f".{path.name[:200]}.old.", dir=path.parent)
-            )
+            old = Path(tempfile.mkdtemp(prefix=f"{_hidden(path)}old.", dir=path.parent))
             os.replace(path, old / path.name)
             try:
                 os.replace(partial, path)

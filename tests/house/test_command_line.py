@@ -199,6 +199,25 @@ def test_train_then_evaluate(tmp_path):
     assert f"mean {record['mean']:.2f} points" in scored.stdout.splitlines()[-1]
 
 
+def test_what_came_to_the_output_since_is_kept_and_so_is_the_record(
+    tmp_path, monkeypatch
+):
+    from maml_en_llm import __main__ as command_line
+
+    def evaluate(*_, **__):
+        (tmp_path / "r.json").write_text("another's")
+        return {"tasks": {}, "failed": {}, "mean": 1.0}
+
+    monkeypatch.setattr("maml_en_llm.evaluation.evaluate", evaluate)
+    words = [*("--output", str(tmp_path / "r.json")), "--model", "tiny-base"]
+    words += ["--benchmark", "minicrossfit:easy"]
+    with pytest.raises(FileExistsError, match="--output: .* already.*/record-") as said:
+        command_line.evaluate(words)
+    assert (tmp_path / "r.json").read_text() == "another's"
+    (own,) = tmp_path.glob("record-*.json")
+    assert json.loads(own.read_text())["mean"] == 1.0 and str(own) in str(said.value)
+
+
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_pretraining_with_a_word(number, code, tmp_path):
     output = tmp_path / "p"

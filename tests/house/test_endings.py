@@ -95,6 +95,22 @@ def test_a_link_stays_a_link(tmp_path):
     assert (tmp_path / "there").read_text() == "new"
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "\u6d4b" * 85, "\U0001f600" * 63])
+def test_names_as_long_as_the_disk_takes_are_written(name, tmp_path):
+    for _ in "new", "replaced":
+        write_whole(tmp_path / name, "content")
+        with whole_folder(tmp_path / name[1:]) as partial:
+            (partial / "file").touch()
+    assert {path.name for path in tmp_path.iterdir()} == {name, name[1:]}
+
+
+def test_a_new_file_replaces_nothing(tmp_path):
+    write_whole(tmp_path / "file", "mine", new=True)
+    with pytest.raises(FileExistsError, match="file"):
+        write_whole(tmp_path / "file", "other", new=True)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_a_library_s_own_error_of_the_disk_names_the_folder(tmp_path):
     with (
         pytest.raises(OSError, match="File too large") as caught,
