@@ -55,7 +55,8 @@ def load_model(
         attention: ``"twice"`` and ``"eager"`` can be differentiated twice, ``"sdpa"``
             once. ``"auto"``: the first where known to be right, else, said, the second.
         dtype, device: or their names; ``"auto"`` is CUDA, MPS or CPU, the first there.
-        seed, revision: of random weights; a branch, tag or commit of a hub name.
+        seed, revision: of random weights; a branch, tag or commit of a hub name, not of
+            a tokenizer from elsewhere.
 
     Raises `ValueError` for no such model, damaged or incomplete weights, one that sees
     later words, a tokenizer with ids beyond its rows, a device that is not there.
@@ -74,7 +75,10 @@ def load_model(
         model = _random(config, built, dtype, seed)
     _set_up(model, attention)
     where = tokenizer or tokenizer_for(name)
-    words = load_tokenizer(where, revision=revision)
+    if revision is not None and str(where) not in (str(name), str(given)):
+        words = load_tokenizer(where)  # of another repository, which has its own
+    else:
+        words = load_tokenizer(where, revision=revision)
     borrowed = config is None and where not in (tokenizer, name)
     check_tokenizer(words, model, borrowed=borrowed)
     source.remember(model, given, revision)

@@ -71,7 +71,7 @@ def tokenizer_for(name) -> str | Path:
                 f"{shown(str(folder))}, found no file of one; fetch tokenizer.json and "
                 "tokenizer_config.json, or name it: load_model(..., tokenizer=…)"
             )
-    return os.environ.get("GPT2_BPE", "gpt2") if bare else name
+    return (os.environ.get("GPT2_BPE") or "gpt2") if bare else name
 
 
 def check_tokenizer(words, model: PreTrainedModel, *, borrowed: bool = False) -> None:

@@ -3,6 +3,7 @@
 import json
 import warnings
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import torch
@@ -33,7 +34,8 @@ from maml_en_llm import (
     parameters,
 )
 from maml_en_llm.meta import DERIVATIVES as MODES
-from maml_en_llm.models import as_device, safe
+from maml_en_llm.models import as_device, loading, safe
+from maml_en_llm.models.tokenizer import tokenizer_for
 from maml_en_llm.prompts import Prompt, collate
 
 PROMPTS = [
@@ -420,6 +422,42 @@ def test_bpe_from_the_environment(tmp_path, monkeypatch):
     # A model's own tokenizer comes first.
     monkeypatch.setenv("GPT2_BPE", str(tmp_path / "nowhere"))
     assert len(load_model(folder)[1]) == 257
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_an_empty_variable_is_none(monkeypatch, empty):
+    monkeypatch.delenv("GPT2_BPE", raising=False)
+    if empty:
+        monkeypatch.setenv("GPT2_BPE", "")
+    assert tokenizer_for(GPT2Config()) == "gpt2"
+
+
+TOKENIZERS = {  # tokenizer, what it is asked for by and at which revision
+    "the model's own": (None, "org/model", "v1"),
+    "the same repository": ("org/model", "org/model", "v1"),
+    "the same as a path": (Path("org/model"), Path("org/model"), "v1"),
+    "another repository": ("other/words", "other/words", None),
+    "the default for what has none": ("gpt2", "gpt2", None),
+}
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "where", "revision"), TOKENIZERS.values(), ids=TOKENIZERS
+)
+def test_a_revision_is_of_the_model_s_own_repository(
+    monkeypatch, tokenizer, where, revision
+):
+    asked = []
+
+    def refuse(where, *, revision=None):
+        asked.append((where, revision))
+        raise ValueError("no more")
+
+    monkeypatch.setattr(loading, "_pretrained", lambda *_: small_model())
+    monkeypatch.setattr(loading, "load_tokenizer", refuse)
+    with pytest.raises(ValueError, match="no more"):
+        load_model("org/model", tokenizer=tokenizer, revision="v1")
+    assert asked == [(where, revision)]
 
 
 def test_real_bpe_with_a_configuration(bpe):
