@@ -6,15 +6,43 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 
-from ..errors import check_number, shown
+from ..errors import check_number, listed, nearest, shown
 from ..tensors import Tensors, check_floating, map_blocks
 
 
 class State(NamedTuple):
-    """The moments, each like the parameters, and the number of updates so far."""
+    """The moments, each like the parameters, and the number of updates so far.
+
+    ``slots`` names the moments, blanks between; a state made by hand may leave it out.
+    """
 
     moments: tuple[Tensors, ...]
     step: int
+    slots: str = ""
+
+
+def check_state(state, slots: tuple[str, ...]) -> None:
+    """Raise `ValueError` unless ``state`` is one of moments ``slots``."""
+    own = isinstance(state, State) and len(state.moments) == len(slots)
+    if not own or state.slots not in ("", " ".join(slots)):
+        found = getattr(state, "slots", None) or shown(state)
+        raise ValueError(
+            "state: expected that of the optimiser, inner.init(params), with moments "
+            f"{listed(slots) or 'none'}, found {found}"
+        )
+
+
+def check_alike(grads: Tensors, argument: str, tensors: Tensors) -> None:
+    """Raise `ValueError` unless every gradient has a namesake of its shape."""
+    for name, g in grads.items():
+        other = tensors.get(name)
+        if other is None or other.shape != g.shape:
+            found = "none" if other is None else tuple(other.shape)
+            raise ValueError(
+                f"{argument}: expected a tensor of shape {tuple(g.shape)} for "
+                f"{shown(name)}, as its gradient is, found {found}"
+                f"{nearest(name, tensors) if other is None else ''}"
+            )
 
 
 class Optimizer:
@@ -85,7 +113,7 @@ class Optimizer:
             {n: p.new_zeros(()).expand(p.shape) for n, p in params.items()}
             for _ in self.slots
         )
-        return State(zeros, 0)
+        return State(zeros, 0, " ".join(self.slots))
 
     def update(
         self,
@@ -104,27 +132,34 @@ class Optimizer:
             params: parameters by name.
             lr: the rate of this step, instead of the optimiser's own.
             out: (parameters, state) of an earlier step or the arguments themselves,
-                written over, which saves new memory; not where autograd records.
+                written over, which saves new memory; not where autograd records, and
+                not the single zeros of `init`.
 
         Raises:
-            ValueError: a type that the update cannot be computed in, see `check`.
+            ValueError: a type that the update cannot be computed in, see `check`; a
+                state of other moments; names or shapes that differ.
         """
+        check_state(state, self.slots)
         optimizer, t = self.at(lr), state.step + 1
         optimizer.check(grads, t, "grads")
+        check_alike(grads, "params", params)
+        for moment in state.moments:
+            check_alike(grads, "state", moment)
         optimizer.check({n: params[n] for n in grads}, t)
         moved = {}
         for n, g in grads.items():
             inputs = [g, params[n], *(m[n] for m in state.moments)]
             outputs: list = [None] * (1 + len(self.slots))
             if out is not None:
-                outputs = [out[0][n], *(m[n] for m in out[1].moments)]
+                into = [out[0][n], *(m[n] for m in out[1].moments)]
+                outputs = [x if x.is_contiguous() else None for x in into]
             moved[n] = optimizer._step(t, inputs, outputs)
         moments = tuple(
             old | {n: new[i] for n, new in moved.items()}
             for i, old in enumerate(state.moments, 1)
         )
         moved_params = {**params, **{n: new[0] for n, new in moved.items()}}
-        return moved_params, State(moments, t)
+        return moved_params, State(moments, t, " ".join(self.slots))
 
     def pull_back_(
         self,

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 
 from ..tensors import Tensors
-from .base import Optimizer, State
+from .base import Optimizer, State, check_alike, check_state
 from .rules import Adam
 
 NUMBERS_PER_SCALE = 256  # numbers that share a scale
@@ -57,17 +57,19 @@ class EightBit:
         out: Any = None,  # noqa: ARG002  # moments change their form in between
     ) -> tuple[Tensors, State]:
         """One step of the wrapped optimiser; the new state is coded, the old may be."""
+        check_state(state, self.optimizer.slots)
+        check_alike(grads, "params", params)
         params = dict(params)
         moments: list[dict] = [dict(m) for m in state.moments]
         for name, g in grads.items():
-            plain: Any = tuple({name: _decode(m[name])} for m in state.moments)
+            plain: Any = tuple({name: _decode(m.get(name))} for m in state.moments)
             moved, one = self.optimizer.update(
-                {name: g}, State(plain, state.step), {name: params[name]}, lr=lr
+                {name: g}, state._replace(moments=plain), {name: params[name]}, lr=lr
             )
             params |= moved
             for found, part in zip(moments, self._coded(one).moments, strict=True):
                 found |= part
-        return params, State(tuple(moments), state.step + 1)
+        return params, state._replace(moments=tuple(moments), step=state.step + 1)
 
     def _coded(self, state: State) -> State:
         signs = [slot != "variance" for slot in self.optimizer.slots]
@@ -75,7 +77,7 @@ class EightBit:
             {n: _code(t, signed) for n, t in m.items()}
             for m, signed in zip(state.moments, signs, strict=True)
         )
-        return State(moments, state.step)
+        return state._replace(moments=moments)
 
 
 class Adam8Bit(EightBit):
@@ -91,10 +93,8 @@ def decoded(state: Any) -> Any:
     """``state`` with ordinary tensors for moments; as it is where it was not coded."""
     if not isinstance(state, State):
         return state
-    return State(
-        tuple({name: _decode(t) for name, t in m.items()} for m in state.moments),
-        state.step,
-    )
+    moments = tuple({n: _decode(t) for n, t in m.items()} for m in state.moments)
+    return state._replace(moments=moments)
 
 
 def _code(tensor: torch.Tensor, signed: bool):

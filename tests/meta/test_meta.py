@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 from maml_en_llm import SGD, Adam, PromptLoss, meta_gradient, parameters
 from maml_en_llm.meta import DERIVATIVES as MODES
 from maml_en_llm.meta.calculus import hessian_vector_product, loss_and_grad
-from maml_en_llm.optimizers import Frozen
+from maml_en_llm.optimizers import Frozen, Momentum, RMSprop
 
 pytestmark = pytest.mark.numeric
 
@@ -247,6 +247,14 @@ KINDS = {
     "inner: expected an optimiser .*SGD'>": {"inner": SGD},
     "state: expected that of the optimiser.* found 5": {"state": 5},
     r"state: expected that of the optimiser.* found \(\)": {"state": ()},
+    "state: .*with moments variance, found buffer": {
+        "inner": RMSprop(0.1),
+        "state": Momentum(0.1).init({"x": torch.ones(2)}),
+    },
+    "state: .*tensor of shape .2,. for 'x'.*found none": {
+        "inner": Adam(0.1),
+        "state": Adam(0.1).init({"y": torch.ones(2)}),
+    },
 }
 
 

@@ -10,7 +10,8 @@ from torch.autograd import gradcheck
 
 from maml_en_llm import SGD, Adam, AdamW, Lion, Momentum, RMSprop
 from maml_en_llm import tensors as blocks
-from maml_en_llm.optimizers import Frozen, NAdam, State
+from maml_en_llm.optimizers import Clipped, Frozen, NAdam, State
+from maml_en_llm.tensors import tree_map
 
 pytestmark = pytest.mark.numeric
 
@@ -247,3 +248,52 @@ def test_frozen_takes_the_same_step_and_keeps_the_state():
 def test_bad_values_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def state_of(optimizer, **shapes):
+    return optimizer.init({n: torch.ones(*shape) for n, shape in shapes.items()})
+
+
+@pytest.mark.parametrize("wrap", [lambda o: o, Frozen, lambda o: Clipped(o, 1.0)])
+@pytest.mark.parametrize(
+    "optimizer, change, message",
+    [
+        (SGD(0.1), {"grads": {"a": torch.ones(1)}}, r"params: .*\(1,\) for 'a'.* \(5,"),
+        (Adam(0.1), {"grads": {"a": torch.ones(5, 1)}}, r"params: .*found \(5,\)"),
+        (Adam(0.1), {"grads": {"ab": torch.ones(5)}}, "for 'ab'.* found none; nearest"),
+        (Adam(0.1), {"state": state_of(Adam(0.1), a=(1,))}, r"state: .*found \(1,\)"),
+        (Adam(0.1), {"state": state_of(Adam(0.1), b=(5,))}, "state: .*found none"),
+        (Adam(0.1), {"state": state_of(SGD(0.1), a=(5,))}, "mean, variance, found Sta"),
+        (SGD(0.1), {"state": state_of(Adam(0.1), a=(5,))}, "none, found mean v"),
+        (RMSprop(0.1), {"state": state_of(Momentum(0.1), a=(5,))}, "found buffer"),
+        (Lion(0.1), {"state": state_of(RMSprop(0.1), a=(5,))}, "mean, found variance"),
+        (SGD(0.1), {"state": None}, "state: .* found None"),
+    ],
+)  # fmt: skip
+def test_what_does_not_belong_together_is_refused(optimizer, wrap, change, message):
+    params = {"a": torch.ones(5)}
+    inner = wrap(optimizer)
+    parts = {"grads": params, "state": inner.init(params), "params": params} | change
+    with pytest.raises(ValueError, match=message) as refused:
+        inner.update(**parts)
+    assert len(str(refused.value)) < 400
+
+
+def test_states_of_the_same_moments_and_those_made_by_hand_are_taken():
+    params, state = warm(Adam(0.1))
+    by_hand = State(state.moments, state.step)
+    for other in (state, by_hand):
+        for optimizer in (Adam(0.1), AdamW(0.1), NAdam(0.1)):
+            assert optimizer.update(params, other, params)[1].slots == "mean variance"
+    found = tree_map(torch.add, state, by_hand)  # whoever walks over both
+    assert found.slots == "mean variance"
+
+
+@pytest.mark.parametrize("optimizer", ALL, ids=name)
+def test_the_arguments_may_be_written_over_at_the_first_step_too(optimizer):
+    params, grads = random_tensors(0), random_tensors(1)
+    params["weight"] = params["weight"].T.contiguous().T  # not in one piece
+    state = optimizer.init(params)
+    expected, _ = optimizer.update(grads, state, params)
+    found, _ = optimizer.update(grads, state, params, out=(params, state))
+    assert all(torch.equal(found[n], expected[n]) for n in params)
