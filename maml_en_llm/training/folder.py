@@ -95,12 +95,13 @@ class RunFolder:
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise OutputTaken(
                 f"output: {self.output} is there already; name a new folder"
+                f"{self._displaced()}"
             ) from None
         changes = _differences(config, self.config)
         if changes:
             raise OutputTaken(
                 f"output: {self.output} is there already, of another configuration "
-                f"({changes}); name a new folder"
+                f"({changes}); name a new folder{self._displaced()}"
             )
         if not whole:
             raise OutputTaken(
@@ -222,10 +223,28 @@ class RunFolder:
                 write_whole(partial / CARD, model_card(record))
                 text = json.dumps(record, indent=1)
                 (partial / "record.json").write_text(text, encoding="utf-8")
-            os.replace(whole, self.output)
+            try:
+                os.replace(whole, self.output)
+            except OSError as error:
+                if not self._displaced():
+                    raise
+                raise OutputTaken(
+                    f"output: {self.output} is there already, since the run began"
+                    f"{self._displaced()}"
+                ) from error
             self.complete = True
             sync_folder(self.output.parent)
             shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    def _displaced(self) -> str:
+        """The cure where something has come to the place of a run that is complete."""
+        whole = self.checkpoints / "output"
+        if not (whole.is_dir() and os.path.lexists(self.output)):
+            return ""
+        return (
+            f"; the run's model is in {whole}: move it from there, or remove what took "
+            "its place and give the same command again"
+        )
 
     def check_room(self, state: TrainState) -> None:
         """`ValueError` where the checkpoints of a run do not fit the disk."""

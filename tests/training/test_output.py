@@ -254,6 +254,35 @@ def test_a_full_disk_at_the_end_loses_nothing(config, whole, tmp_path, monkeypat
     assert names(tmp_path) == ["run"]
 
 
+@pytest.mark.parametrize("kind", ["folder", "file", "another run"])
+def test_what_comes_to_the_output_is_kept_and_so_is_the_model(
+    config, whole, tmp_path, kind
+):
+    output, finished = tmp_path / "run", tmp_path / "run.checkpoint" / "output"
+
+    def comes(done, row):
+        if done or output.exists():
+            return
+        if kind == "file":
+            output.write_text("mine")
+        else:
+            output.mkdir()
+            other = {**whole[1], "config": {**whole[1]["config"], "seed": 9}}
+            text = json.dumps(other) if kind == "another run" else "mine"
+            (output / "record.json").write_text(text)
+
+    for _ in "at the end", "asked again":
+        with pytest.raises(FileExistsError, match="is there already.*same comm") as no:
+            train(config, output=output, progress=comes)
+        assert str(finished) in str(no.value) and len(str(no.value)) < 700
+    assert weights(finished) == weights(whole[0])
+    os.rename(output, tmp_path / "moved")
+    steps = []
+    train(config, output=output, progress=lambda *row: steps.append(row))
+    assert not steps and weights(output) == weights(whole[0])
+    assert names(tmp_path) == ["moved", "run"]
+
+
 # --- told to stop ---
 
 
