@@ -73,6 +73,7 @@ def train(arguments: list[str]) -> None:
     """Meta-train. The same command goes on with an interrupted run."""
     from .training import CHECKPOINT_EVERY, TrainConfig, in_words, is_first
     from .training import train as run
+    from .training.config import CHOICES
 
     parser = Parser("train", train.__doc__)
     parser.add_argument("--output", required=True, help="folder of model and record")
@@ -82,7 +83,7 @@ def train(arguments: list[str]) -> None:
         default=CHECKPOINT_EVERY,
         help=f"outer steps between two checkpoints ({CHECKPOINT_EVERY})",
     )
-    add_fields(parser, TrainConfig)
+    add_fields(parser, TrainConfig, choices=CHOICES)
     options = parser.parse_args(arguments)
     config = TrainConfig(**given(options, TrainConfig))
     first = is_first()
@@ -113,17 +114,31 @@ def evaluate(arguments: list[str]) -> None:
     from .protocol import SEEDS
     from .tasks import load_benchmark
     from .training import TrainConfig
+    from .training.config import CHOICES
 
     parser = Parser("evaluate", evaluate.__doc__)
     parser.add_argument("--output", help="file of the record, JSON")
-    parser.add_argument("--demonstration-seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--max-records", type=int, help="test examples per task (all)")
-    parser.add_argument("--instructions", action="store_true", help="as MetaICT")
-    parser.add_argument("--pmi", action="store_true", help="score by `score_pmi`")
     parser.add_argument(
-        "--adaptation-steps", type=int, default=0, help="on the demonstrations (0)"
+        "--demonstration-seeds",
+        type=int,
+        nargs="+",
+        default=SEEDS,
+        help=f"draws of demonstrations that are asked ({listed(SEEDS)})",
     )
-    add_fields(parser, TrainConfig, only=EVALUATED)
+    parser.add_argument("--max-records", type=int, help="test examples per task (all)")
+    parser.add_argument(
+        "--instructions", action="store_true", help="a task's own first"
+    )
+    parser.add_argument(
+        "--pmi", action="store_true", help="less the score without a text"
+    )
+    parser.add_argument(
+        "--adaptation-steps",
+        type=int,
+        default=0,
+        help="gradient steps on a task's demonstrations, at inner_lr (0)",
+    )
+    add_fields(parser, TrainConfig, EVALUATED, CHOICES)
     options = parser.parse_args(arguments)
     config = TrainConfig(**given(options, TrainConfig))
     adapt = _adaptation(options.adaptation_steps, config)

@@ -4,7 +4,7 @@ import argparse
 import inspect
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, fields
 from types import NoneType, UnionType
 from typing import get_args, get_origin, get_type_hints
@@ -14,7 +14,10 @@ from .errors import nearest, shown
 
 PROGRAM = "python -m maml_en_llm"
 WORK = "{percentage:3.0f}%|{bar}| {elapsed} < {remaining}{postfix}"
-COMMENT = re.compile(r"^    (\w+): [^#\n]*?(?:#\s*(.*))?$", re.MULTILINE)
+# a comment above a field, the field, a comment beside it
+COMMENT = re.compile(
+    r"^(?:    # (.*)\n)?    (\w+): [^#\n]*?(?:#\s*(.*))?$", re.MULTILINE
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -65,20 +68,29 @@ class _Truth(argparse.BooleanOptionalAction):
 
 
 def add_fields(
-    parser: argparse.ArgumentParser, kind: type, only: Collection[str] | None = None
+    parser: argparse.ArgumentParser,
+    kind: type,
+    only: Collection[str] | None = None,
+    choices: Mapping[str, Iterable[str]] | None = None,
 ) -> None:
     """An option per field of a dataclass, checked by the dataclass itself.
 
-    What the source says beside a field is its help. An option that is not given leaves
-    nothing behind, so that the field has its default.
+    What the source says beside or above a field is its help, with the ``choices`` that
+    it has.
+    An option that is not given leaves nothing behind, so that the field has its
+    default.
     """
     types = get_type_hints(kind)
-    told = dict(COMMENT.findall(inspect.getsource(kind)))
+    comments = COMMENT.findall(inspect.getsource(kind))
+    told = {name: beside or above for above, name, beside in comments}
     for field in fields(kind):
         if only is not None and field.name not in only:
             continue
         default = "" if field.default is MISSING else f" ({field.default})"
-        about = f"{told.get(field.name, '')}{default}".strip().replace("%", "%%")
+        about = told.get(field.name, "")
+        if choices and field.name in choices:
+            about += f"; one of {', '.join(choices[field.name])}"
+        about = f"{about}{default}".strip(" ;").replace("%", "%%")
         _add(parser, field.name, types[field.name], about, [])
 
 

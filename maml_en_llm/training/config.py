@@ -30,25 +30,28 @@ MOST_TASKS = 10**5  # of a meta-batch; of inner steps, of prompts, of demonstrat
 class TrainConfig:
     """Everything that decides a meta-training run.
 
-    Lengths in tokens; the published recipe's value in brackets. All fields are checked
-    at once: whole numbers and numbers of other libraries, paths and lists are taken and
-    kept as plain Python values, so that ``TrainConfig(**record["config"])`` gives the
-    same configuration back.
+    The comment beside a field says what it is, with the published recipe's value in
+    brackets; `CHOICES` has the values of fields that have few. Lengths in tokens. All
+    fields are checked at once: whole numbers and numbers of other libraries, paths and
+    lists are taken and kept as plain Python values, so that
+    ``TrainConfig(**record["config"])`` gives the same configuration back.
 
     Raises:
         ValueError: a value of a wrong type or range, by its field.
     """
 
-    benchmark: str = "hf://datasets/allenai/metaicl-data/data"
-    setting: str = "hr_to_lr"
-    allow_missing: bool = False
+    benchmark: str = (
+        "hf://datasets/allenai/metaicl-data/data"  # or a folder, minicrossfit
+    )
+    setting: str = "hr_to_lr"  # which tasks train and which are targets
+    allow_missing: bool = False  # leave out, and name, tasks that lack their files
     faithful: bool = False  # True: with the two leaks of the published task lists
     task_share: float = 1.0  # of the meta-training tasks that are used
     record_share: float = 1.0  # of the examples of each of them
-    model: str = "gpt2-medium"
-    tokenizer: str | None = None
-    method: str = "maml-en-llm"
-    seed: int = 1
+    model: str = "gpt2-medium"  # tiny-base, mini-base, a folder, a name on the hub
+    tokenizer: str | None = None  # folder or name; None: the model's own
+    method: str = "maml-en-llm"  # of meta-training
+    seed: int = 1  # of the meta-batches, and of weights where a model has none
     steps: int = 30_000  # outer steps [30,000]
     tasks_per_step: int = 4  # n, exploration tasks per meta-batch
     inner_steps: int = 1  # k; MetaICL, MetaICT and multi-task training have none
@@ -56,26 +59,26 @@ class TrainConfig:
     demonstrations: int = 16  # shown before the query; none in multi-task [16]
     optimizer: str = "adam"  # "adam-8bit": moments in 8 bits between steps [8-bit Adam]
     inner_optimizer: str | None = None  # of the inner phase; None: as the outer
-    lr: float = 1e-5  # outer rate, falling linearly to 0 [1e-5]
-    inner_lr: float = 1e-5  # constant
+    lr: float = 1e-5  # outer rate β, falling linearly to 0 [1e-5]
+    inner_lr: float = 1e-5  # inner rate α, the same at every step
     betas: tuple[float, float] = (0.9, 0.995)  # Adam's decay rates [0.9, 0.995]
-    eps_root: float = 1e-8  # under Adam's root; with 0 no second order
+    eps_root: float = 1e-8  # under Adam's root; 0: nan where a gradient is 0
     moments: str = "shared"  # what the inner phase sees of Adam's moments
     clip_support: bool = True  # each support gradient is clipped as the outer one is
     join: str = "mean"  # of the n advanced copies of shared moments
     gradient: str = "reverse"  # mode of `meta_gradient`; FOMAML's is "first_order"
     clip: float = 1.0  # largest norm of an outer gradient [1.0]
-    sampling: str = "size"  # tasks in proportion to their examples [size]
-    query_tasks: str = "same"  # or "fresh": the query batch comes from another task
-    inner_batch: str = "one"  # or "all": the k support batches in a single step
-    mode: str = "direct"
-    separator: str = "newline"
-    max_length: int = 1024  # [1,024]
-    max_example_length: int = 256  # [256]
+    sampling: str = "size"  # size: tasks in proportion to their examples [size]
+    query_tasks: str = "same"  # "fresh": the query batch comes from another task
+    inner_batch: str = "one"  # "all": the k support batches in a single step
+    mode: str = "direct"  # channel: an answer, then its text
+    separator: str = "newline"  # between a text and its answer
+    max_length: int = 1024  # most tokens per prompt [1,024]
+    max_example_length: int = 256  # most tokens per example [256]
     bos: bool = False  # the tokenizer's beginning-of-text token before every prompt
     lora: int = 0  # rank of adapters, which alone are trained; 0: all parameters
     prompts_at_once: int | None = None  # of a batch that are differentiated together
-    device: str = "cpu"  # or "cuda", "mps", "auto" for the first there
+    device: str = "cpu"  # cpu, cuda, mps, or auto for the first that is there
     dtype: str = "float32"  # of weights; the second order needs float32 or float64
     skip_steps: int = 0  # steps in all that may be skipped as not finite
     looks: int = 8  # times that the record says what the inner loops do; 0: never
@@ -242,14 +245,27 @@ def _or_none(check: Callable) -> Callable:
     return lambda name, value: None if value is None else check(name, value)
 
 
-def _of(known: Iterable[str]) -> Callable:
-    return partial(_choice, known=tuple(known))
-
-
 _share = partial(check_number, least=0, most=1, above=True)
 _positive = partial(check_number, above=True)
 
+CHOICES: dict[str, Iterable[str]] = {
+    "method": METHODS,
+    "optimizer": OPTIMIZERS,
+    "inner_optimizer": OPTIMIZERS,
+    "moments": MOMENTS,
+    "join": JOINS,
+    "gradient": DERIVATIVES,
+    "sampling": SAMPLING,
+    "query_tasks": QUERY_TASKS,
+    "inner_batch": INNER_BATCH,
+    "mode": MODES,
+    "separator": SEPARATORS,
+    "dtype": DTYPE_NAMES,
+}
+"""The values that a field of few values can have."""
+
 CHECKS: dict[str, Callable] = {
+    **{name: partial(_choice, known=tuple(CHOICES[name])) for name in CHOICES},
     "benchmark": _text,
     "setting": _text,
     "allow_missing": _truth,
@@ -258,36 +274,25 @@ CHECKS: dict[str, Callable] = {
     "record_share": _share,
     "model": _text,
     "tokenizer": _or_none(_text),
-    "method": _of(METHODS),
     "seed": partial(check_integer, least=0, most=LARGEST),
     "steps": partial(check_integer, least=1, most=MOST_STEPS),
     "tasks_per_step": partial(check_integer, least=1, most=MOST_TASKS),
     "inner_steps": partial(check_integer, most=MOST_TASKS),
     "prompts": partial(check_integer, least=1, most=MOST_TASKS),
     "demonstrations": partial(check_integer, most=MOST_TASKS),
-    "optimizer": _of(OPTIMIZERS),
-    "inner_optimizer": _or_none(_of(OPTIMIZERS)),
+    "inner_optimizer": _or_none(partial(_choice, known=tuple(OPTIMIZERS))),
     "lr": _positive,
     "inner_lr": check_number,
     "betas": _betas,
     "eps_root": check_number,
-    "moments": _of(MOMENTS),
     "clip_support": _truth,
-    "join": _of(JOINS),
-    "gradient": _of(DERIVATIVES),
     "clip": _positive,
-    "sampling": _of(SAMPLING),
-    "query_tasks": _of(QUERY_TASKS),
-    "inner_batch": _of(INNER_BATCH),
-    "mode": _of(MODES),
-    "separator": _of(tuple(SEPARATORS)),
     "max_length": partial(check_integer, least=3),
     "max_example_length": partial(check_integer, least=3),
     "bos": _truth,
     "lora": check_integer,
     "prompts_at_once": _or_none(partial(check_integer, least=1)),
     "device": _device,
-    "dtype": _of(DTYPE_NAMES),
     "skip_steps": check_integer,
     "looks": partial(check_integer, most=MOST_LOOKS),
 }

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from maml_en_llm import TrainConfig
+from maml_en_llm.__main__ import COMMANDS, EVALUATED
 from maml_en_llm.endings import run_command
+from maml_en_llm.training.config import CHOICES
 
 SMALL = ["--layers", "1", "--width", "16", "--heads", "2", "--tokens", "256"]
 TRAIN = [
@@ -29,6 +32,19 @@ def command(*words, **more) -> subprocess.CompletedProcess:
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"} | more,
     )
+
+
+def test_every_option_of_training_says_what_it_is(capsys):
+    for name, only in (("train", None), ("evaluate", EVALUATED)):
+        with pytest.raises(SystemExit):
+            COMMANDS[name](["--help"])
+        told = " ".join(capsys.readouterr().out.split())
+        for field in fields(TrainConfig):
+            if only is None or field.name in only:
+                flag = re.escape(f"--{field.name.replace('_', '-')} ")
+                assert re.search(flag + r"(?!-)[^()]*? [a-z]\w+", told), field.name
+        for field in CHOICES.keys() & set(only or CHOICES):
+            assert f"one of {', '.join(CHOICES[field])}" in told.replace("- ", "-")
 
 
 @pytest.mark.parametrize(
