@@ -28,7 +28,9 @@ def reproduce_command(arguments: list[str]) -> None:
     name = named or DEFAULT
     experiment = get_experiment(name)
     parser = Parser("reproduce", reproduce_command.__doc__)
-    parser.add_argument("experiment", nargs="?", help=", ".join(EXPERIMENTS))
+    parser.add_argument(
+        "experiment", nargs="?", help=f"{', '.join(EXPERIMENTS)} ({DEFAULT})"
+    )
     parser.add_argument("--experiment", dest="named", help="the same")
     parser.add_argument("--preset", default=experiment.preset, choices=list(PRESETS))
     parser.add_argument("--benchmark", help="another than the preset's")

@@ -129,3 +129,4 @@ def test_the_card_names_a_known_licence(config):
     card = model_card(record)
     assert "license: apache-2.0" in card
     assert "base_model: HuggingFaceTB/SmolLM2-135M-Instruct" in card
+    assert "- `benchmark`: `minicrossfit`" in card and "clip_support" not in card
