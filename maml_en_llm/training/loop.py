@@ -1,6 +1,7 @@
 """Meta-training: draw a meta-batch, ask a method for its gradient, step."""
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..errors import shown
+from ..errors import listed, shown
 from ..methods import Budget, Episode, EpisodeSampler, Method, OuterGradient
 from ..methods.fitting import check_tasks
 from ..models import PromptLoss, parameters, positions_of, write_back
@@ -39,7 +40,8 @@ def meta_train(
     parameters), the inner losses of every task, the gradient's norm before clipping.
     The same configuration and seed give the same losses, to the bit, on the same CPU;
     on a GPU only with ``torch.use_deterministic_algorithms(True)``. The model stays on
-    its device and in its type, whatever the configuration says of them.
+    its device and in its type, whatever the configuration says of them, and gets no
+    adapters: with ``lora`` it has to bring those of that rank.
 
     Whatever stops it, the model then holds the last weights whose loss and gradient
     were finite.
@@ -100,6 +102,7 @@ class Loop:
     ) -> "Loop":
         """The loop of a configuration; all that can be refused is refused here."""
         _check_model(model)
+        _check_adapters(model, config.lora)
         method = config.make_method()
         loss = PromptLoss(model, config.prompts_at_once)
         loss.check(method.derivative)
@@ -220,4 +223,17 @@ def _check_model(model) -> None:
             "model: expected one without dropout, which would be random and in no "
             f"record, found {dropout[0]} and {len(dropout) - 1} more in training mode; "
             "model.eval()"
+        )
+
+
+def _check_adapters(model, rank: int) -> None:
+    """A record that names adapters is of a model that has them (`train` adds them)."""
+    trained = ((n, p) for n, p in model.named_parameters() if p.requires_grad)
+    ranks = {p.shape[0] for n, p in trained if re.search(r"\.lora_(embedding_)?A\b", n)}
+    if rank and rank not in ranks:
+        found = f"those of rank {listed(sorted(ranks))}" if ranks else "none"
+        raise ValueError(
+            f"lora: expected a model with adapters of rank {rank} to train, found "
+            f"{found}; wrap it first (models.adapters.with_adapters), call train, or "
+            "set lora=0"
         )

@@ -23,6 +23,7 @@ from maml_en_llm import (
     meta_train,
     train,
 )
+from maml_en_llm.models.adapters import with_adapters
 from maml_en_llm.tasks import limit
 
 METHODS = pytest.mark.parametrize(
@@ -305,3 +306,24 @@ def test_two_tasks_of_one_name_are_refused(config, tasks):
     message = f"tasks: expected each name once, found '?{tasks[1].name}'? more than"
     with pytest.raises(DataError, match=message):
         meta_train(small_model(), CharTokenizer(), doubled, config)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of peft, about older names
+@pytest.mark.parametrize(
+    ("rank", "asked", "found"), [(0, 2, "none"), (2, 4, "those of rank 2")]
+)
+def test_adapters_that_the_model_does_not_have_are_refused(
+    config, tasks, rank, asked, found
+):
+    """The record would name them."""
+    model = small_model()
+    if rank:
+        model = with_adapters(model, rank)
+    message = f"lora: expected a model with adapters of rank {asked} .* found {found};"
+    with pytest.raises(ValueError, match=message):
+        meta_train(model, CharTokenizer(), tasks, replace(config, lora=asked))
+    if rank:
+        for lora in (0, rank):
+            short = replace(config, lora=lora, steps=1)
+            record = meta_train(model, CharTokenizer(), tasks, short)
+            assert record["config"]["lora"] == lora
