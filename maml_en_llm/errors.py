@@ -80,10 +80,15 @@ def check_number(
     fits = fits and (number < most if below else number <= most)
     if not fits:
         low = f"{'more than' if above else 'at least'} {least:g}"
-        high = f" and {'less than' if below else 'at most'} {most:g}"
+        high = f"{'less than' if below else 'at most'} {most:g}"
+        bounds = [
+            words
+            for words, bound in ((low, least), (high, most))
+            if math.isfinite(bound)
+        ]
         raise ValueError(
-            f"{argument}: expected a finite number, {low}"
-            f"{'' if math.isinf(most) else high}, found {shown(value)}"
+            f"{argument}: expected a finite number{', ' if bounds else ''}"
+            f"{' and '.join(bounds)}, found {shown(value)}"
         )
     return number
 

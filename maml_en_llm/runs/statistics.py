@@ -91,10 +91,9 @@ def paired_difference(
     where V_rest is the same of what is left in z_sf without both means: V_seeds and
     V_targets both hold it. The interval is d̄ ± t √V, t Student's 97.5% quantile at
     S − 1 degrees of freedom, those of V_targets (Satterthwaite, for blocks of unequal
-    size), or those of the sum. Nothing is drawn at random.
-
-    With one seed nothing is known of other seeds, with one family nothing of other
-    targets: the interval is infinite.
+    size), or those of the sum; these are more, so that "both" can give a narrower
+    interval than "seeds". Nothing is drawn at random. With one seed nothing is known of
+    other seeds, with one family nothing of other targets: the interval is infinite.
 
     Raises:
         ValueError: a seed or target that one side lacks, no score, a score that is no
