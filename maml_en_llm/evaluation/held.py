@@ -115,8 +115,8 @@ def held_out(
     """Held score and held NLL by family, each a mean over the family's tasks.
 
     Args:
-        held: tasks with demonstrations and test examples (`hold_back`, `as_targets`);
-            their first demonstration seed is used.
+        held: tasks with test examples and, unless 0 are asked for, demonstrations
+            (`hold_back`, `as_targets`); their first demonstration seed is used.
         family: the family of a task's name.
         max_records: only the first test examples of each task.
         format_options: mode, separator, max_length, max_example_length.
@@ -127,20 +127,22 @@ def held_out(
     if max_records is not None:
         max_records = check_integer("max_records", max_records, 1)
     rows: dict[str, list[tuple[float, float]]] = {}
-    for task, queries in _with_queries(held, max_records):
-        shots = task.few_shot(next(iter(task.demonstrations)), demonstrations)
+    for task, queries in _with_queries(held, max_records, demonstrations):
+        shots = task.few_shot(next(iter(task.demonstrations), 0), demonstrations)
         table = score_options(model, tokenizer, shots, queries, **format_options)
         score = score_predictions(task.kind, queries, table)
         rows.setdefault(family(task.name), []).append((score, _nll(queries, table)))
     return {name: _mean(found) for name, found in sorted(rows.items())}
 
 
-def _with_queries(held, max_records: int | None) -> list[tuple[Task, Sequence]]:
+def _with_queries(
+    held, max_records: int | None, demonstrations: int
+) -> list[tuple[Task, Sequence]]:
     """The tasks, each with the test examples it is asked on, all looked at."""
     found = []
     for task in checked_tasks("held", held):
         where = f"held: task {shown(task.name)}"
-        if not task.demonstrations:
+        if demonstrations and not task.demonstrations:
             raise DataError(
                 f"{where}: expected demonstrations of one seed or more, found none; "
                 "make targets of training tasks by hold_back or as_targets"

@@ -47,17 +47,20 @@ class Task:
     def few_shot(self, seed: int, demonstrations: int) -> tuple[Example, ...]:
         """The first ``demonstrations`` examples of ``seed``, in file order.
 
-        Raises `DataError` if there are fewer.
+        Raises `DataError` if there are fewer. None at all can be asked of any task.
         """
         try:
             count = check_integer("demonstrations", demonstrations)
             seed = check_integer("seed", seed)
         except ValueError as error:
             raise DataError(str(error)) from None
+        if not count:
+            return ()
         if seed not in self.demonstrations:
+            has = listed(map(shown, self.demonstrations))
             raise DataError(
                 f"seed: task {shown(self.name)} has no demonstrations for seed "
-                f"{shown(seed)}; it has {listed(self.demonstrations) or 'none'}"
+                f"{shown(seed)}; it has {has or 'none: ask for 0, or give it some'}"
             )
         found = self.demonstrations[seed]
         if count > len(found):
@@ -84,8 +87,9 @@ class Task:
                 default the names of the output's ``ClassLabel``, if it is one. A whole
                 number in ``output`` is the index of an option.
             about: ``name``, ``kind``, ``domain``, ``instruction``; ``role`` ("train" or
-                "test"), ``shots`` (16) and ``seeds`` (those of MetaICL). The kind is
-                inferred from the options by default.
+                "test"), ``shots`` (16) and ``seeds`` (some of MetaICL's, 100, 13, 21,
+                42 and 87, by default all). The kind is inferred from the options by
+                default. A ``Dataset`` alone gives no demonstrations: score with k = 0.
 
         Raises:
             DataError: no such column, or a row that is no example.

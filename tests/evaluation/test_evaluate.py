@@ -9,6 +9,8 @@ import pytest
 from helpers import CharTokenizer, small_model, write_benchmark
 
 from maml_en_llm import (
+    SGD,
+    Adaptation,
     DataError,
     Example,
     evaluate,
@@ -18,6 +20,7 @@ from maml_en_llm import (
 )
 from maml_en_llm.evaluation import (
     by_rule,
+    held_out,
     majority,
     oracle,
     oracle_answer,
@@ -231,6 +234,23 @@ def test_evaluation_passes_its_format_on(benchmark, record):
         dict(k=0),
     ):
         assert other(**changes)["tasks"] != record["tasks"], changes
+
+
+def test_a_task_without_demonstrations_is_scored_zero_shot(benchmark):
+    how = dict(k=0, seeds=(100,), max_records=3)
+    own = [replace(task, demonstrations={}) for task in benchmark.test]
+    bare = replace(benchmark, test=tuple(own))
+    model, words = small_model(), CharTokenizer()
+    found = evaluate(model, words, bare, **how)
+    assert found == evaluate(model, words, benchmark, **how)
+    first, again = (
+        held_out(model, words, tasks, demonstrations=0, max_records=3)
+        for tasks in (own, benchmark.test)
+    )
+    assert first == again and set(first) == {"c", "d", "e"}
+    for changes in (dict(k=1), dict(adapt=Adaptation(steps=1, optimizer=SGD(0.1)))):
+        with pytest.raises(DataError, match="task 'c' has no demonstrations .* none"):
+            evaluate(model, words, bare, **how | changes)
 
 
 def test_progress_is_told_every_score(benchmark):

@@ -331,6 +331,20 @@ def test_too_few_demonstrations():
         task.few_shot(13, 1)
 
 
+@pytest.mark.parametrize(
+    ("demonstrations", "message"),
+    [({}, "it has none: ask for 0"), ({"13": ()}, "for seed 13; it has '13'$")],
+)
+def test_no_demonstrations_are_those_of_any_seed(demonstrations, message):
+    task = Task("t", "classification", demonstrations=demonstrations)
+    assert task.few_shot(13, 0) == ()
+    with pytest.raises(DataError, match=message):
+        task.few_shot(13, 1)
+    for seed, count in (("13", 0), (13, -1)):
+        with pytest.raises(DataError, match="expected a whole number"):
+            task.few_shot(seed, count)
+
+
 # --- real files ---
 
 
