@@ -60,7 +60,7 @@ class RunFolder:
     """One run's place on the disk.
 
     ``first`` says whether this process is the one that writes. ``origin`` is what the
-    run began with: hashes of its examples and weights.
+    run began with, see `origin_of`.
     """
 
     output: Path
@@ -165,14 +165,14 @@ class RunFolder:
         """The state of the newest checkpoint, or ``start`` where there is none.
 
         Raises:
-            ValueError: the run began with other examples or weights.
+            ValueError: the run began with other examples, weights or tokens.
         """
         if self._found is None:
             return start
         step, tensors, facts = self._found
         self._found = None
         for name, value in self.origin.items():
-            if facts["origin"].get(name) != value:
+            if facts["origin"].get(name, value) != value:  # older ones lack some
                 raise OutputTaken(
                     f"output: {self.checkpoints} holds a run that began with other "
                     f"{name}; name a new folder, or remove that one"

@@ -1,11 +1,12 @@
 """The record of a run: what was measured, and where it comes from."""
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import asdict
 
 from ..models import source_of
-from ..provenance import describe
+from ..provenance import describe, versions
 from ..tasks import Task
 from .config import TrainConfig
 from .inner_loop import as_columns
@@ -65,3 +66,38 @@ def data_hash(tasks: Iterable[Task]) -> str:
             parts = (example.input, example.output, example.options)
             found.update(repr(parts).encode())
     return found.hexdigest()
+
+
+def origin_of(loop, tokenizer, weights: str) -> dict[str, str]:
+    """Hashes of all that a run begins with and its configuration only names.
+
+    What is hashed as a library writes it has that library's version in its name: with
+    another version it cannot be compared.
+    """
+    used = versions()
+    settings = json.loads(loop.model.config.to_json_string(use_diff=False))
+    for name in ("_name_or_path", "transformers_version"):
+        settings.pop(name, None)
+    return {
+        "weights": weights,
+        "examples": data_hash(loop.sampler.tasks),
+        f"tokens (tokenizers {used['tokenizers']})": _json_hash(_words(tokenizer)),
+        f"settings of the model (transformers {used['transformers']})": _json_hash(
+            settings
+        ),
+    }
+
+
+def _words(tokenizer) -> list:
+    """What decides the ids that a tokenizer turns a text into."""
+    ids = [getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "unk")]
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return [ids, type(tokenizer).__name__, tokenizer.get_vocab()]
+    content = json.loads(backend.to_str())
+    return [ids, content | {"truncation": None, "padding": None}]
+
+
+def _json_hash(content) -> str:
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -3,22 +3,23 @@
 import signal
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..errors import check_integer
 from ..models import load_model, load_tokenizer
 from ..models.adapters import with_adapters
 from ..models.sizes import width_of
+from ..models.tokenizer import tokenizer_for
 from ..provenance import weights_hash
 from ..signals import Interrupted, Signals
-from ..tasks import Benchmark, load_benchmark
+from ..tasks import Benchmark, Task, load_benchmark
 from ..tasks.hub import SCHEME
 from .config import TrainConfig
 from .folder import RunFolder, as_folder
 from .loop import Loop, check_progress
 from .ranks import Ranks, joined_ranks
-from .record import data_hash, make_record
+from .record import data_hash, make_record, origin_of
 from .state import TrainState
 
 CHECKPOINT_EVERY = 100  # outer steps
@@ -117,27 +118,48 @@ class Sitting:
 
 
 def _warn_if_edited(folder: RunFolder, record: dict) -> None:
-    """Say where the training examples are no longer those of a complete run.
+    """Say where examples or tokenizer are no longer those of a complete run.
 
     Those of a hub are not looked at: it may have to be asked over a network.
     """
     config = folder.config
     if config.benchmark.startswith(SCHEME):
         return
+    other = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tokenizer = load_tokenizer(folder.output)
-            tasks = _benchmark(config).train
-            found = data_hash(config.make_sampler(tasks, tokenizer).tasks)
+            tasks = config.make_sampler(_benchmark(config).train, tokenizer).tasks
+            if record.get("data") not in (data_hash(tasks), None):
+                other = f"on other examples than {config.benchmark} holds"
+            elif (where := _tokenizer_folder(config)) is not None:
+                now = load_tokenizer(where)
+                if _some_tokens(tasks, now) != _some_tokens(tasks, tokenizer):
+                    other = f"with another tokenizer than {where} holds"
     except (ValueError, OSError):  # they are not here any more
         return
-    if record.get("data") not in (found, None):
+    if other is not None:
         warnings.warn(
-            f"output: {folder.output} is complete, and was trained on other examples "
-            f"than {config.benchmark} holds now; name a new folder to train on these",
+            f"output: {folder.output} is complete, and was trained {other} now; name a "
+            "new folder to train anew",
             stacklevel=2,
         )
+
+
+def _tokenizer_folder(config: TrainConfig) -> Path | None:
+    where = Path(config.tokenizer or tokenizer_for(config.model))
+    return where if where.is_dir() else None
+
+
+def _some_tokens(tasks: Iterable[Task], tokenizer) -> list[list[int]]:
+    """Ids of a few examples of every task."""
+    return [
+        tokenizer.encode(text, add_special_tokens=False)
+        for task in tasks
+        for example in task.train[:8]
+        for text in (task.instruction or "", example.input, example.output)
+    ]
 
 
 def _benchmark(config: TrainConfig) -> Benchmark:
@@ -174,10 +196,7 @@ class Running:
         self.before = weights_hash(model)
         self.state: TrainState = self.loop.start()
         if folder is not None:
-            folder.origin = {
-                "weights": self.before,
-                "examples": data_hash(self.loop.sampler.tasks),
-            }
+            folder.origin = origin_of(self.loop, self.tokenizer, self.before)
             self.state = folder.resume(self.state)
         ranks.wait()  # until all have read what one of them is going to replace
         self.began = time.perf_counter()

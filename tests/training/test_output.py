@@ -16,7 +16,8 @@ from helpers import write_benchmark, write_model
 from transformers import PreTrainedModel
 
 from maml_en_llm import checkpoint, load_benchmark, load_model, meta_train, train
-from maml_en_llm.training import Interrupted
+from maml_en_llm.training import Interrupted, run
+from maml_en_llm.training.record import origin_of
 
 
 def names(folder):
@@ -203,8 +204,40 @@ def test_checkpoints_of_another_run_are_refused(config, tmp_path):
     write_model(tmp_path / "model", layer_norm_epsilon=1e-3, initializer_range=0.5)
     with pytest.raises(ValueError, match="holds a run that began with other weights"):
         train(own, output=output)
+    write_model(tmp_path / "model", layer_norm_epsilon=1e-3)
+    with pytest.raises(ValueError, match="began with other settings of the model"):
+        train(own, output=output)
     write_model(tmp_path / "model")
-    assert train(own, output=output)["losses"]
+    with pytest.raises(ValueError, match="holds a run that began with other tokens"):
+        train(with_other_words(tmp_path / "model", own), output=output)
+    write_model(tmp_path / "model")
+    record = train(own, output=output)
+    with pytest.warns(UserWarning, match="trained with another tokenizer than"):
+        again = train(with_other_words(tmp_path / "model", own), output=output)
+    assert again["weights"] == record["weights"]
+
+
+def with_other_words(model, config):
+    """Two of its words change places."""
+    words = json.loads((model / "vocab.json").read_text())
+    words["a"], words["e"] = words["e"], words["a"]
+    (model / "vocab.json").write_text(json.dumps(words))
+    return config
+
+
+def test_a_checkpoint_that_says_nothing_of_tokens_is_gone_on_with(
+    config, whole, tmp_path, monkeypatch
+):
+    def older(*arguments):
+        origin = origin_of(*arguments)
+        return {name: origin[name] for name in ("weights", "examples")}
+
+    monkeypatch.setattr(run, "origin_of", older)
+    with pytest.raises(Stop):
+        train(config, output=tmp_path / "run", progress=stop_after(2))
+    monkeypatch.undo()
+    train(config, output=tmp_path / "run")
+    assert weights(tmp_path / "run") == weights(whole[0])
 
 
 def test_two_writers_do_not_meet(config, tmp_path):
