@@ -184,9 +184,9 @@ def prompt_scores(
     if share_prefix and not known:
         safe.say_once(
             "sharing",
-            name,
-            f"share_prefix: options are scored one by one, since {name} is not known "
-            "to be right over a shared prefix; the scores are the same",
+            safe.known_as(model),
+            f"share_prefix: options are scored one by one, since {safe.known_as(model)}"
+            " is not known to be right over a shared prefix; the scores are the same",
         )
     try:
         if not known:

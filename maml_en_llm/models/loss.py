@@ -16,7 +16,6 @@ from ..tensors import Tensors
 from . import guards, safe
 from .checked_batch import check_batch
 from .sizes import (
-    architecture,
     attention_of,
     keeps_logits,
     positions_of,
@@ -158,8 +157,8 @@ class PromptLoss:
 
         ``batches`` holds the batches of each task, in one order, or its only one. True
         where they can be stacked, are small (`TOGETHER`, `PARAMETERS`), the model is on
-        a CPU or CUDA, and its class is known to be right over stacked parameters;
-        another one is told of once.
+        a CPU or CUDA, and it is known to be right over stacked parameters; another one
+        is told of once.
         """
         bounds = {"cpu": TOGETHER, "cuda": TOGETHER_ON_CUDA}
         bound = bounds.get(self.model.device.type, 0)
@@ -171,7 +170,7 @@ class PromptLoss:
         if len(tasks) < 2 or len(alike) != 1 or not small:
             return False
         if not safe.stacks(self.model):
-            name = architecture(self.model)
+            name = safe.known_as(self.model)
             safe.say_once(
                 "stacking",
                 name,

@@ -8,6 +8,8 @@ see `tests/models/all_classes.py`, which goes over every causal LM class of
     stacking  `torch.vmap` over stacked parameters, in float32 and float64
     sharing   an explicit mask, given positions and stored keys, with fused attention
     padding   right-padded batches
+
+Adapters in a model have to be known as well, for stacking and for sharing.
 """
 
 import warnings
@@ -175,6 +177,20 @@ _PATHS = {
     line.split()[0]: set(line.split()[1:]) for line in _TABLE.splitlines() if line
 }
 
+# Kinds of adapters (`peft`) that were measured so inside Llama and, where they go in,
+# GPT-2. Not ALORA, which looks for words in a row, nor LILY, which averages over rows
+_STACKING = """
+ADALORA ADAPTION_PROMPT BEFT BOFT DEFT DELORA GLORA GRALORA HIRA HRA IA3 LN_TUNING LOKR
+LORA MISS OSF PEANUT PSOFT PVERA ROAD SUPERTUNING TRAINABLE_TOKENS VERA
+"""
+_SHARING_ALONE = """
+C3A FOURIERFT FROD LOHA OFT RANDLORA SHIRA TINYLORA UNILORA VBLORA WAVEFT
+"""
+_ADAPTERS = {
+    "stacking": frozenset(_STACKING.split()),
+    "sharing": frozenset(f"{_STACKING} {_SHARING_ALONE}".split()),
+}
+
 
 def classes_with(path: str) -> frozenset[str]:
     """Names of the classes that are known to be right on a path of the table."""
@@ -187,14 +203,17 @@ def takes_twice(model: PreTrainedModel) -> bool:
 
 
 def stacks(model: PreTrainedModel) -> bool:
-    """Whether the model's class is known to run over stacked parameters."""
+    """Whether the model is known to run over stacked parameters."""
     if turns_with_length(model) or any(virtual_tokens(model)):
         return False
-    return _has(model, "stacking")
+    kinds = adapters_of(model)
+    if "TRAINABLE_TOKENS" in kinds and text_config(model).tie_word_embeddings:
+        return False
+    return _has(model, "stacking") and kinds <= _ADAPTERS["stacking"]
 
 
 def shares(model: PreTrainedModel) -> bool:
-    """Whether the model's class is known to score a trie of prompts as their rows.
+    """Whether the model is known to score a trie of prompts as their rows.
 
     Not with ALiBi, which "sdpa" adds at another place (Falcon).
     """
@@ -202,7 +221,7 @@ def shares(model: PreTrainedModel) -> bool:
         return False
     if getattr(text_config(model), "alibi", False):
         return False
-    return _has(model, "sharing")
+    return _has(model, "sharing") and adapters_of(model) <= _ADAPTERS["sharing"]
 
 
 def pads(model: PreTrainedModel) -> bool:
@@ -212,6 +231,28 @@ def pads(model: PreTrainedModel) -> bool:
 
 def _has(model: PreTrainedModel, path: str) -> bool:
     return path in _PATHS.get(architecture(model), ())
+
+
+def adapters_of(model: PreTrainedModel) -> set[str]:
+    """The kinds of adapters in the model, as `peft` calls them; activated LoRA apart.
+
+    Of learned tokens before the prompt see `virtual_tokens`.
+    """
+    held = getattr(getattr(model, "_orig_mod", model), "peft_config", None) or {}
+    kinds = set()
+    for config in held.values():
+        kind = str(getattr(config.peft_type, "value", config.peft_type))
+        activated = getattr(config, "alora_invocation_tokens", None)
+        kinds.add("ALORA" if activated else kind)
+        if getattr(config, "trainable_token_indices", None):
+            kinds.add("TRAINABLE_TOKENS")
+    return kinds
+
+
+def known_as(model: PreTrainedModel) -> str:
+    """The model's class, and the adapters in it, as messages name them."""
+    kinds = sorted(adapters_of(model))
+    return f"{architecture(model)}{' with ' if kinds else ''}{', '.join(kinds)}"
 
 
 _told: set[tuple[str, str]] = set()

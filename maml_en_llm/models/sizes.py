@@ -23,13 +23,14 @@ def virtual_tokens(model: PreTrainedModel) -> tuple[int, int]:
     """Learned tokens of an adapter before every prompt: in its row, or as stored keys.
 
     In the row they have logits of their own (prompt tuning); stored keys have none
-    (prefix tuning).
+    (prefix tuning, cartridges).
     """
     how: Any = getattr(getattr(model, "_orig_mod", model), "active_peft_config", None)
     if not getattr(how, "is_prompt_learning", False):
         return 0, 0
     count = how.num_virtual_tokens
-    return (0, count) if "PREFIX" in str(how.peft_type) else (count, 0)
+    stored = how.peft_type in ("PREFIX_TUNING", "CARTRIDGE")
+    return (0, count) if stored else (count, 0)
 
 
 def architecture(model: PreTrainedModel) -> str:

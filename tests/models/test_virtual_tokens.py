@@ -5,7 +5,12 @@ from statistics import fmean
 import pytest
 import torch
 from helpers import CharTokenizer, batch_for, distance, rounding, small_model
-from peft import PrefixTuningConfig, PromptTuningConfig, get_peft_model
+from peft import (
+    CartridgeConfig,
+    PrefixTuningConfig,
+    PromptTuningConfig,
+    get_peft_model,
+)
 
 from maml_en_llm import (
     SGD,
@@ -28,7 +33,11 @@ COUNT = 3
 TWO = ("yes", "no")
 SHOWN = [Example("the cat sat", "yes", TWO), Example("a dog ran off", "no", TWO)]
 QUERIES = [Example("birds fly", "yes", (*TWO, "maybe so")), Example("fish", "no", TWO)]
-KINDS = {"prompt": PromptTuningConfig, "prefix": PrefixTuningConfig}
+KINDS = {
+    "prompt": PromptTuningConfig,
+    "prefix": PrefixTuningConfig,
+    "cartridge": CartridgeConfig,
+}
 
 
 @pytest.fixture(params=["gpt2", "llama"])
