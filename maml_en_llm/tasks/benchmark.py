@@ -180,7 +180,10 @@ def load_benchmark(
     if fetched.missing:
         message = _missing_message(opened, selection, fetched.missing)
         if not allow_missing:
-            raise DataError(f"{message}; pass allow_missing=True to go on without")
+            raise DataError(
+                f"{message}; pass allow_missing=True to go on without, or put there "
+                f"{_first_lacking(fetched)}"
+            )
         warnings.warn(f"{message}; they are left out", stacklevel=2)
     return _read_selection(opened, selection, fetched)
 
@@ -208,7 +211,10 @@ def load_held(
     fetched = opened.fetch(needed(selection, checked_seeds(seeds)))
     if fetched.missing:
         message = _missing_message(opened, selection, fetched.missing)
-        raise DataError(f"{message}; use evaluation.hold_back on the tasks instead")
+        raise DataError(
+            f"{message}; use evaluation.hold_back on the tasks instead, or put there "
+            f"{_first_lacking(fetched)}"
+        )
     return _read_selection(opened, selection, fetched)
 
 
@@ -219,6 +225,14 @@ def _missing_message(
         f"{opened.name}: {len(missing)} tasks of setting {selection.setting!r} lack "
         f"their files: {listed(missing)}"
     )
+
+
+def _first_lacking(fetched: Fetched) -> str:
+    """The names that the first file that is not there may have."""
+    file = next(file for file, path in fetched.paths.items() if path is None)
+    names = [name for name in file.names if not name.endswith(".gz")]
+    one = "one of " if len(names) > 1 else ""
+    return f"{one}{listed(names)} (or .gz)"
 
 
 def _read_selection(

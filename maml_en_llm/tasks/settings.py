@@ -11,7 +11,7 @@ The last list and the facts are optional. Without such a file MetaICL's lists ap
 
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from importlib.resources import files
 from numbers import Integral
@@ -33,10 +33,14 @@ _LONGEST_NAME = 200  # bytes, so that a file name made of it is one
 
 @dataclass(frozen=True)
 class Settings:
-    """Lists of task names by setting and role, and facts by task."""
+    """Lists of task names by setting and role, and facts by task.
+
+    ``note`` ends the message for a setting that is none of them.
+    """
 
     lists: Mapping[str, Mapping[str, list[str]]]
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    note: str = ""
 
     def names(self) -> frozenset[str]:
         """All tasks of all settings."""
@@ -61,7 +65,9 @@ class Selection:
 def published() -> Settings:
     """MetaICL's own lists and kinds of task."""
     path = files("maml_en_llm.tasks").joinpath("metaicl.json")
-    return checked(parse(path.read_bytes(), "metaicl.json"), "metaicl.json")
+    found = checked(parse(path.read_bytes(), "metaicl.json"), "metaicl.json")
+    note = f"; these are MetaICL's: a local folder names its own in a {FILE}"
+    return replace(found, note=note)
 
 
 def read_settings(path: Path) -> Settings:
@@ -129,7 +135,11 @@ def select(
     """
     if not isinstance(setting, str):
         raise DataError(f"setting: expected a name, found {shown(setting)}")
-    check_choice("setting", setting, settings.lists, DataError)
+    if setting not in settings.lists:
+        raise DataError(
+            f"setting: expected one of {listed(settings.lists)}, found "
+            f"{shown(setting)}{nearest(setting, settings.lists)}{settings.note}"
+        )
     lists = settings.lists[setting]
     lists = lists if faithful else without_leaks(lists)
     wanted = None if tasks is None else _wanted(tasks, lists, setting)
@@ -197,6 +207,12 @@ def _lists(value: Any, where: str) -> dict[str, list[str]]:
             f"{' and no '.join(map(repr, lacking))}"
         )
     _refuse_misspelt(lists, (*ROLES, UNSEEN_TARGETS), where)
+    for key, names in lists.items():  # passed over, it would be no list at all
+        if "unseen" in key and key != UNSEEN_TARGETS and isinstance(names, list):
+            raise DataError(
+                f"{where}: expected a key {UNSEEN_TARGETS!r}, found {shown(key)}; "
+                "rename it"
+            )
     found = {
         role: _checked_names(lists.get(role, []), f"{where}: {role}")
         for role in (*ROLES, UNSEEN_TARGETS)

@@ -167,6 +167,7 @@ SETTINGS = {
     "no test": {"settings": {"mini": {"train": ["a"]}}},
     "no train": {"settings": {"mini": {"test": ["c"]}}},
     "misspelt list": content({"unseen_domain_tests": ["c"]}),
+    "list of another name": content({"unseen": ["c"]}),
     "misspelt tasks": content(task={"c": {"kind": "free-form"}}),
     "tasks a list": content(tasks=[]),
     "tasks null": content(tasks=None),

@@ -88,6 +88,34 @@ def test_settings_file_beside_the_folder_and_its_task_facts(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("lacking", "names"),
+    [
+        (
+            "a/a_16384_100_train",
+            "one of a/a_16384_100_train.jsonl, a/a_mt_train.jsonl, a/a_train.jsonl",
+        ),
+        ("c/c_16_100_test", "one of c/c_16_100_test.jsonl, c/c_test.jsonl"),
+        ("c/c_16_13_train", "put there c/c_16_13_train.jsonl"),
+    ],
+)
+def test_a_missing_file_is_named(tmp_path, lacking, names):
+    write_benchmark(tmp_path)
+    (tmp_path / f"{lacking}.jsonl").unlink()
+    with pytest.raises(DataError, match=rf"{names} \(or \.gz\)$") as caught:
+        load_benchmark(tmp_path, "mini")
+    assert len(str(caught.value)) - len(str(tmp_path)) < 400
+
+
+def test_a_folder_without_settings_says_whose_they_are(tmp_path):
+    folder = write_benchmark(tmp_path / "tasks")
+    with pytest.raises(DataError, match="one of mini, found 'own'$"):
+        load_benchmark(folder, "own")
+    (folder / "settings.json").unlink()
+    with pytest.raises(DataError, match=r"found 'own'; .* its own in a settings\.json"):
+        load_benchmark(folder, "own")
+
+
 def test_selection_of_tasks_and_seeds(tmp_path):
     write_benchmark(tmp_path, test=("c", "d"), unseen=["d"])
     benchmark = load_benchmark(tmp_path, "mini", tasks=["b", "c"], seeds=[21])
