@@ -8,7 +8,14 @@ import torch
 from helpers import small_model
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import GPT2Config, LlamaConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GPT2Config,
+    LlamaConfig,
+    MixtralConfig,
+    Phi3Config,
+)
 
 from maml_en_llm import Episode, PromptLoss, TrainConfig, tensors
 from maml_en_llm.models.adapters import with_adapters
@@ -88,6 +95,29 @@ CASES = {
     "GPT-2, second order": (
         GPT2Config(vocab_size=300, n_embd=96, n_layer=3, **GPT2),
         Step(n=1, k=1, length=200, target=4),
+    ),
+    "second order, gate and width in one matrix": (
+        Phi3Config(
+            vocab_size=300,
+            hidden_size=96,
+            intermediate_size=200,
+            num_hidden_layers=3,
+            pad_token_id=0,
+            **LLAMA,
+        ),
+        Step(n=1, k=1, length=200, target=4),
+    ),
+    "second order, two of four experts": (
+        MixtralConfig(
+            vocab_size=300,
+            hidden_size=96,
+            intermediate_size=100,
+            num_hidden_layers=3,
+            num_local_experts=4,
+            num_experts_per_tok=2,
+            **LLAMA,
+        ),
+        Step(n=1, k=1, length=400, target=4),
     ),
 }
 
@@ -207,6 +237,46 @@ def test_sizes_are_the_models():
     few = sizes_of(adapted)
     assert few.moving == few.parameters - sizes.parameters
     assert few.table == 0
+
+
+SMALL = dict(
+    hidden_size=64,
+    intermediate_size=112,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+)
+EXPERTS = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=48)
+
+
+@pytest.mark.parametrize(
+    "kind, more, inner, gated",
+    [
+        ("llama", {}, 112, True),
+        ("phi3", {"pad_token_id": 0}, 112, True),
+        ("glm", {"head_dim": 16}, 112, True),
+        ("modernbert-decoder", {"pad_token_id": 0}, 112, True),
+        ("phi", {}, 112, False),
+        ("gpt_neox", {}, 112, False),
+        ("opt", {"ffn_dim": 112, "word_embed_proj_dim": 64}, 112, False),
+        ("gpt2", {"n_embd": 64, "n_head": 4, "intermediate_size": None}, 256, False),
+        ("mixtral", {"num_local_experts": 4, "num_experts_per_tok": 2}, 224, True),
+        ("olmoe", {"num_experts": 4, "num_experts_per_tok": 2}, 224, True),
+        ("qwen3_moe", EXPERTS | {"head_dim": 16}, 96, True),
+        # an expert for all, and one layer of two without experts
+        (
+            "qwen2_moe",
+            EXPERTS | {"shared_expert_intermediate_size": 48, "mlp_only_layers": [0]},
+            (3 * 48 + 112) // 2,
+            True,
+        ),
+    ],
+)
+def test_the_feed_forward_part_is_found_by_its_shapes(kind, more, inner, gated):
+    config = AutoConfig.for_model(kind, **SMALL | more)
+    with torch.device("meta"):
+        sizes = sizes_of(AutoModelForCausalLM.from_config(config))
+    assert (sizes.inner, sizes.gated) == (inner, gated)
 
 
 BIG = Sizes(
