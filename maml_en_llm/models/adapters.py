@@ -1,5 +1,7 @@
 """Low-rank adapters (LoRA, Hu et al. 2022) beside the matrices of a model's layers."""
 
+import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,9 @@ import torch
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from ..errors import check_integer
+from ..errors import check_integer, shown
+from ..provenance import weights_hash
+from .folder import reason
 from .source import name_of
 
 ADAPTER_FILE = "adapter_config.json"
@@ -25,6 +29,8 @@ def with_adapters(model: PreTrainedModel, rank: int, *, seed: int = 0):
     from peft import LoraConfig, get_peft_model
 
     check_integer("lora", rank, 1)
+    if has_adapters(model):
+        raise ValueError("lora: expected 0 for a model that has adapters, found more")
     turned = any(isinstance(module, Conv1D) for module in model.modules())
     config = LoraConfig(
         r=rank,
@@ -41,6 +47,82 @@ def with_adapters(model: PreTrainedModel, rank: int, *, seed: int = 0):
     # the folder that a machine keeps it in says nothing to others
     adapted.peft_config["default"].base_model_name_or_path = name_of(model)
     return adapted.eval()
+
+
+def adapters_alone(name) -> Path | None:
+    """The folder ``name``, if it holds adapters without a model."""
+    if not isinstance(name, (str, Path)):
+        return None
+    about, model = (os.path.join(name, file) for file in (ADAPTER_FILE, "config.json"))
+    return Path(name) if os.path.isfile(about) and not os.path.exists(model) else None
+
+
+def base_named(folder: Path) -> dict:
+    """What `load_model` takes for the base of the adapters in ``folder``.
+
+    A run's record knows it better than `peft`, which is told no folder of a machine.
+    """
+    about, config = _json(folder / ADAPTER_FILE), _record(folder)[0]
+    if isinstance(config.get("model"), str):
+        return {"name": config["model"], "seed": config.get("seed", 0)}
+    name, revision = (about.get(k) for k in ("base_model_name_or_path", "revision"))
+    if not isinstance(name, str) or not name:
+        raise ValueError(
+            f"{folder / ADAPTER_FILE}: expected the name of the base as "
+            f"base_model_name_or_path, found {shown(name)}; write it there"
+        )
+    here = Path(name).exists()
+    return {"name": name, "revision": None if here else revision}
+
+
+def on_base(model: PreTrainedModel, folder: Path):
+    """The adapters of ``folder`` on their base, as alone can be trained.
+
+    Raises `ValueError` for damaged ones, for another base than theirs as far as the
+    record beside them tells, `ImportError` without `peft`.
+    """
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise ImportError(
+            f"model: expected peft for the adapters in {shown(str(folder))}, found none"
+            "; pip install peft",
+            name="peft",
+        ) from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("error", "Found missing adapter keys")
+            adapted: Any = PeftModel.from_pretrained(model, folder, is_trainable=True)
+    except Exception as error:  # whatever damaged or foreign files bring about
+        raise ValueError(
+            f"model: expected adapters of {shown(name_of(model))} in "
+            f"{shown(str(folder))}, found {reason(error)}"
+        ) from error
+    config, weights = _record(folder)
+    same_type = str(model.dtype) == f"torch.{config.get('dtype')}"
+    if same_type and weights not in (None, weights_hash(adapted)):
+        raise ValueError(
+            f"model: expected {shown(name_of(model))} with the adapters in "
+            f"{shown(str(folder))} to have the weights of their record.json, found "
+            "others; put the base back, or the adapters on one with peft's PeftModel"
+        )
+    return adapted.eval()
+
+
+def _json(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _record(folder: Path) -> tuple[dict, str | None]:
+    """The configuration of a run and the hash of its weights, where it has a record."""
+    record = _json(folder / "record.json")
+    config = record.get("config")
+    return config if isinstance(config, dict) else {}, record.get("weights")
 
 
 def has_adapters(model) -> bool:

@@ -18,11 +18,11 @@ from transformers.activations import NewGELUActivation
 
 from ..base.weights import SHIPPED
 from ..errors import check_choice, check_integer, nearest, shown
-from . import safe, source
+from . import adapters, safe, source
 from .attention import TWICE
 from .complete import check_causal, check_complete, check_plain, check_size
 from .folder import has_weights, reason
-from .sizes import architecture
+from .sizes import architecture, base_of
 from .smollm2 import SMOLLM2, SMOLLM2_HUB, located, not_found
 from .tokenizer import check_tokenizer, is_path, load_tokenizer, tokenizer_for
 
@@ -49,7 +49,8 @@ def load_model(
 
     Args:
         name: one that is shipped (``"tiny-base"``), ``"smollm2-135m"``, a hub name, a
-            folder, a configuration or its file; without weights they are random.
+            folder, of adapters too, a configuration or its file; without weights they
+            are random.
         tokenizer: hub name or folder. Default: the model's own; for a configuration
             GPT-2's, from the folder ``$GPT2_BPE`` if set, else from the hub.
         attention: ``"twice"`` and ``"eager"`` can be differentiated twice, ``"sdpa"``
@@ -67,6 +68,9 @@ def load_model(
     name = SHIPPED.get(str(name), name) if isinstance(name, (str, Path)) else name
     name, revision = located(name, revision)
     _check_revision(revision, name)
+    alone = adapters.adapters_alone(name)
+    if alone is not None:
+        return _on_base(alone, tokenizer, attention, dtype, device)
     config = _configuration(name)
     built = attention if attention in ("eager", "sdpa") else "eager"
     if config is None:
@@ -85,6 +89,24 @@ def load_model(
     model = fuse_gelu(model).eval()
     check_causal(model)
     torch.nn.Module.to(model, device)  # in place
+    return model, words
+
+
+def _on_base(folder: Path, tokenizer, attention: str, dtype, device):
+    """What `load_model` returns for a folder of adapters: they, on their base."""
+    base = adapters.base_named(folder)
+    own = folder if (folder / "tokenizer_config.json").is_file() else None
+    how = {"attention": attention, "dtype": dtype, "device": device}
+    try:
+        model, words = load_model(**base, tokenizer=tokenizer or own, **how)
+    except ValueError as error:
+        raise ValueError(
+            f"model: expected the base of the adapters in {shown(str(folder))}, "
+            f"{shown(base['name'])}, found {reason(error)}; load the base yourself, "
+            "then peft.PeftModel.from_pretrained(base, folder)"
+        ) from error
+    model = adapters.on_base(model, folder)
+    source.remember(base_of(model), folder, None)
     return model, words
 
 

@@ -18,6 +18,10 @@ LICENCES = {
     "gpt2-large": "mit",
 }
 ON_HUB = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+_ON_BASE = (
+    "It looks for the base `{base}` where `record.json` says. Elsewhere\n"
+    "`peft.PeftModel.from_pretrained(base, FOLDER)` puts the adapters on it."
+)
 
 
 def model_card(record: dict) -> str:
@@ -54,6 +58,7 @@ def model_card(record: dict) -> str:
         "",
         "`record.json` has every setting, loss and version. Scores on target tasks:",
         "`python -m maml_en_llm evaluate --model FOLDER`.",
+        *([_ON_BASE.format(base=base)] if config.lora else []),
         "",
     ]
     return "\n".join([*head, "", *body])

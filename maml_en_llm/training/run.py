@@ -6,9 +6,9 @@ import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ..errors import check_integer
+from ..errors import check_integer, shown
 from ..models import load_model, load_tokenizer
-from ..models.adapters import with_adapters
+from ..models.adapters import has_adapters, with_adapters
 from ..models.sizes import width_of
 from ..models.tokenizer import tokenizer_for
 from ..provenance import weights_hash
@@ -190,6 +190,12 @@ class Running:
             device=ranks.device(config.device),
             seed=config.seed,
         )
+        if has_adapters(model):
+            raise ValueError(
+                f"model: expected a whole model to train, found adapters in "
+                f"{shown(config.model)}; merge them into their base and save that "
+                "(merge_and_unload)"
+            )
         if config.lora:
             model = adapted(model, config.lora, config.seed)
         self.loop = Loop.of(model, self.tokenizer, self.benchmark.train, config, ranks)

@@ -1,13 +1,17 @@
 """What a run writes is an ordinary model folder, or ordinary adapters, with a card."""
 
+import json
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, pipeline
 
-from maml_en_llm import load_model, train
+from maml_en_llm import load_model, parameters, train
+from maml_en_llm.models import source_of
 
 # peft asks `transformers` by names of older versions
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -75,6 +79,83 @@ def test_peft_loads_adapters_onto_their_base(based, adapters):
             assert torch.equal(p, frozen[name.replace(".base_layer", "")])
     assert moved
     assert record["weights"] != record["weights_before"]
+
+
+def test_adapters_are_loaded_onto_their_base(based, adapters):
+    from peft import PeftModel
+
+    folder, record = adapters
+    model, tokenizer = load_model(folder)
+    by_hand = PeftModel.from_pretrained(load_model(based.model)[0], folder).eval()
+    assert torch.equal(logits(model, tokenizer), logits(by_hand, tokenizer))
+    assert source_of(model) == {
+        "name": "run",
+        "revision": None,
+        "weights": record["weights"],
+    }
+    assert all("lora_" in name for name in parameters(model)) and not model.training
+    assert "evaluate --model FOLDER" in (folder / "README.md").read_text()
+    with pytest.raises(ValueError, match="expected a whole model to train, found ada"):
+        train(replace(based, model=str(folder)))
+
+
+def change(name, **values):
+    """What writes these values into a JSON file of a folder."""
+
+    def write(folder):
+        content = json.loads((folder / name).read_text()) | values
+        (folder / name).write_text(json.dumps(content))
+
+    return write
+
+
+def another_base(folder):
+    record = json.loads((folder / "record.json").read_text())
+    base = folder.parent / "base"
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.from_pretrained(record["config"]["model"])
+    )
+    model.save_pretrained(base)
+    change("record.json", config=record["config"] | {"model": str(base)})(folder)
+
+
+def of_another_shape(folder):
+    (folder / "record.json").unlink()
+    change("adapter_config.json", base_model_name_or_path="tiny-base")(folder)
+
+
+NO_ADAPTERS = {
+    "no base": (
+        lambda f: change("record.json", config={"model": str(f / "none")})(f),
+        "expected the base of the adapters .* load the base yourself",
+    ),
+    "another base": (another_base, "to have the weights of their record"),
+    "another shape": (of_another_shape, "expected adapters of 'tiny-base'"),
+    "no name of a base": (
+        lambda f: [(f / name).write_text("{}") for name in JSON_FILES],
+        "expected the name of the base as base_model_name_or_path, found None",
+    ),
+    "damaged": (
+        lambda f: (f / "adapter_model.safetensors").write_bytes(b"half"),
+        "expected adapters of 'base'",
+    ),
+}
+JSON_FILES = ("record.json", "adapter_config.json")
+
+
+@pytest.mark.parametrize("damage, message", NO_ADAPTERS.values(), ids=NO_ADAPTERS)
+def test_adapters_without_their_base_are_refused(adapters, tmp_path, damage, message):
+    folder = shutil.copytree(adapters[0], tmp_path / "run")
+    damage(folder)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_model(folder, tokenizer=folder)
+    assert len(str(caught.value)) < 700
+
+
+def test_adapters_without_peft_say_so(adapters, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ImportError, match="model: expected peft for the adapters in"):
+        load_model(adapters[0])
 
 
 def test_a_complete_run_of_adapters_is_known_again(based, adapters):
