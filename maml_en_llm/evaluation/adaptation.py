@@ -1,6 +1,7 @@
 """Adaptation at test time: a few gradient steps on a target's own demonstrations."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from ..models import PromptLoss, parameters, positions_of, write_back
 from ..optimizers.base import Optimizer
 from ..prompts import Batch, Format, PromptEncoder, collate
 from ..tasks import Example
+from .arguments import check_adaptable
+from .scoring import ScoresNotFinite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +54,12 @@ class Adaptation:
         """An adapted copy of ``model``, which itself stays as it is.
 
         Raises `ValueError` where there is nothing to adapt to, or a prompt is longer
-        than the model has positions for.
+        than the model has positions for, its dropout is random, or no step moves it.
         """
-        adapted = deepcopy(model)
         if not self.steps:
-            return adapted
+            return deepcopy(model)
+        check_adaptable(model)
+        adapted = deepcopy(model)
         encoder = PromptEncoder(tokenizer, fmt)
         batch = leave_one_out(
             encoder, demonstrations, alone=alone, instruction=instruction
@@ -93,6 +97,21 @@ def steps_on(model, batch: Batch, optimizer: Optimizer, steps: int) -> Iterator[
         params, state = optimizer.update(grads, state, params)
         write_back(model, params)
         yield step + 1
+
+
+@contextmanager
+def after_steps(steps: int, optimizer: Optimizer) -> Iterator[None]:
+    """Scores of an adapted model: where they are no numbers, its rate is blamed."""
+    try:
+        yield
+    except ScoresNotFinite as error:
+        if not steps:
+            raise
+        found = str(error).partition(";")[0]
+        raise ScoresNotFinite(
+            f"{found} after adaptation ({steps} × {shown(optimizer)}); lower the rate, "
+            "or the model's weights may be damaged"
+        ) from error
 
 
 def leave_one_out(

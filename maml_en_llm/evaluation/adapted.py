@@ -10,8 +10,8 @@ from ..optimizers.base import Optimizer
 from ..prompts import Format, PromptEncoder
 from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
-from .adaptation import adaptations, leave_one_out, steps_on
-from .arguments import format_of
+from .adaptation import adaptations, after_steps, leave_one_out, steps_on
+from .arguments import check_adaptable, check_model, format_of
 from .benchmark import check_sizes, evaluate_by
 from .scoring import score_options
 
@@ -43,6 +43,9 @@ def evaluate_adapted(
     asked = sorted(adapt.steps for adapt in adaptations(steps, optimizer))
     fmt, k = format_of(format_options), check_integer("k", k)
     seeds, max_records = check_sizes(benchmark, seeds, max_records)
+    check_model(model)
+    if asked[-1]:
+        check_adaptable(model)
     tables: dict[tuple[str, int], dict[int, list]] = {}
 
     def at(j: int):
@@ -78,7 +81,9 @@ def _on_the_way(
     demonstrations = task.few_shot(seed, k)
     found = {}
     for j in chain([0], steps):
-        if j in asked:
+        if j not in asked:
+            continue
+        with after_steps(j, rule):
             found[j] = score_options(
                 adapted, tokenizer, demonstrations, queries, **vars(fmt)
             )

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
 from ..errors import DataError, check_choice, shown
+from ..models.guards import active_dropout
 from ..prompts import Format, PromptEncoder
 from ..tasks import Example, Task
 from ..tasks.settings import KINDS
@@ -20,6 +21,28 @@ def check_model(model) -> None:
         raise ValueError(
             "model: expected evaluation mode, found training mode, whose dropout is "
             "random; model.eval()"
+        )
+    _check_dropout(model)
+
+
+def check_adaptable(model) -> None:
+    """Refuse a model whose dropout is random, and one that no step would move."""
+    _check_dropout(model)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(
+            "model: expected parameters that require grad to take steps on, found "
+            "none; model.requires_grad_(), or for adapters "
+            "PeftModel.from_pretrained(..., is_trainable=True)"
+        )
+
+
+def _check_dropout(model) -> None:
+    """Dropout of a part alone, as of adapters that were added to a model."""
+    active = active_dropout(model)
+    if active:
+        raise ValueError(
+            "model: expected one without dropout, which is random, found "
+            f"{active[0]} and {len(active) - 1} more in training mode; model.eval()"
         )
 
 

@@ -19,8 +19,8 @@ from ..prompts import Format
 from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
 from ..tasks.settings import KINDS
-from .adaptation import Adaptation
-from .arguments import check_model, checked_queries
+from .adaptation import Adaptation, after_steps
+from .arguments import check_adaptable, check_model, checked_queries
 from .metrics import (
     accuracy,
     calibration_error,
@@ -81,6 +81,8 @@ def evaluate(
     k = _check_options(k, mode, instructions, pmi, adapt)
     _check_demonstrations(benchmark, k, seeds, instructions, adapt)
     check_model(model)
+    if adapt is not None and adapt.steps:
+        check_adaptable(model)
     score = score_pmi if pmi else score_options
     scorer = _model_scorer(model, tokenizer, k, fmt, score, adapt, instructions)
     record = evaluate_by(
@@ -174,7 +176,10 @@ def _model_scorer(model, tokenizer, k: int, fmt: Format, score, adapt, instructi
             )
         demonstrations = task.few_shot(seed, k)
         how = vars(fmt) | dict(instruction=instruction)
-        return score(asked, tokenizer, demonstrations, queries, **how)
+        if adapt is None:
+            return score(asked, tokenizer, demonstrations, queries, **how)
+        with after_steps(adapt.steps, adapt.optimizer):
+            return score(asked, tokenizer, demonstrations, queries, **how)
 
     return scorer
 

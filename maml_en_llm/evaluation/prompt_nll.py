@@ -12,6 +12,7 @@ from ..models.loss import (
     target_logits,
     target_positions,
 )
+from ..models.sizes import text_config
 from ..prompts import Prompt, collate
 from .trie import Trie
 
@@ -87,7 +88,10 @@ def _trie_nll(model, trie: Trie, asked, stored, n_stored: int) -> list[float]:
     # each of these nodes predicts the token that follows it
     nodes = [node for path, prompt in asked for node in path[-prompt.n_target :]]
     labels = [token for _, prompt in asked for token in prompt.ids[-prompt.n_target :]]
-    kept, where = torch.tensor(nodes).unique(return_inverse=True)
+    # on the CPU whatever torch.set_default_device says
+    kept, where = torch.tensor(nodes, device="cpu").unique(return_inverse=True)
+    # a router's own loss has no use for a mask of this shape, nor is it asked for
+    routed = getattr(text_config(model), "output_router_logits", False)
     logits = model(
         input_ids=torch.tensor([trie.ids], device=model.device),
         position_ids=torch.tensor([trie.depths], device=model.device) + n_stored,
@@ -95,9 +99,11 @@ def _trie_nll(model, trie: Trie, asked, stored, n_stored: int) -> list[float]:
         past_key_values=stored,
         use_cache=stored is not None,
         logits_to_keep=kept[None].to(model.device),
+        **({"output_router_logits": False} if routed else {}),
     ).logits[0]
     logits = precise(logits)
-    total = logits.logsumexp(-1)[where] - logits[where, torch.tensor(labels)]
+    right = logits[where, torch.tensor(labels, device="cpu")]
+    total = logits.logsumexp(-1)[where] - right
     parts = total.split([prompt.n_target for _, prompt in asked])
     return [part.mean().item() for part in parts]
 
@@ -109,7 +115,7 @@ def _mask(trie: Trie, n_stored: int, model) -> torch.Tensor:
     """
     seen = trie.visible()
     seen = torch.cat([seen.new_ones(len(seen), n_stored), seen], dim=1)
-    mask = torch.zeros(seen.shape, dtype=model.dtype)
+    mask = torch.zeros(seen.shape, dtype=model.dtype, device="cpu")
     return mask.masked_fill_(~seen, float("-inf"))[None, None].to(model.device)
 
 
@@ -135,7 +141,9 @@ def plain_scores(model, prompts: Sequence[Prompt], tokens_at_once: int) -> list[
 
 def batch_nll(model, prompts: Sequence[Prompt]) -> list[float]:
     """Mean −log p of each prompt's target, in nats per token, in one call."""
-    batch = collate(prompts).to(model.device)
+    with torch.device("cpu"):  # whatever torch.set_default_device says
+        batch = collate(prompts)
+    batch = batch.to(model.device)
     positions, valid = target_positions(batch.loss_mask)
     inputs = inputs_for(model, batch.input_ids, batch.attention_mask)
     logits = target_logits(model, lambda **more: model(**inputs, **more), positions)

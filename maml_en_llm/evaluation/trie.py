@@ -48,7 +48,7 @@ class Trie:
 
     def visible(self) -> torch.Tensor:
         """(N, N), true where the column's node is the row's or one of its ancestors."""
-        seen = torch.eye(len(self.ids), dtype=torch.bool)
+        seen = torch.eye(len(self.ids), dtype=torch.bool, device="cpu")
         rows = seen.numpy()  # the same memory; one row at a time is faster there
         for node, parent in enumerate(self._parents):
             if parent >= 0:

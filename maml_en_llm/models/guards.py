@@ -156,10 +156,16 @@ def active_dropout(model: torch.nn.Module) -> list[str]:
 
 
 def _rates_of(module: torch.nn.Module) -> dict[str, float]:
+    rate = getattr(module, "p", None)
+    if "Dropout" in type(module).__name__ and isinstance(rate, float):
+        return {"p": rate}
     if isinstance(module, torch.nn.modules.dropout._DropoutNd):
         return {"p": module.p}
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if "drop" in name and isinstance(value, float)
-    }
+    rates = {}
+    for name, value in vars(module).items():
+        if "drop" not in name:
+            continue
+        held = value.items() if isinstance(value, dict) else [("", value)]  # by adapter
+        named = [(f"{name}.{key}".rstrip("."), rate) for key, rate in held]
+        rates |= {key: rate for key, rate in named if isinstance(rate, float)}
+    return rates

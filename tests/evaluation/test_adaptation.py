@@ -5,6 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 from helpers import CharTokenizer, small_model
+from peft import LoHaConfig, LoraConfig, OFTConfig
 
 from maml_en_llm import (
     SGD,
@@ -18,8 +19,11 @@ from maml_en_llm import (
     load_benchmark,
     load_model,
     parameters,
+    score_options,
 )
 from maml_en_llm.evaluation.adaptation import leave_one_out
+from maml_en_llm.evaluation.adapted import evaluate_adapted
+from maml_en_llm.evaluation.scoring import ScoresNotFinite
 from maml_en_llm.meta.calculus import loss_and_grad
 
 FORMAT = Format(max_length=512)
@@ -174,3 +178,82 @@ def test_nothing_to_adapt_to(tiny):
     model, words = tiny
     with pytest.raises(ValueError, match="demonstrations: expected at least one to"):
         Adaptation(steps=1, optimizer=SGD(0.1))(model, words, [], FORMAT)
+
+
+def _frozen(model):
+    return model.requires_grad_(False)
+
+
+def _with_dropout(config):
+    def added(model):
+        model.add_adapter(config)
+        assert not model.training  # but the adapters are
+        return model
+
+    return added
+
+
+ON = {"target_modules": ["q_proj"]}
+DROPOUT = "model: expected one without dropout, .*{} = 0.5 and 1 more in training mode"
+UNFIT = {  # what is done to a model, the message, whether it can still be scored
+    "no parameter to move": (
+        _frozen,
+        "model: expected parameters that require grad .* is_trainable=True",
+        True,
+    ),
+    "dropout of adapters": (
+        _with_dropout(LoraConfig(r=2, lora_dropout=0.5, **ON)),
+        DROPOUT.format("lora_dropout.default.p"),
+        False,
+    ),
+    "dropout of ranks": (
+        _with_dropout(LoHaConfig(r=2, rank_dropout=0.5, **ON)),
+        DROPOUT.format("rank_dropout.default"),
+        False,
+    ),
+    "dropout of blocks": (
+        _with_dropout(OFTConfig(oft_block_size=8, module_dropout=0.5, **ON)),
+        DROPOUT.format("oft_dropout.default.p"),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message", "scored"), UNFIT.values(), ids=UNFIT)
+def test_a_model_that_cannot_be_adapted_is_refused_at_once(
+    bench, spoil, message, scored, recwarn
+):
+    model, words = spoil(small_model("llama")), CharTokenizer()
+    shots = bench.test[0].few_shot(13, 4)
+    adapt, how = Adaptation(steps=1, optimizer=SGD(0.1)), dict(k=4, seeds=[13])
+    with pytest.raises(ValueError, match=message):
+        adapt(model, words, shots, FORMAT)
+    with pytest.raises(ValueError, match=message):
+        evaluate(model, words, bench, adapt=adapt, **how)
+    with pytest.raises(ValueError, match=message):
+        evaluate_adapted(model, words, bench, optimizer=SGD(0.1), steps=[0, 1], **how)
+    assert not [w for w in recwarn if "is left out" in str(w.message)]
+    if scored:
+        assert score_options(model, words, shots, bench.test[0].test[:1])
+        return
+    with pytest.raises(ValueError, match=message):
+        score_options(model, words, shots, bench.test[0].test[:1])
+    model.eval()
+    assert score_options(model, words, shots, bench.test[0].test[:1])
+
+
+def test_a_huge_rate_is_named(bench):
+    model, words = small_model("llama"), CharTokenizer()
+    how = dict(k=4, seeds=[13], max_records=1)
+    huge = SGD(1e300)
+    message = r"queries\[0\]: .* after adaptation \(1 × SGD\(lr=1e\+300\)\); lower the"
+    with (
+        pytest.raises(ScoresNotFinite, match=message),
+        pytest.warns(UserWarning, match=message),
+    ):
+        evaluate(model, words, bench, adapt=Adaptation(steps=1, optimizer=huge), **how)
+    with (
+        pytest.raises(ScoresNotFinite, match=message),
+        pytest.warns(UserWarning, match=message),
+    ):
+        evaluate_adapted(model, words, bench, optimizer=huge, steps=[0, 1], **how)

@@ -15,6 +15,7 @@ from transformers import (
     GPT2Config,
     LlamaConfig,
     MistralConfig,
+    MixtralConfig,
 )
 
 from maml_en_llm import (
@@ -408,6 +409,25 @@ def test_scoring_leaves_the_model_as_it_was():
         torch.equal(p, q) and p.grad is None
         for p, q in zip(model.parameters(), before, strict=True)
     )
+
+
+@pytest.mark.parametrize("share_prefix", [True, False])
+def test_the_default_device_does_not_matter(share_prefix):
+    model, how = small_model(), dict(share_prefix=share_prefix)
+    expected = score_options(model, CharTokenizer(), SHOWN, QUERIES, **how)
+    with torch.device("meta"):  # as after torch.set_default_device
+        found = score_options(model, CharTokenizer(), SHOWN, QUERIES, **how)
+    assert found == expected
+
+
+def test_a_router_s_own_loss_is_not_asked_for():
+    sizes = LLAMA | dict(num_local_experts=4, num_experts_per_tok=2)
+    tables = []
+    for asked in (True, False):
+        config = MixtralConfig(output_router_logits=asked, **sizes)
+        model = small_model(config, dtype=torch.float32)
+        tables.append(score_options(model, CharTokenizer(), SHOWN, QUERIES))
+    assert tables[0] == tables[1]
 
 
 def _damaged():
