@@ -78,7 +78,7 @@ $(STAGE)/book/%.ipynb: book/%.ipynb $(STAGE)/.inputs $(ENV)
 # package and the results. Rewritten only when it changes, which runs the chapters again.
 $(STAGE)/.inputs: FORCE
 	@mkdir -p $(@D)
-	@{ printf '%s\n' "PRESET=$$PRESET" "METAICL_DATA=$$METAICL_DATA" "GPT2_BPE=$$GPT2_BPE"; \
+	@{ printf '%s\n' "PRESET=$$PRESET" "METAICL_DATA=$$METAICL_DATA" "GPT2_BPE=$$GPT2_BPE" "SMOLLM2=$$SMOLLM2"; \
 	find maml_en_llm results book/execute.py book/solutions.py -type f ! -path '*/__pycache__/*' -print0 \
 	    | LC_ALL=C sort -z | xargs -0 cksum; } > $@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi

@@ -14,6 +14,7 @@ REAL_DATA = {
     "METAICL_DATA": "a folder of MetaICL-format files",
     "GPT2_BPE": "a folder with GPT-2's vocab.json and merges.txt",
     "METAICL_GOLDEN": "the file golden-gpt2-large.json",
+    "SMOLLM2": "the folder that `make smollm2` makes",
 }
 # Kernels run inside book/, where a path relative to the root would point elsewhere.
 for name in REAL_DATA:

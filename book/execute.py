@@ -12,13 +12,15 @@ from pathlib import Path
 
 import nbformat
 import papermill
+from maml_en_llm.errors import check_integer, check_once
+from maml_en_llm.provenance import check_file, write_whole
 
 import solutions
 
-FOLDERS = (
-    "METAICL_DATA",
-    "GPT2_BPE",
-)  # of local data; hub addresses are left alone
+# what may name a local folder; addresses and names of models are left alone
+FOLDERS = ("METAICL_DATA", "GPT2_BPE", "SMOLLM2")
+PARAMETERS = ("model", "tokenizer", "benchmark")
+LONGEST = 2**31 - 1  # seconds
 
 
 def main():
@@ -47,10 +49,17 @@ def main():
     )
     args = parser.parse_args()
     parameters = {name: literal(value) for name, value in args.parameters}
-    check(args.notebook, parameters)
-    make_absolute(os.environ)
+    notebook, known = read(args.notebook)
+    check(args.notebook, known, parameters)
+    try:
+        check_once("-p", [name for name, _ in args.parameters])
+        check_integer("--timeout", args.timeout, 1, LONGEST)
+        check_file(args.output)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    make_absolute(os.environ, FOLDERS)
+    make_absolute(parameters, PARAMETERS)
     limit(args.timeout)
-    notebook = nbformat.read(args.notebook, as_version=4)
     if not parameters:  # the text of solutions is of the defaults, too
         notebook = solutions.with_cells(notebook)
     notebook = papermill.execute_notebook(
@@ -66,9 +75,7 @@ def main():
     copy_tags(notebook)
     if args.store:
         strip(notebook)
-    unfinished = args.output.with_name(f".{args.output.name}.unfinished")
-    nbformat.write(notebook, unfinished)
-    os.replace(unfinished, args.output)
+    write_whole(args.output, nbformat.writes(notebook) + "\n")
 
 
 def literal(text: str):
@@ -79,19 +86,36 @@ def literal(text: str):
         return text
 
 
-def make_absolute(variables) -> None:
+def read(path: Path):
+    """The notebook, and the names that its ``parameters`` cell sets.
+
+    `SystemExit` names the file for what is no notebook.
+    """
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        known = list(papermill.inspect_notebook(path))
+    except Exception as error:  # whatever stops one of them
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SystemExit(
+            f"{path}: expected a notebook, found {type(error).__name__} "
+            f"({reason[:200]}); name an .ipynb file"
+        ) from None
+    return notebook, known
+
+
+def make_absolute(values, names) -> None:
     """Chapters run in their folder, where relative paths point elsewhere."""
-    for name in FOLDERS:
-        if variables.get(name) and Path(variables[name]).exists():
-            variables[name] = str(Path(variables[name]).resolve())
+    for name in names:
+        value = values.get(name)
+        if isinstance(value, str) and value and os.path.exists(value):
+            values[name] = os.path.realpath(value)
 
 
-def check(notebook: Path, parameters: dict):
+def check(notebook: Path, known: list, parameters: dict):
     """Refuse names that the notebook's ``parameters`` cell does not set.
 
     papermill takes them and changes nothing.
     """
-    known = list(papermill.inspect_notebook(notebook))
     for name in parameters:
         if name not in known:
             near = get_close_matches(name, known, n=3, cutoff=0.5)

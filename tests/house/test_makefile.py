@@ -56,12 +56,14 @@ def make(clone: Path, *words: str, fails: str = "nothing", **variables: str):
     return done, [line for line in lines if line not in data], data
 
 
-@pytest.mark.parametrize("fails", ["nothing", "-m pytest -q -n 2 --dist", "-m pytest"])
+@pytest.mark.parametrize(
+    "fails", ["nothing", "-m pytest -q -n 2 --dist l", "-m pytest"]
+)
 def test_chapters_are_compared_whatever_the_tests_say(clone, fails):
     done, calls, _ = make(clone, "test", fails=fails)
     assert sorted(calls) == [
-        "-m pytest -q -n 2",
         "-m pytest -q -n 2 --dist loadfile --nbval book",
+        "-m pytest -q -n 2 --dist worksteal",
     ]  # at once, in either order
     assert (done.returncode != 0) == (fails != "nothing")
 
@@ -76,8 +78,9 @@ def test_a_chapter_runs_again_when_what_it_depends_on_changes(clone):
     assert make(clone, "chapters")[1] == first
     (clone / "results/new.json").write_text("{}")
     assert make(clone, "chapters")[1] == first
-    assert make(clone, "chapters", METAICL_DATA="other")[1] == first
-    assert make(clone, "chapters", METAICL_DATA="other")[1] == []
+    for folder in ({"METAICL_DATA": "other"}, {"GPT2_BPE": "a"}, {"SMOLLM2": "b"}):
+        assert make(clone, "chapters", **folder)[1] == first
+        assert make(clone, "chapters", **folder)[1] == []
 
 
 @pytest.mark.parametrize("data", ["it's my däta", 'a $dollar and "quotes"', "a;b"])
