@@ -9,14 +9,12 @@ from ..prompts import Batch
 def check_batch(batch: Batch, rows: int, positions: int | None) -> None:
     """Refuse a batch for a model of so many ``rows`` of words and ``positions``.
 
-    Raises `ValueError` for token ids that the embedding has not, prompts that are too
-    long, padding on the left, and a prompt without a target behind its first token. All
-    is asked of the device at once.
+    Raises `ValueError` for tensors of other types or shapes than a `Batch` has, token
+    ids that the embedding has not, prompts that are too long, padding on the left, and
+    a prompt without a target behind its first token. All that lies on the device is
+    asked of it at once.
     """
-    if not isinstance(batch, Batch):
-        raise ValueError(
-            f"batch: expected a Batch of prompts (collate), found {shown(batch)}"
-        )
+    _check_form(batch)
     longest = batch.input_ids.shape[-1]
     if positions is not None and longest > positions:
         raise ValueError(
@@ -46,4 +44,32 @@ def check_batch(batch: Batch, rows: int, positions: int | None) -> None:
         raise ValueError(
             "batch: expected a target in every prompt, behind its first token and "
             "before its padding, found a loss_mask without; collate marks them"
+        )
+
+
+def _check_form(batch: Batch) -> None:
+    if not isinstance(batch, Batch):
+        raise ValueError(
+            f"batch: expected a Batch of prompts (collate), found {shown(batch)}"
+        )
+    ids, parts = batch.input_ids, vars(batch)
+    kinds = {"input_ids": (torch.long,), "loss_mask": (torch.bool,)}
+    for name, part in parts.items():
+        if not isinstance(part, torch.Tensor):
+            raise ValueError(f"batch.{name}: expected a tensor, found {shown(part)}")
+        if part.dtype not in kinds.get(name, (part.dtype,)):
+            raise ValueError(
+                f"batch.{name}: expected a tensor of {kinds[name][0]}, found "
+                f"{part.dtype}; collate makes it"
+            )
+        if part.shape != ids.shape or part.device != ids.device:
+            raise ValueError(
+                f"batch.{name}: expected the shape and device of input_ids, "
+                f"{tuple(ids.shape)} on {ids.device}, found {tuple(part.shape)} on "
+                f"{part.device}"
+            )
+    if ids.dim() not in (2, 3) or not ids.numel():
+        raise ValueError(
+            "batch: expected at least one prompt, as (B, T), or (n, B, T) of n tasks, "
+            f"found {tuple(ids.shape)}"
         )

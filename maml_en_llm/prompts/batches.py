@@ -1,7 +1,8 @@
 """Batches: padded prompts, stacked by task or merged by length."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 
@@ -55,12 +56,15 @@ class Batch:
         )
 
 
-def collate(prompts: Sequence[Prompt]) -> Batch:
+def collate(prompts: Iterable[Prompt]) -> Batch:
     """Right-pad prompts to the longest of them with id 0 and mark their targets.
 
     Raises `ValueError` for no prompt, or one without a target, or without a token
-    before it, which would predict its first one.
+    before it, which would predict its first one, or with ids that are no whole numbers.
     """
+    if isinstance(prompts, Prompt) or not isinstance(prompts, Iterable):
+        raise ValueError(f"prompts: expected a list of them, found {shown(prompts)}")
+    prompts = list(prompts)
     if not prompts:
         raise ValueError("prompts: expected at least one, found none")
     for n, prompt in enumerate(prompts):
@@ -71,19 +75,38 @@ def collate(prompts: Sequence[Prompt]) -> Batch:
     target = torch.zeros(len(prompts), width, dtype=torch.bool)
     for row, prompt in enumerate(prompts):
         n = len(prompt.ids)
-        ids[row, :n] = torch.tensor(prompt.ids)
+        ids[row, :n] = _as_ids(row, prompt)
         real[row, :n] = 1
         target[row, n - prompt.n_target : n] = True
     return Batch(ids, real, target)
 
 
 def _check_target(n: int, prompt: Prompt) -> None:
+    sized = isinstance(prompt, Prompt) and isinstance(prompt.ids, Sized)
+    if not sized or not isinstance(prompt.n_target, Integral):
+        raise ValueError(
+            f"prompts[{n}]: expected a Prompt of token ids and a whole number, found "
+            f"{shown(prompt)}"
+        )
     if not 0 < prompt.n_target < len(prompt.ids):
         raise ValueError(
             f"prompts[{n}]: expected a target of at least one token after at least one "
             f"token of context, found n_target {shown(prompt.n_target)} of "
             f"{len(prompt.ids)} tokens"
         )
+
+
+def _as_ids(n: int, prompt: Prompt) -> torch.Tensor:
+    try:
+        ids = torch.as_tensor(prompt.ids)
+    except (TypeError, ValueError, RuntimeError):  # of text, too large, ragged
+        ids = torch.empty(0)
+    whole = torch.can_cast(ids.dtype, torch.long) and ids.dtype != torch.bool
+    if ids.dim() != 1 or not whole:
+        raise ValueError(
+            f"prompts[{n}].ids: expected whole numbers, found {shown(prompt.ids)}"
+        )
+    return ids
 
 
 def bucket(batches: Sequence[Batch], tokens: int) -> list[tuple[float, Batch]]:
@@ -119,8 +142,14 @@ def _flat(batch: Batch) -> Batch:
 def stack(batches: Sequence[Batch]) -> Batch:
     """One batch per task, each with the same number of prompts, as one (n, B, T).
 
-    All are padded to the longest.
+    All are padded to the longest. Raises `ValueError` for none, or other numbers.
     """
+    rows = [len(batch.input_ids) for batch in batches]
+    if len({*rows}) != 1:
+        raise ValueError(
+            "batches: expected at least one, all of one number of prompts, found "
+            f"numbers of prompts {shown(rows)}"
+        )
     width = max(batch.input_ids.shape[-1] for batch in batches)
 
     def padded(part: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """What the loss takes for parameters, and how tasks are stacked."""
 
 from dataclasses import replace
+from threading import Event, Thread
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ from transformers import (
 )
 
 from maml_en_llm import SGD, PromptLoss, load_model, meta_gradient, parameters
-from maml_en_llm.models import positions_of, safe, write_back
+from maml_en_llm.models import positions_of, safe, using_attention, write_back
 from maml_en_llm.models.loss import PARAMETERS, TOGETHER
+from maml_en_llm.models.sizes import attention_of
 from maml_en_llm.prompts import Batch, Prompt, collate, stack
 
 PROMPTS = [
@@ -92,7 +94,29 @@ def marked(*rows):
     return replace(whole, loss_mask=torch.tensor(rows, dtype=torch.bool))
 
 
+def other(**changes):
+    """A good batch with some of its tensors as these functions return them."""
+    good = marked([0, 0, 1, 0], [0, 0, 0, 1])
+    return replace(
+        good, **{name: f(getattr(good, name)) for name, f in changes.items()}
+    )
+
+
+def each(change):
+    return other(input_ids=change, attention_mask=change, loss_mask=change)
+
+
 WRONG = {
+    "int32": (other(input_ids=lambda t: t.int()), "input_ids: .*int64, found .*int32"),
+    "weights": (
+        other(loss_mask=lambda t: t.long() * 2),
+        "loss_mask: expected a tensor of torch.bool, found torch.int64",
+    ),
+    "a list": (other(input_ids=lambda t: t.tolist()), "input_ids: expected a tensor"),
+    "no mask": (other(attention_mask=lambda _: None), "attention_mask: .*found None"),
+    "other shapes": (other(loss_mask=lambda t: t[:, :3]), "loss_mask: .*shape.*2, 3"),
+    "one row": (each(lambda t: t[1]), r"batch: expected at least one .*found \(4,\)"),
+    "no rows": (each(lambda t: t[:0]), r"batch: expected at least one .*\(0, 4\)"),
     "no batch": (None, "batch: expected a Batch .*found None"),
     "prompts": ([PROMPTS[0]], "batch: expected a Batch"),
     "negative ids": (collate([Prompt((1, -2, 3), 1)]), "ids below 97, .*found -2;"),
@@ -291,3 +315,36 @@ def test_sizes_that_stand_in_a_text_config(tmp_path):
     model.set_attn_implementation("sdpa")
     with pytest.raises(ValueError, match="attention: .* found 'sdpa'"):
         loss.check("reverse")
+
+
+# --- attention ---
+
+
+def test_threads_leave_the_model_its_attention():
+    model, inside = small_model(), []
+
+    def use(name, entered, leave):
+        with using_attention(model, name):
+            entered.set()
+            leave.wait(10)
+            inside.append(attention_of(model))
+
+    first, second, leave = Event(), Event(), Event()
+    one = Thread(target=use, args=("sdpa", first, leave))
+    two = Thread(target=use, args=("twice", second, leave))
+    one.start()
+    first.wait(10)
+    two.start()
+    assert not second.wait(0.1)  # it waits for the first
+    leave.set()
+    one.join(10)
+    two.join(10)
+    assert inside == ["sdpa", "twice"]
+    assert attention_of(model) == "eager"
+
+
+def test_a_thread_may_ask_for_attention_within_attention():
+    model = small_model()
+    with using_attention(model, "sdpa"), using_attention(model, "twice"):
+        assert attention_of(model) == "twice"
+    assert attention_of(model) == "eager"

@@ -1,13 +1,14 @@
 """Prompts by token against a second construction from the protocol's text (2)."""
 
 import statistics
+from typing import Any
 
 import pytest
 import torch
 from helpers import CharTokenizer, by_the_book
 
 from maml_en_llm import Example, Format, PromptEncoder, load_benchmark
-from maml_en_llm.prompts import Prompt, collate, pieces
+from maml_en_llm.prompts import Prompt, collate, pieces, stack
 from maml_en_llm.protocol import SEEDS
 
 BOTH_MODES = pytest.mark.parametrize("mode", ["direct", "channel"])
@@ -303,6 +304,46 @@ def test_a_prompt_has_a_target_and_a_token_before_it(n_target):
     message = rf"prompts\[1\]: expected a target .*n_target {n_target} of 3 tokens"
     with pytest.raises(ValueError, match=message):
         collate([Prompt((1, 2, 3), 1), Prompt((1, 2, 3), n_target)])
+
+
+def test_prompts_may_come_one_by_one():
+    ids: Any = torch.tensor([5, 6, 7], dtype=torch.int32)
+    prompts = [Prompt((5, 6, 7), 1), Prompt((8, 9), 1), Prompt(ids, 2)]
+    for found, wanted in zip(
+        vars(collate(p for p in prompts)).values(),
+        vars(collate(prompts)).values(),
+        strict=True,
+    ):
+        assert torch.equal(found, wanted)
+
+
+NO_PROMPTS = {
+    "one prompt": (Prompt((1, 2, 3), 1), "prompts: expected a list"),
+    "none": ((), "prompts: expected at least one"),
+    "a number": (3, "prompts: expected a list"),
+    "ids alone": ([(1, 2, 3)], r"prompts\[0\]: expected a Prompt"),
+    "target a float": ([Prompt((1, 2, 3), 1.5)], r"prompts\[0\]: expected a Prompt"),
+    "no ids": ([Prompt(None, 1)], r"prompts\[0\]: expected a Prompt"),
+    "ids with a fraction": (
+        [Prompt((1.5, 2, 3), 1)],
+        r"prompts\[0\].ids: expected who",
+    ),
+    "text": ([Prompt(("a", "b"), 1)], r"prompts\[0\].ids: expected whole numbers"),
+    "ids in rows": ([Prompt(((1, 2), (3, 4)), 1)], r"prompts\[0\].ids: expected whole"),
+    "a huge id": ([Prompt((1, 2**70), 1)], r"prompts\[0\].ids: expected whole"),
+}
+
+
+@pytest.mark.parametrize("prompts, message", NO_PROMPTS.values(), ids=NO_PROMPTS)
+def test_what_is_no_prompt_is_named(prompts: Any, message):
+    with pytest.raises(ValueError, match=message):
+        collate(prompts)
+
+
+@pytest.mark.parametrize("sizes", [(), (1, 2)])
+def test_batches_of_other_sizes_are_not_stacked(sizes):
+    with pytest.raises(ValueError, match="batches: expected at least one, all of one"):
+        stack([collate([Prompt((5, 6), 1)] * size) for size in sizes])
 
 
 @BOTH_MODES
