@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 import torch
 from torch.autograd import grad
 
+from ..errors import shown
 from ..tensors import Tensors, add_to
 
 P = ParamSpec("P")
@@ -16,7 +17,10 @@ R = TypeVar("R")
 
 @runtime_checkable
 class Loss(Protocol):
-    """What the engine asks of a loss; `as_loss` makes one of a plain function."""
+    """What the engine asks of a loss; `as_loss` makes one of a plain function.
+
+    It is one and the same function at every call, see `meta.DERIVATIVES`.
+    """
 
     def __call__(self, params: Tensors, batch: Any) -> torch.Tensor:
         """L(θ, batch), a scalar; for stacked tasks one loss per task, (n,)."""
@@ -37,12 +41,16 @@ class Loss(Protocol):
 
 @dataclass(frozen=True)
 class PlainLoss:
-    """A function (θ, batch) → scalar as a `Loss`: no check, one part, tasks in turn."""
+    """A function (θ, batch) → scalar as a `Loss`: no check, one part, tasks in turn.
+
+    Only one that says whether it is ``faster_together`` ``stacks``.
+    """
 
     function: Callable[[Tensors, Any], torch.Tensor]
     check: Any = lambda *_: None
     split: Any = lambda batch: [(1.0, batch)]
     faster_together: Any = lambda *_: False
+    stacks: bool = False
 
     def __call__(self, params: Tensors, batch: Any) -> torch.Tensor:
         """L(θ, batch)."""
@@ -64,7 +72,32 @@ def as_loss(loss: Callable) -> Loss:
         )
     methods = ("check", "split", "faster_together")
     own = {name: getattr(loss, name) for name in methods if hasattr(loss, name)}
-    return PlainLoss(loss, **own)
+    return PlainLoss(loss, **own, stacks="faster_together" in own)
+
+
+def loss_value(loss: Loss, params: Tensors, batch: Any) -> torch.Tensor:
+    """L(θ, batch); `ValueError` for what has no gradient by ``params``."""
+    value = loss(params, batch)
+    real = isinstance(value, torch.Tensor) and value.is_floating_point()
+    if not real or (value.numel() != 1 and not _is_of_stacked(loss, value)):
+        kind = getattr(value, "dtype", f"a {type(value).__name__}")
+        raise ValueError(
+            "loss: expected a scalar, a tensor of one real number, found "
+            f"{f'shape {tuple(value.shape)}' if real else kind}; return its .mean() "
+            "(one loss per stacked task is for a `Loss`)"
+        )
+    if not value.requires_grad:
+        raise ValueError(
+            "loss: expected a tensor that depends on the parameters that move, found "
+            "one without a gradient; compute it from params, without .detach(), "
+            ".item() or torch.no_grad, and adapt what it uses"
+        )
+    return value
+
+
+def _is_of_stacked(loss: Loss, value: torch.Tensor) -> bool:
+    stacks = not isinstance(loss, PlainLoss) or loss.stacks
+    return stacks and value.dim() == 1 and len(value) > 0
 
 
 def recorded(function: Callable[P, R]) -> Callable[P, R]:
@@ -100,7 +133,7 @@ def loss_and_grad(
     grads = None
     for weight, part in loss.split(batch):
         leaves = leaves_of(params, names)
-        value = weight * loss(leaves, part)
+        value = weight * loss_value(loss, leaves, part)
         grads = _add(grads, named_grad(value.sum(), _some(leaves, names)))
         total = total + value.detach()
         del value  # and what it holds of this part, before the next one is run
@@ -122,7 +155,7 @@ def gradient_and_product(
     computing the gradient again where the product is wanted next.
     """
     leaves = leaves_of(params)
-    value = loss(leaves, batch)
+    value = loss_value(loss, leaves, batch)
     grads = named_grad(value.sum(), _some(leaves, names), create_graph=True)
 
     def add_product(vector: Tensors, total: Tensors) -> None:
@@ -144,7 +177,7 @@ def hessian_vector_product(
     product = None
     for weight, part in loss.split(batch):
         leaves = leaves_of(params)
-        value = weight * loss(leaves, part)
+        value = weight * loss_value(loss, leaves, part)
         first = named_grad(value.sum(), _some(leaves, vector), create_graph=True)
         product = _add(product, _product(first, leaves, vector))
         del value, first  # and what they hold of this part, before the next one is run
@@ -172,6 +205,12 @@ def named_grad(
         create_graph=create_graph,
         materialize_grads=True,
     )
+    for name, g in zip(inputs, found, strict=True):
+        if g.layout is not torch.strided:
+            raise ValueError(
+                f"loss: expected dense gradients, found {g.layout} for {shown(name)}; "
+                "build it of layers without sparse=True"
+            )
     return dict(zip(inputs, found, strict=True))
 
 

@@ -10,6 +10,9 @@ Going back over a step needs ∇²Lₜ(θₜ) · λ_g. There are three ways to i
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
+from ..errors import shown
 from ..tensors import Tensors, add_to
 from .calculus import (
     AddProduct,
@@ -30,10 +33,12 @@ class Steps:
     def __init__(self, loss: Loss, inner, names: list[str], k: int):
         self.loss, self.names = loss, names
         self.trajectory = Trajectory(inner, names, k, keep_grads=self.keeps_grads)
+        self.values: list = []  # Lₜ(θₜ) of the steps not yet gone back over
 
     def forward(self, params: Tensors, state, batch) -> tuple[Any, Tensors, Any]:
         """Lₜ(θₜ), θₜ₊₁ and sₜ₊₁."""
         value, grads = self.gradient(params, batch)
+        self.values.append(value)
         params, state = self.trajectory.step(params, state, grads)
         return value, params, state
 
@@ -44,6 +49,7 @@ class Steps:
         """
         params, state, kept = self.trajectory.pop()
         grads, add_product = self.look_back(params, batch, kept)
+        self.values.pop()
         return params, state, {name: grads[name] for name in self.names}, add_product
 
     def gradient(self, params: Tensors, batch) -> tuple[Any, Tensors]:
@@ -72,7 +78,10 @@ class FromOneGraph(Steps):
     def look_back(self, params, batch, grads):  # noqa: ARG002  # computed again
         """Both from one graph."""
         found, self.waiting = self.waiting, None
-        return found or self._recompute(params, batch)[1:]
+        if found is None:
+            value, *found = self._recompute(params, batch)
+            check_same(self.values[-1], value, params)
+        return found
 
     def _recompute(self, params: Tensors, batch):
         return gradient_and_product(self.loss, params, batch, self.names)
@@ -108,6 +117,44 @@ class ByDifferences(Steps):
             self.quotient(params, batch, grads, vector, total)
 
         return grads, add_product
+
+
+def check_same(value, again, params: Tensors) -> None:
+    """`ValueError` where a loss had two values at one θ, by more than rounding.
+
+    Half the digits of the coarsest parameter have to agree.
+    """
+    if value == again:
+        return
+    eps = max(torch.finfo(p.dtype).eps for p in params.values())
+    first, second = (torch.tensor(v, dtype=torch.float64) for v in (value, again))
+    if not torch.allclose(first, second, rtol=eps**0.5, atol=eps, equal_nan=True):
+        raise ValueError(
+            "loss: expected one and the same function at every call, found "
+            f"{shown(value)} and {shown(again)} at the same parameters; switch dropout "
+            "and other random numbers off (model.eval()), or use mode 'unrolled'"
+        )
+
+
+def check_draws(loss: Loss, params: Tensors, support: Sequence, before: list) -> None:
+    """`check_same` of each batch if random numbers were drawn since ``before``."""
+    if all(map(torch.equal, random_states(params), before)):
+        return
+    parts = [part for batch in support for _, part in loss.split(batch)]
+    with torch.no_grad(), torch.random.fork_rng(_gpus(params)):
+        for part in parts:
+            value, again = loss(params, part), loss(params, part)
+            check_same(value.tolist(), again.tolist(), params)
+
+
+def random_states(params: Tensors) -> list[torch.Tensor]:
+    """The states of the random numbers of the CPU and of the parameters' GPUs."""
+    gpus = [torch.cuda.get_rng_state(device) for device in _gpus(params)]
+    return [torch.get_rng_state(), *gpus]
+
+
+def _gpus(params: Tensors) -> list[torch.device]:
+    return sorted({p.device for p in params.values() if p.is_cuda}, key=str)
 
 
 def steps_for(mode: str, loss: Loss, support: Sequence, inner, names: list[str]):

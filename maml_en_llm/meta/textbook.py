@@ -3,7 +3,7 @@
 import torch
 
 from ..tensors import tree_map
-from .calculus import leaves_of, loss_and_grad, named_grad
+from .calculus import leaves_of, loss_and_grad, loss_value, named_grad
 
 
 def unrolled(loss, params, support, query, inner, state, names):
@@ -14,12 +14,12 @@ def unrolled(loss, params, support, query, inner, state, names):
     theta = leaves_of(params)
     adapted, losses = theta, []
     for batch in support:
-        value = loss(adapted, batch)
+        value = loss_value(loss, adapted, batch)
         moving = {name: adapted[name] for name in names}
         grads = named_grad(value.sum(), moving, create_graph=True)
         adapted, state = inner.update(grads, state, adapted)
         losses.append(value.tolist())
-    value = loss(adapted, query)
+    value = loss_value(loss, adapted, query)
     grads = named_grad(value.sum(), theta)
     adapted = {name: p.detach() for name, p in adapted.items()}
     state = tree_map(torch.Tensor.detach, state)

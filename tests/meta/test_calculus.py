@@ -5,6 +5,7 @@ import inspect
 import pytest
 import torch
 from helpers import distance
+from torch.nn.functional import dropout, embedding
 
 from maml_en_llm import SGD, Adam, PromptLoss, meta_gradient, parameters
 from maml_en_llm.meta import (
@@ -66,6 +67,155 @@ def test_a_loss_with_some_of_the_methods_keeps_them():
 def test_what_cannot_be_called_is_refused():
     with pytest.raises(ValueError, match="loss: expected a function .* found a float"):
         meta_gradient(0.5, start(), [], None, None)
+
+
+def squares(params):
+    return params["x"].square()
+
+
+WRONG = {
+    r"found shape \(3,\); return its .mean": squares,
+    r"found shape \(0,\)": lambda params: squares(params)[:0],
+    r"found shape \(1, 3\)": lambda params: squares(params)[None],
+    "found a tuple": lambda params: (squares(params).sum(), 1),
+    "found a float": lambda params: squares(params).sum().item(),
+    "found a NoneType": lambda _: None,
+    "found torch.complex128": lambda params: 1j * squares(params).sum(),
+    "found torch.int64": lambda params: squares(params).sum().long(),
+    r"found one without a gradient; .*\.detach": lambda p: squares(p).sum().detach(),
+    "depends on the parameters that move": lambda _: torch.tensor(1.0),
+}
+
+
+@pytest.mark.parametrize("mode", DERIVATIVES)
+@pytest.mark.parametrize("support", [[], [1, 1]], ids=len)
+@pytest.mark.parametrize(("message", "wrong"), WRONG.items(), ids=WRONG)
+def test_what_is_no_loss_is_refused(message, wrong, support, mode):
+    with pytest.raises(ValueError, match=f"loss: expected .*{message}") as caught:
+        meta_gradient(lambda p, _: wrong(p), start(), support, 1, SGD(0.1), mode=mode)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("mode", DERIVATIVES)
+@pytest.mark.parametrize("support", [[], [1, 1]], ids=len)
+def test_sparse_gradients_are_refused(support, mode):
+    def loss(params, batch):
+        return embedding(torch.tensor([batch]), params["x"], sparse=True).sum()
+
+    with pytest.raises(ValueError, match="dense gradients, found .*sparse.* for 'x'"):
+        meta_gradient(loss, {"x": torch.ones(3, 2)}, support, 1, SGD(0.1), mode=mode)
+
+
+def test_losses_of_stacked_tasks_belong_to_a_loss():
+    def losses(params, batch):  # (n,)
+        return batch * (params["x"] ** 3).sum(-1)
+
+    class Stacking:
+        def __call__(self, params, batch):
+            return losses(params, batch)
+
+        def faster_together(self, params, batches):
+            return True
+
+    one, batch = start(), torch.tensor([1.0, 2.0])
+    many = {"x": torch.stack([one["x"], -one["x"]])}
+    found = meta_gradient(Stacking(), many, [batch], batch, SGD(0.01))
+    for i in range(2):
+        alone = {"x": many["x"][i]}
+        expected = meta_gradient(cubic, alone, [batch[i]], batch[i], SGD(0.01))
+        assert found.query_loss[i] == pytest.approx(expected.query_loss, rel=1e-14)
+        torch.testing.assert_close(found.grads["x"][i], expected.grads["x"])
+    with pytest.raises(ValueError, match="one loss per stacked task is for a `Loss`"):
+        meta_gradient(losses, many, [batch], batch, SGD(0.01))
+
+
+class InTwoParts:
+    """The same loss, by halves."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, params, batch):
+        return self.function(params, batch)
+
+    def split(self, batch):
+        return [(0.5, batch), (0.5, batch)]
+
+
+def dropped(params, batch):
+    return batch * dropout(params["x"] ** 3, 0.5).sum()
+
+
+def noisy():
+    source = torch.Generator().manual_seed(0)
+    return lambda p, b: cubic(p, b) * torch.rand((), generator=source)
+
+
+def built(params, batch):
+    """Random weights are drawn and not used."""
+    torch.nn.Linear(2, 2)
+    return cubic(params, batch)
+
+
+@pytest.mark.parametrize(
+    ("loss", "k", "mode"),
+    [
+        (dropped, 2, "reverse"),
+        (noisy(), 2, "reverse"),
+        (InTwoParts(dropped), 1, "reverse"),
+        (dropped, 1, "finite_difference"),
+        (dropped, 3, "finite_difference"),
+    ],
+)
+def test_a_loss_that_draws_random_numbers_is_refused(loss, k, mode):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        with pytest.raises(ValueError, match="same function .*dropout.*'unrolled'"):
+            meta_gradient(loss, start(), [1.0] * k, 1.0, SGD(0.01), mode=mode)
+
+
+def test_one_call_per_batch_may_draw():
+    """Reverse with one step differentiates the draw that it has made, as unrolled."""
+    with torch.random.fork_rng():
+        grads = []
+        for mode in ("reverse", "unrolled"):
+            torch.manual_seed(3)
+            found = meta_gradient(dropped, start(), [1.0], 1.0, SGD(0.01), mode=mode)
+            grads.append(found.grads)
+            assert found.grads["x"].any()
+    assert distance(*grads) < 1e-14
+
+
+@pytest.mark.parametrize("mode", DERIVATIVES)
+@pytest.mark.parametrize("wrap", [as_loss, InTwoParts])
+def test_draws_without_effect_are_legal_and_stay_as_they_are(mode, wrap):
+    with torch.random.fork_rng():
+        expected = meta_gradient(
+            wrap(cubic), start(), [1, 1], 1, SGD(0.01), mode=mode
+        ).grads
+        calls = []
+
+        def counted(params, batch):
+            calls.append(torch.is_grad_enabled())
+            return built(params, batch)
+
+        torch.manual_seed(0)
+        found = meta_gradient(
+            wrap(counted), start(), [1, 1], 1, SGD(0.01), mode=mode
+        ).grads
+        after = torch.get_rng_state()
+        torch.manual_seed(0)
+        for _ in range(sum(calls)):  # those of the check leave no trace
+            torch.nn.Linear(2, 2)
+        assert torch.equal(torch.get_rng_state(), after)
+    assert torch.equal(found["x"], expected["x"])
+
+
+def test_a_loss_that_is_not_a_number_is_not_called_random():
+    found = meta_gradient(
+        lambda p, _: p["x"].sum().log(), start(), [1, 1, 1], 1, SGD(0.1)
+    )
+    assert found.query_loss != found.query_loss
 
 
 def test_a_loss_is_asked_before_anything_is_computed():

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 from maml_en_llm import SGD, Adam, PromptLoss, meta_gradient, parameters
 from maml_en_llm.meta import DERIVATIVES as MODES
 from maml_en_llm.meta.calculus import hessian_vector_product, loss_and_grad
-from maml_en_llm.optimizers import Frozen, Momentum, RMSprop
+from maml_en_llm.optimizers import Clipped, Frozen, Momentum, Optimizer, RMSprop
 
 pytestmark = pytest.mark.numeric
 
@@ -237,6 +237,24 @@ def test_products_are_had_where_gradients_are_switched_off():
             call(loss, x, None, *more)
 
 
+class NoAdjoint(Optimizer):
+    lr = 0.1
+
+    def __init__(self):
+        pass
+
+    def rule(self, t, g, p, *moments, out=(None,)):
+        return (p - self.lr * g,)
+
+
+class OnlyForward:
+    def init(self, params):
+        return None
+
+    def update(self, grads, state, params, **how):
+        return {n: p - 0.1 * grads[n] for n, p in params.items()}, state
+
+
 KINDS = {
     "params: expected tensors by name, found .1": {"params": [1]},
     "support: expected a list of batches, found a NoneType": {"support": None},
@@ -247,6 +265,17 @@ KINDS = {
     "inner: expected an optimiser .*SGD'>": {"inner": SGD},
     "state: expected that of the optimiser.* found 5": {"state": 5},
     r"state: expected that of the optimiser.* found \(\)": {"state": ()},
+    "adapt: expected names of parameters, found ..$": {"adapt": []},
+    "adapt: expected a list of parameters' names, found 'x'": {"adapt": "x"},
+    "adapt: expected a list of parameters' names, found 1": {"adapt": 1},
+    "inner: .* an adjoint, .*'reverse'.* NoAdjoint.adjoint, or .*'unrolled'": {
+        "inner": Clipped(NoAdjoint(), 1.0)
+    },
+    "inner: .* an adjoint, .* mode 'finite_difference' .* NoAdjoint.adjoint": {
+        "inner": NoAdjoint(),
+        "mode": "finite_difference",
+    },
+    "inner: .* an adjoint, .* OnlyForward.adjoint": {"inner": OnlyForward()},
     "state: .*with moments variance, found buffer": {
         "inner": RMSprop(0.1),
         "state": Momentum(0.1).init({"x": torch.ones(2)}),
@@ -264,6 +293,20 @@ def test_arguments_of_another_kind_are_refused(message, wrong):
     given |= {"inner": SGD(0.1)} | wrong
     with pytest.raises(ValueError, match=message):
         meta_gradient(lambda p, _: (p["x"] ** 2).sum(), **given)
+
+
+@pytest.mark.parametrize("inner", [NoAdjoint(), OnlyForward()])
+@pytest.mark.parametrize("mode", ["unrolled", "first_order"])
+def test_modes_that_do_not_go_back_need_no_adjoint(mode, inner):
+    def loss(p, batch):
+        return batch * p["x"].square().sum()
+
+    params = {"x": torch.tensor([1.0, -2.0], dtype=torch.float64)}
+    found, expected = (
+        meta_gradient(loss, params, [1, 2], 1, step, mode=mode).grads["x"]
+        for step in (inner, SGD(0.1))
+    )
+    assert torch.equal(found, expected)
 
 
 def test_unknown_mode_is_refused(gpt2, batches):

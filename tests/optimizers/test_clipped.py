@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from maml_en_llm import SGD, Adam, Momentum, meta_gradient
+from maml_en_llm.meta.calculus import PlainLoss
 from maml_en_llm.optimizers import Clipped, Frozen
 from maml_en_llm.tensors import clip_by_norm, joint_norm
 
@@ -108,7 +109,8 @@ def test_stacked_tasks_are_clipped_alone(limit):
     alone = Clipped(Adam(0.05), limit)
     found, _ = stacked.update(grads, stacked.init(params), params)
     lists = torch.randn(3, n, dtype=torch.float64)
-    joint = meta_gradient(loss, params, list(lists[:2]), lists[2], stacked)
+    tasks = PlainLoss(loss, stacks=True)
+    joint = meta_gradient(tasks, params, list(lists[:2]), lists[2], stacked)
     for i in range(n):
         own = {name: p[i] for name, p in params.items()}
         g = {name: t[i] for name, t in grads.items()}
