@@ -17,7 +17,7 @@ from itertools import product
 from pathlib import Path
 from statistics import fmean
 
-from report import machine, verdict
+from report import at_least_one, machine, new_file, verdict
 from transformers.utils import logging
 
 from maml_en_llm import load_model, meta_train
@@ -84,16 +84,21 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     add("--settings", nargs="+", default=None, help="default: all seven")
     add("--modes", nargs="+", default=list(MODES), choices=MODES)
     add("--seeds", type=int, default=3, help="training seeds")
-    add("--demonstration-seeds", type=int, default=len(SEEDS))
-    add("--max-records", type=int, default=None, help="per target; default: all")
-    add("--steps", type=int, default=320, help="outer steps")
+    add("--demonstration-seeds", type=at_least_one, default=len(SEEDS))
+    add(
+        "--max-records",
+        type=at_least_one,
+        default=None,
+        help="per target; default: all",
+    )
+    add("--steps", type=at_least_one, default=320, help="outer steps")
     add("--lr", type=float, default=None, help="outer rate; default: the preset's")
     add("--device", default="cpu")
-    add("--jobs", type=int, default=1, help="processes")
+    add("--jobs", type=at_least_one, default=1, help="processes")
     add("--minutes", type=float, default=None, help="begin no run that ends later")
     add("--families", action="store_true", help="train once more, score by family")
     add("--log", type=Path, default=None)
-    add("--out", type=Path, default=None)
+    add("--out", type=new_file)
     add("--judge-only", action="store_true", help="the log as it is")
     options = parser.parse_args(given)
     name = Path(options.model).name

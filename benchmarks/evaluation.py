@@ -32,12 +32,13 @@ from statistics import fmean, median
 
 import torch
 from measure import Memory
-from report import machine, verdict
+from report import at_least_one, machine, new_file, verdict
 from torch.nn.functional import cross_entropy
 from transformers import GPT2Config
 
 from maml_en_llm import Format, PromptEncoder, load_benchmark, load_model, score_options
 from maml_en_llm.prompts import collate
+from maml_en_llm.provenance import write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 LENGTH = 1024
@@ -61,13 +62,16 @@ def main() -> None:
         help="default: every target task of HR→LR that the folder has",
     )
     parser.add_argument("--modes", nargs="+", default=list(BARS), choices=BARS)
-    parser.add_argument("--records", type=int, default=64)
+    parser.add_argument("--records", type=at_least_one, default=64)
     parser.add_argument(
-        "--overflowing", type=int, default=4, help="records of a task with cut prompts"
+        "--overflowing",
+        type=at_least_one,
+        default=4,
+        help="records of a task with cut prompts",
     )
     parser.add_argument(
         "--sample",
-        type=int,
+        type=at_least_one,
         default=2,
         help="sequences a task by which padded and trimmed are timed",
     )
@@ -77,10 +81,10 @@ def main() -> None:
         help="a task of which all records are scored once more, for the memory",
     )
     parser.add_argument(
-        "--layers", type=int, default=12, help="of the model; GPT-2 has 12"
+        "--layers", type=at_least_one, default=12, help="of the model; GPT-2 has 12"
     )
     parser.add_argument(
-        "--record", type=Path, default=ROOT / "results/evaluation-cpu.json"
+        "--record", type=new_file, default=ROOT / "results/evaluation-cpu.json"
     )
     options = parser.parse_args()
     model, words = load_model(
@@ -111,9 +115,8 @@ def main() -> None:
         ]
     lines = verdicts(rows)
     print(*lines, sep="\n")
-    options.record.write_text(
-        json.dumps(dict(machine=machine("cpu"), rows=rows, bars=lines), indent=1) + "\n"
-    )
+    record = dict(machine=machine("cpu"), rows=rows, bars=lines)
+    write_whole(options.record, json.dumps(record, indent=1) + "\n")
 
 
 def measure(model, words, task, mode: str, options) -> dict:

@@ -12,7 +12,8 @@ moments, with twice its standard error over tasks.
 import argparse
 import json
 import time
-from pathlib import Path
+
+from report import at_least_one, new_file
 
 from maml_en_llm import load_model
 from maml_en_llm.evaluation import held_set
@@ -80,13 +81,13 @@ def arguments() -> argparse.Namespace:
     """What is measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", required=True, help="NAME=FOLDER")
-    parser.add_argument("--record", type=Path, required=True)
+    parser.add_argument("--record", type=new_file, required=True)
     parser.add_argument("--benchmark", default="minicrossfit")
     parser.add_argument("--setting", default="hr_to_lr")
     parser.add_argument("--mode", default="direct")
     parser.add_argument("--max-length", type=int, default=512, help="tokens")
     parser.add_argument("--per-family", type=int, default=2, help="tasks of a family")
-    parser.add_argument("--tasks", type=int, default=24, help="at most")
+    parser.add_argument("--tasks", type=at_least_one, default=24, help="at most")
     parser.add_argument("--supports", type=int, nargs="+", default=list(SUPPORTS))
     parser.add_argument("--rates", type=float, nargs="+", default=list(STEP_RATES))
     parser.add_argument("--moments", nargs="+", default=list(WARMTH), choices=WARMTH)

@@ -30,7 +30,9 @@ from pathlib import Path
 
 from bars import ERROR, PEERS, verdicts
 from measure import Case, bandwidth, measure, rounding, write_reference
-from report import machine, markdown, summarise
+from report import at_least_one, machine, markdown, new_file, summarise
+
+from maml_en_llm.provenance import write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPES = {
@@ -82,9 +84,8 @@ def main() -> None:
         or ROOT / (f"_build/{name}.json" if options.quick else f"results/{name}.json")
     )
     record.parent.mkdir(exist_ok=True)
-    record.write_text(
-        json.dumps({"machine": about, "bars": lines, "rows": rows}, indent=1) + "\n"
-    )
+    found = {"machine": about, "bars": lines, "rows": rows}
+    write_whole(record, json.dumps(found, indent=1) + "\n")
 
 
 def parse() -> argparse.Namespace:
@@ -107,14 +108,14 @@ def parse() -> argparse.Namespace:
         help=f"{LONG}: reverse only, once",
     )
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=at_least_one, default=5)
     parser.add_argument(
         "--time-budget",
         type=float,
         default=float("inf"),
         help="s; no repeat but the first after it",
     )
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--layers", type=at_least_one, default=4)
     parser.add_argument(
         "--width", type=int, default=256, help="one attention head for every 64"
     )
@@ -131,9 +132,11 @@ def parse() -> argparse.Namespace:
         help="measure nothing; report what the log holds",
     )
     parser.add_argument(
-        "--log", help="JSON lines, one a measurement; continued if it exists"
+        "--log",
+        type=new_file,
+        help="JSON lines, one a measurement; continued if it exists",
     )
-    parser.add_argument("--record", help="where the JSON record goes")
+    parser.add_argument("--record", type=new_file, help="where the JSON record goes")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     return parser.parse_args()
 

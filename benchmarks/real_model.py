@@ -19,9 +19,9 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import torch
+from report import at_least_one, new_file
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 from transformers.utils import logging
 
@@ -250,17 +250,16 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=[128, 256])
     parser.add_argument("--steps", nargs="+", default=list(STEPS), choices=STEPS)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=at_least_one, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="per case")
     parser.add_argument("--total", type=float, default=1e9, help="start no case after")
     parser.add_argument("--settle", action="store_true", help="two steps at least")
     parser.add_argument("--exact", action="store_true")
-    parser.add_argument("--out", default="_build/real_model.jsonl")
+    parser.add_argument("--out", type=new_file, default="_build/real_model.jsonl")
     parser.add_argument("--case")
     options = parser.parse_args()
     logging.set_verbosity_error()
-    out = Path(options.out)
-    out.parent.mkdir(exist_ok=True)
+    out = options.out
 
     def note(row: dict) -> None:
         print(json.dumps(row), flush=True)

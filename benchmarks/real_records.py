@@ -15,6 +15,10 @@ import random
 from pathlib import Path
 from statistics import fmean
 
+from report import new_file
+
+from maml_en_llm.provenance import write_whole
+
 GIB = 2**30
 GUESSES = 500  # draws of random answers
 COLUMNS = (
@@ -142,14 +146,14 @@ def main() -> None:
     parser.add_argument("kind", choices=("cost", "sweep"))
     parser.add_argument("lines")
     parser.add_argument("beside", help="lines of --exact, or the folder of the tasks")
-    parser.add_argument("record")
+    parser.add_argument("record", type=new_file)
     parser.add_argument("--note", default="", help="what a reader must know")
     options = parser.parse_args()
     if options.kind == "cost":
         record = cost(options.lines, options.beside, options.note)
     else:
         record = sweep(options.lines, guesses(options.beside), options.note)
-    Path(options.record).write_text(json.dumps(record) + "\n")
+    write_whole(options.record, json.dumps(record) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """From measurements to rows, a table, and one line per bar."""
 
+import argparse
 import math
 import os
 import platform
@@ -7,9 +8,29 @@ import sys
 from dataclasses import asdict
 from datetime import date
 from importlib.metadata import version
+from pathlib import Path
 from statistics import median
 
 import torch
+
+from maml_en_llm.errors import check_integer
+from maml_en_llm.provenance import check_file
+
+
+def new_file(text: str) -> Path:
+    """An argument: a file that can be written, which is known before any work."""
+    try:
+        return check_file(text, "file")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def at_least_one(text: str) -> int:
+    """An argument: a whole number of at least 1."""
+    try:
+        return check_integer("number", int(text), 1)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def summarise(plan, lines: list[dict]) -> list[dict]:

@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from report import new_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from maml_en_llm import Adam, PromptLoss, load_benchmark, load_model, meta_gradient
@@ -232,7 +233,7 @@ def main() -> None:
     """Measure, print a Markdown table, store it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     record = ROOT / "results/safety_term-cpu.json"
-    parser.add_argument("--record", type=Path, default=record)
+    parser.add_argument("--record", type=new_file, default=record)
     options = parser.parse_args()
     start = time.monotonic()
     print("| model | moments | eps_root | step | error | spread | second order |")

@@ -11,6 +11,8 @@ import argparse
 import json
 from pathlib import Path
 
+from report import new_file
+
 from maml_en_llm.provenance import describe, write_whole
 from maml_en_llm.runs.alive import Cell
 from maml_en_llm.runs.scorecard import (
@@ -28,12 +30,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="mini-base")
     parser.add_argument("--results", type=Path, default=ROOT / "results")
-    parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument("--out", type=new_file)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     out = options.out or options.results / "scorecard.json"
     cells: list[Cell] = published_cells(options.results, options.model)
     records = published_records(options.results, options.model)
+    if not (cells and records):
+        parser.error(
+            f"--model: expected a model with records E1.jsonl … and "
+            f"conditions-{options.model}.json in {options.results}, found none of "
+            f"{options.model!r}"
+        )
     rows = scorecard(records, cells)
     for row in rows:
         print(f"{row['claim']}  {row['says']}: {row['verdict']}. {row['why']}")

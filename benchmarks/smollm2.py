@@ -28,6 +28,7 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
+from report import at_least_one, new_file
 from smollm2_jobs import compare_jobs, first_jobs
 
 import maml_en_llm
@@ -287,13 +288,13 @@ def adapt(model, rank: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("tasks")
-    parser.add_argument("out")
+    parser.add_argument("out", type=new_file)
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=at_least_one, default=1)
     parser.add_argument("--seconds", type=float, default=3600)
-    parser.add_argument("--steps", type=int, default=250)
-    parser.add_argument("--records", type=int, default=48)
+    parser.add_argument("--steps", type=at_least_one, default=250)
+    parser.add_argument("--records", type=at_least_one, default=48)
     parser.add_argument("--only", nargs="+", default=[""], help="jobs by their start")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--until", type=float)

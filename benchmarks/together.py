@@ -19,12 +19,13 @@ from statistics import median
 
 import torch
 from measure import RATES
-from report import distance, machine, verdict
+from report import at_least_one, distance, machine, new_file, verdict
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from maml_en_llm import Adam, Episode, MAMLenLLM, PromptLoss, parameters
 from maml_en_llm.models.loss import TOGETHER
 from maml_en_llm.prompts import Prompt, collate
+from maml_en_llm.provenance import write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS, TASKS, STEPS, TARGET = 400, 4, 2, 2
@@ -163,9 +164,9 @@ def verdicts(rows) -> list[str]:
 def main() -> None:
     """Measure the grid, print it, store it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=at_least_one, default=5)
     parser.add_argument(
-        "--record", type=Path, default=ROOT / "results/together-cpu.json"
+        "--record", type=new_file, default=ROOT / "results/together-cpu.json"
     )
     options = parser.parse_args()
     print(
@@ -187,10 +188,8 @@ def main() -> None:
         )
     lines = verdicts(rows)
     print(*lines, sep="\n")
-    options.record.write_text(
-        json.dumps({"machine": machine("cpu"), "bars": lines, "rows": rows}, indent=1)
-        + "\n"
-    )
+    record = {"machine": machine("cpu"), "bars": lines, "rows": rows}
+    write_whole(options.record, json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

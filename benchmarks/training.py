@@ -32,7 +32,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 from evaluation import Counter
-from report import distance, machine, verdict
+from report import at_least_one, distance, machine, new_file, verdict
 from torch.nn.functional import cross_entropy, pad
 from transformers import GPT2Config
 
@@ -45,6 +45,7 @@ from maml_en_llm import (
     load_model,
     parameters,
 )
+from maml_en_llm.provenance import write_whole
 from maml_en_llm.training.config import TOKENS_AT_ONCE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,17 +61,17 @@ def main() -> None:
         "--data", required=True, help="a folder of MetaICL-format task files"
     )
     parser.add_argument("--tokenizer", required=True, help="a folder with GPT-2's BPE")
-    parser.add_argument("--steps", type=int, default=6, help="meta-batches")
+    parser.add_argument("--steps", type=at_least_one, default=6, help="meta-batches")
     parser.add_argument(
         "--parts",
         type=int,
         default=2,
         help="meta-batches on which the ways in between are timed too",
     )
-    parser.add_argument("--prompts", type=int, default=8, help="a meta-batch")
+    parser.add_argument("--prompts", type=at_least_one, default=8, help="a meta-batch")
     parser.add_argument("--seed", type=int, default=1, help="of the meta-batches")
     parser.add_argument(
-        "--record", type=Path, default=ROOT / "results/training-cpu.json"
+        "--record", type=new_file, default=ROOT / "results/training-cpu.json"
     )
     options = parser.parse_args()
     model, words = load_model(
@@ -124,7 +125,7 @@ def main() -> None:
         update=update,
         bars=lines,
     )
-    options.record.write_text(json.dumps(record, indent=1) + "\n")
+    write_whole(options.record, json.dumps(record, indent=1) + "\n")
 
 
 def measure(model, sampler, step: int, ways) -> dict:

@@ -1,0 +1,86 @@
+"""benchmarks/: what a command is given is looked at before anything is measured."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """Call ``main`` of a script with words, in a folder of its own."""
+    monkeypatch.syspath_prepend(FOLDER)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+
+    def call(name: str, *words: str):
+        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *words])
+        module.main()
+
+    return call
+
+
+DATA = ("--data", "d", "--tokenizer", "t")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("evaluation", *DATA, "--record", "folder"),
+        ("training", *DATA, "--record", "folder"),
+        ("together", "--record", "folder"),
+        ("safety_term", "--record", "folder"),
+        ("inner_step", "--models", "mini-base", "--record", "folder"),
+        ("meta_gradient", "--record", "folder"),
+        ("meta_gradient", "--log", "folder"),
+        ("real_records", "sweep", "a", "b", "folder"),
+        ("real_model", "--out", "folder"),
+        ("smollm2", "tasks", "folder"),
+        ("conditions", "--out", "folder"),
+        ("scorecard", "--out", "folder"),
+    ],
+    ids=" ".join,
+)
+def test_a_record_that_cannot_be_written_is_refused_first(command, capsys, words):
+    with pytest.raises(SystemExit) as stopped:
+        command(*words)
+    assert stopped.value.code == 2
+    assert "expected a file, found a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("evaluation", *DATA, "--records", "0"),
+        ("training", *DATA, "--steps", "0"),
+        ("together", "--repeats", "0"),
+        ("inner_step", "--models", "mini-base", "--record", "r.json", "--tasks", "0"),
+        ("meta_gradient", "--repeats", "-1"),
+        ("real_model", "--repeats", "0"),
+        ("smollm2", "tasks", "out", "--workers", "0"),
+        ("conditions", "--jobs", "0"),
+    ],
+    ids=" ".join,
+)
+def test_nothing_to_measure_is_refused_first(command, capsys, words):
+    with pytest.raises(SystemExit):
+        command(*words)
+    assert "expected a whole number of at least 1" in capsys.readouterr().err
+
+
+def test_a_model_without_records_has_no_scorecard(command, capsys, tmp_path):
+    with pytest.raises(SystemExit):
+        command("scorecard", "--model", "nix", "--out", "card.json")
+    assert "--model: expected a model with records" in capsys.readouterr().err
+    assert not (tmp_path / "card.json").exists()
+    (tmp_path / "conditions-nix.json").write_text(json.dumps({"cells": []}))
+    with pytest.raises(SystemExit):
+        command("scorecard", "--model", "nix", "--results", str(tmp_path))
