@@ -82,9 +82,7 @@ def test_unknown_parameter_to_adapt_is_refused(gpt2, batches):
 
 
 def test_a_subset_needs_a_name(gpt2, batches):
-    with pytest.raises(
-        ValueError, match="adapt: expected names of parameters, found None"
-    ):
+    with pytest.raises(ValueError, match=r"adapt: .* names of parameters, found \(\)"):
         meta_gradient(
             PromptLoss(gpt2),
             parameters(gpt2),
