@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from matplotlib.axes import Axes
 
+from .given import check_count
 from .style import PALETTE
 
 BOWL_COLORS = (PALETTE[0], PALETTE[1])
@@ -36,6 +37,9 @@ def two_bowls(
         pulled: the same pulled back to θ, the task's meta-gradient, (2,)
         words: with a legend and names
     """
+    each = dict(shapes=shapes, centres=centres, paths=paths)
+    for argument, given in (each | dict(queries=queries, pulled=pulled)).items():
+        check_count(argument, given, 2, 2)
     for shape, centre, color in zip(shapes, centres, BOWL_COLORS, strict=True):
         for level in _LEVELS:
             axes.plot(*_ellipse(shape, centre, level), color=color, lw=0.8, alpha=0.5)

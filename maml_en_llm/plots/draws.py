@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from .given import check_count, check_keys, number_table
 from .style import PALETTE
 
 
@@ -36,6 +37,11 @@ def first_order_misses(
         cosines: {k: cosine of exact and first-order meta-gradient, (draws, rates)}
         sizes: {k: second-order part relative to the first-order one, (draws, rates)}
     """
+    check_count("panels", panels, 2, 2)
+    check_count("cosines", cosines, 0, 3)
+    check_keys("sizes", sizes, cosines)
+    cosines = {k: number_table(f"cosines[{k!r}]", cosines[k]) for k in cosines}
+    sizes = {k: number_table(f"sizes[{k!r}]", sizes[k]) for k in cosines}
     left, right = panels
     for k, color, mark in zip(cosines, PALETTE, "os^", strict=False):
         style = dict(color=color, marker=mark, label=f"k = {k}")
@@ -65,8 +71,13 @@ def cold_and_warm(
         shares: {"cold" and "warm": (draws, roots)}
         directions: the same
     """
+    check_count("panels", panels, 2, 2)
     left, right = panels
     looks = {"cold": (PALETTE[0], "o"), "warm": (PALETTE[1], "s")}
+    check_keys("shares", shares, looks)
+    check_keys("directions", directions, looks)
+    shares = {m: number_table(f"shares[{m!r}]", shares[m]) for m in looks}
+    directions = {m: number_table(f"directions[{m!r}]", directions[m]) for m in looks}
     for moments, (color, mark) in looks.items():
         style = dict(color=color, marker=mark, label=f"{moments} moments")
         band(left, roots, shares[moments], **style)

@@ -7,6 +7,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
+from .given import check_count, check_keys
 from .style import PALETTE
 
 _METHODS = {  # method of benchmarks/meta_gradient.py: label, colour, mark
@@ -38,6 +39,8 @@ def descent_paths(
         paths: {name: θ of every step, (steps + 1, 2)}; all start at one place
         minimum: (2,), drawn as a star
     """
+    colors = (PALETTE[0], PALETTE[2], PALETTE[1])
+    check_count("paths", paths, 1, len(colors))
     ends = torch.cat(list(paths.values()))
     low = ends.min(0).values - 0.6
     high = ends.max(0).values + 0.4
@@ -46,7 +49,6 @@ def descent_paths(
     height = [[objective(torch.stack([u, v])) for u in x] for v in y]
     levels = np.geomspace(np.min(height), np.max(height), 25)
     axes.contourf(x, y, height, levels=levels, norm="log", cmap="Greys")
-    colors = (PALETTE[0], PALETTE[2], PALETTE[1])
     for (name, path), color in zip(paths.items(), colors, strict=False):
         axes.plot(path[:, 0], path[:, 1], color=color, lw=2.5, label=name)
         axes.plot(*path[-1], "o", color=color, ms=9, mec="white")
@@ -72,6 +74,7 @@ def saved_memory(
         saved: {"unrolled" and "reverse": what autograd holds, MiB, at each k}
         trajectory: what the sweep stores besides, MiB, at each k
     """
+    check_keys("saved", saved, ("unrolled", "reverse"))
     unrolled, reverse = saved["unrolled"], saved["reverse"]
     total = [graph + kept for graph, kept in zip(reverse, trajectory, strict=True)]
     label = "unrolled: activations of all steps"
@@ -137,9 +140,11 @@ def _is(row: Mapping, method: str) -> bool:
 
 def _orientation(seconds: Axes, memory: Axes, rows: Sequence[Mapping]) -> list[int]:
     """The dotted lines; returns the values of k."""
-    one = next(row for row in rows if row["optimizer"] == "none")
+    ones = [row for row in rows if row["optimizer"] == "none"]
     peaks = {row["k"]: row["peak"] for row in rows if _is(row, "reverse")}
-    ks = sorted(peaks)
+    check_count("rows of a shape, by optimizer 'none'", ones)
+    check_count("rows of a shape, by method 'reverse' and Adam", peaks)
+    one, ks = ones[0], sorted(peaks)
     gradients = [4 * k * one["seconds"] for k in ks]
     first = peaks[ks[0]]
     copies = [(first + (k - ks[0]) * one["model_bytes"]) / 2**30 for k in ks]

@@ -5,6 +5,7 @@ from statistics import fmean
 
 from matplotlib.axes import Axes
 
+from .given import check_count, check_rows
 from .style import PALETTE
 
 WIDTH = 0.7  # of a group, in distances between two groups
@@ -20,9 +21,13 @@ def curves_by_group(
         groups: {group: {curve: {step: value}}}, the same steps in all; they are drawn
             at equal distances
     """
-    steps: list[int] = []
+    check_count("groups", groups, 0, len(PALETTE))
+    for group, curves in groups.items():
+        check_count(f"groups[{group!r}]", curves)
+    pairs = {(g, name): c for g in groups for name, c in groups[g].items()}
+    check_rows("groups", pairs)
+    steps = list(next(iter(pairs.values()), ()))
     for (group, curves), color in zip(groups.items(), PALETTE, strict=False):
-        steps = list(next(iter(curves.values())))
         at = range(len(steps))
         for curve in curves.values():
             axes.plot(at, [curve[j] for j in steps], color=color, lw=0.8, alpha=0.5)
@@ -44,6 +49,7 @@ def dots_by_group(
             lacking in some
     """
     names = list(dict.fromkeys(name for found in groups.values() for name in found))
+    check_count("names in groups", names, 0, len(PALETTE))
     for i, (name, color) in enumerate(zip(names, PALETTE, strict=False)):
         shift = (i - (len(names) - 1) / 2) * WIDTH / len(names)
         label: str | None = name

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from .given import check_count, check_rows
 from .style import COLORS, PALETTE
 
 _LINES = ("-", "--", ":")  # by moments, in their order
@@ -38,7 +39,13 @@ def inner_step_changes(
         records: {name of a model: record of `evaluation.inner_step.inner_steps`}, of
             the same supports, rates and moments
     """
+    check_count("records", records, 1, len(PALETTE))
     first = next(iter(records.values()))
+    supports = {n: dict.fromkeys(r["supports"]) for n, r in records.items()}
+    check_rows("supports of records", supports)
+    for name, record in records.items():
+        check_count(f"moments of records[{name!r}]", record["moments"], 1, len(_LINES))
+    check_count("panels", panels, len(first["supports"]), len(first["supports"]))
     for s, (axes, support) in enumerate(zip(panels, first["supports"], strict=True)):
         for (name, record), color in zip(records.items(), PALETTE, strict=False):
             _lines(axes, record, s, name, color)

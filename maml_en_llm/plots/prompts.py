@@ -6,6 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from ..errors import check_choice
 from .style import PALETTE, tint
 
 Token = tuple[str, str, bool]  # its text, its role, whether it is scored
@@ -143,6 +144,7 @@ def _token_lines(tokens: Sequence[Token], columns: int) -> list[list[tuple]]:
     lines: list[list[tuple]] = [[]]
     x, before = 0.0, None
     for text, role, scored in tokens:
+        check_choice("prompts: role", role, _FILL)
         shown = text.replace("\n", "↵").replace(" ", "·")
         width = len(shown) + 0.7
         example_ends = before == "between" and role != before

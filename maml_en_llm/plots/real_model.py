@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 
+from .given import check_count
 from .style import COLORS, PALETTE
 
 
@@ -22,6 +23,7 @@ def memory_limits(
         points: {label of a curve: (sizes, measured GiB)}
         limits: {device: GiB}, drawn as horizontal lines
     """
+    check_count("curves", curves, 0, len(PALETTE))
     for (label, gib), color in zip(curves.items(), PALETTE, strict=False):
         axes.plot(sizes, gib, color=color, label=label)
         at, measured = points.get(label, ((), ()))
@@ -53,6 +55,8 @@ def held_curves(
         runs: {label: (outer steps, value)}
         levels: {label: value}, such as guessing and the raw model, drawn horizontally
     """
+    check_count("runs", runs, 0, len(PALETTE))
+    check_count("levels", levels, 0, 2)
     for (label, (steps, values)), color in zip(runs.items(), PALETTE, strict=False):
         axes.plot(steps, values, marker="o", ms=4, color=color, label=label)
     for (label, value), line in zip(levels.items(), ("--", ":"), strict=False):

@@ -7,6 +7,8 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 
+from ..errors import check_choice
+from .given import check_count, check_keys, check_rows
 from .style import COLORS, PALETTE
 
 if TYPE_CHECKING:
@@ -38,6 +40,11 @@ def against_demonstrations(
         curves: {kind: {name: accuracy at each of ``numbers``}}
         guessing: {kind: accuracy of uniform guessing}
     """
+    check_count("curves", curves)
+    check_count("panels", panels, len(curves), len(curves))
+    check_keys("guessing", guessing, curves)
+    for kind, rows in curves.items():
+        check_count(f"curves[{kind!r}]", rows, 0, 2)
     for axes, (kind, rows) in zip(panels, curves.items(), strict=True):
         colors, styles = (PALETTE[0], PALETTE[2]), ("o-", "s--")
         for (name, row), color, style in zip(
@@ -78,6 +85,12 @@ def bars_with_range(
         groups: {group: {bar: scores of several runs}}, the same bars in every group
         guessing: score of uniform guessing, dashed
     """
+    check_count("groups", groups)
+    check_rows("groups", groups)
+    for group, bars in groups.items():
+        check_count(f"groups[{group!r}]", bars, 1, len(PALETTE))
+        for name, runs in bars.items():
+            check_count(f"groups[{group!r}][{name!r}]", runs)
     names = list(dict.fromkeys(name for bars in groups.values() for name in bars))
     width = 0.8 / len(names)
     for i, name in enumerate(names):
@@ -95,9 +108,11 @@ def bars_with_range(
 
 
 def agreement(axes: Axes, cosines: Mapping[str, Mapping[str, float]]) -> Axes:
-    """A matrix of cosines, {row: {column: value}}."""
-    values = [list(row.values()) for row in cosines.values()]
+    """A matrix of cosines, {row: {column: value}}, the same columns in every row."""
+    check_count("cosines", cosines)
+    check_rows("cosines", cosines)
     columns = list(next(iter(cosines.values())))
+    values = [[row[column] for column in columns] for row in cosines.values()]
     look: dict[str, Any] = dict(vmin=0, vmax=1, cmap="Blues", square=True, cbar=False)
     labels: dict[str, Any] = dict(xticklabels=columns, yticklabels=list(cosines))
     sns.heatmap(values, annot=True, fmt=".2f", ax=axes, **look, **labels)
@@ -118,6 +133,13 @@ def all_settings(
         scores: {mode: {setting: {method: interval}}}
         bands: {setting: (low, high)}, grey: from random guessing to the oracle
     """
+    check_count("scores", scores)
+    check_count("panels", panels, len(scores), len(scores))
+    for mode, by_setting in scores.items():
+        check_keys("bands", bands, by_setting)
+        for setting, found in by_setting.items():
+            for method in found:
+                check_choice(f"scores[{mode!r}][{setting!r}]", method, _MARKS)
     for axes, (mode, by_setting) in zip(panels, scores.items(), strict=True):
         for x, (setting, found) in enumerate(by_setting.items()):
             edges = [x - 0.42, x + 0.42]

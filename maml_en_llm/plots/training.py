@@ -1,11 +1,14 @@
 """Figures of training."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from ..errors import check_integer
+from .given import check_count, check_keys, check_rows
 from .style import COLORS, PALETTE
 
 _LATER = {  # what a longer run is probed for: a name in words
@@ -30,6 +33,8 @@ def emergence(
         longer: probes of one run
         guesses: {probe: share that is right by guessing}
     """
+    check_count("panels", panels, 3, 3)
+    check_count("starts", starts, 0, len(PALETTE))
     rows, pairs, late = panels
     for axes, probe in ((rows, "repeats"), (pairs, "recall")):
         for (name, seeds), color in zip(starts.items(), PALETTE, strict=False):
@@ -56,12 +61,17 @@ def _probe(axes: Axes, probes: Sequence[Mapping], probe: str, **style) -> None:
 
 
 def running_mean(values: Sequence[float], window: int) -> np.ndarray:
-    """Means of every ``window`` neighbouring values.
+    """Means of every ``window`` neighbouring values; NaN where one is NaN or None.
 
     Returns:
         (len(values) − window + 1,): one for each step from number ``window`` on
+
+    Raises `ValueError` for no values, or a window that is longer than they are.
     """
-    return np.convolve(values, np.ones(window) / window, mode="valid")
+    check_count("values", values)
+    window = check_integer("window", window, 1, len(values))
+    numbers = np.asarray(values, dtype=float)  # a skipped step's None is NaN
+    return np.convolve(numbers, np.ones(window) / window, mode="valid")
 
 
 def meta_training(
@@ -81,7 +91,12 @@ def meta_training(
         records: {"metaicl" and "maml-en-llm": one record of `meta_train` per seed}
         window: steps of the running mean
         uniform: loss of a model that knows nothing
+
+    Raises `ValueError` for runs without steps, of unequal length, or shorter than the
+    window.
     """
+    check_count("panels", panels, 2, 2)
+    _check_runs(records, window)
     left, right = panels
     icl, maml = records["metaicl"], records["maml-en-llm"]
     after = [record["losses"] for record in maml]
@@ -107,10 +122,25 @@ def meta_training(
     return panels
 
 
+def _check_runs(records: Mapping[str, Sequence[Mapping]], window: int) -> None:
+    methods = ("metaicl", "maml-en-llm")
+    check_keys("records", records, methods)
+    for method in methods:
+        losses = {n: record["losses"] for n, record in enumerate(records[method])}
+        check_count(f"records[{method!r}]", losses)
+        check_rows(f"records[{method!r}]", losses)
+        check_integer("window", window, 1, len(losses[0]))
+
+
 def _first_losses(record: Mapping) -> list[float]:
-    """Per outer step, the mean over tasks of the loss before the first inner step."""
-    steps = record["inner_losses"]
-    return [sum(task[0] for task in step) / len(step) for step in steps]
+    """Per outer step, the mean over tasks of the loss before the first inner step.
+
+    NaN for a step that was skipped.
+    """
+    return [
+        sum(task[0] for task in step) / len(step) if step else math.nan
+        for step in record["inner_losses"]
+    ]
 
 
 def _seeds_and_mean(axes: Axes, runs, window: int, color, label: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 from matplotlib.ticker import FormatStrFormatter, LogLocator
 
+from .given import check_count
 from .style import PALETTE
 
 
@@ -15,6 +16,9 @@ def variance_by_tasks(axes: Axes, variances: Mapping[str, Mapping[int, float]]) 
         axes: where to draw; both scales become logarithmic
         variances: {method: {n: variance of the mean over n tasks}}, n ascending
     """
+    check_count("variances", variances, 0, 5)
+    for name, found in variances.items():
+        check_count(f"variances[{name!r}]", found)
     for (name, found), color, mark in zip(
         variances.items(), PALETTE, "oDs^v", strict=False
     ):

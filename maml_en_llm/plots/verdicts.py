@@ -1,5 +1,6 @@
 """Figures of verdicts: alive cells, the scorecard, a difference by seed and target."""
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.axes import Axes
 
 from ..runs.rows import CONTROL
+from .given import check_count, check_rows
 from .style import COLORS, PALETTE
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ def alive_cells(panels: Sequence[Axes], cells: Sequence["Cell"]) -> Sequence[Axe
     """
     modes = list(dict.fromkeys(cell.mode for cell in cells))
     settings = list(dict.fromkeys(cell.setting for cell in cells))
+    check_count("cells", cells)
+    check_count("panels", panels, len(modes), len(modes))
     for axes, mode in zip(panels, modes, strict=True):
         for cell in cells:
             if cell.mode == mode:
@@ -97,12 +101,15 @@ def seeds_and_targets(
         axes: where to draw
         differences: training seed → target → points; targets are drawn from the largest
             mean to the smallest, the first on top
-        interval: of the mean over seeds and targets
+        interval: of the mean over seeds and targets; one that is infinite has no band
     """
+    check_count("differences", differences)
+    check_rows("differences", differences)
     targets = list(next(iter(differences.values())))
     means = {t: fmean(row[t] for row in differences.values()) for t in targets}
     targets.sort(key=lambda target: -means[target])
-    axes.axvspan(interval.low, interval.high, color=PALETTE[0], alpha=0.2, lw=0)
+    if math.isfinite(interval.half):
+        axes.axvspan(interval.low, interval.high, color=PALETTE[0], alpha=0.2, lw=0)
     axes.axvline(interval.mean, color=PALETTE[0], lw=1.5)
     axes.axvline(0, color="black", lw=0.8)
     for y, target in enumerate(targets):
