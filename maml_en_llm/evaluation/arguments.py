@@ -10,8 +10,11 @@ from ..tasks import Example, Task
 from ..tasks.settings import KINDS
 
 
-def check_model(model) -> None:
-    """Refuse what is no model, and one whose dropout is random."""
+def check_model(model, steps: int = 0) -> None:
+    """Refuse what is no model, and one whose dropout is random.
+
+    For ``steps`` of adaptation, one that none of them would move.
+    """
     if not hasattr(model, "training") or not hasattr(model, "config"):
         raise ValueError(
             f"model: expected a causal language model (load_model), found "
@@ -23,6 +26,8 @@ def check_model(model) -> None:
             "random; model.eval()"
         )
     _check_dropout(model)
+    if steps:
+        check_adaptable(model)
 
 
 def check_adaptable(model) -> None:

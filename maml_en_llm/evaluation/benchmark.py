@@ -20,7 +20,7 @@ from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
 from ..tasks.settings import KINDS
 from .adaptation import Adaptation, after_steps
-from .arguments import check_adaptable, check_model, checked_queries
+from .arguments import check_model, checked_queries
 from .metrics import (
     accuracy,
     calibration_error,
@@ -80,9 +80,7 @@ def evaluate(
     seeds, max_records = check_sizes(benchmark, seeds, max_records)
     k = _check_options(k, mode, instructions, pmi, adapt)
     _check_demonstrations(benchmark, k, seeds, instructions, adapt)
-    check_model(model)
-    if adapt is not None and adapt.steps:
-        check_adaptable(model)
+    check_model(model, 0 if adapt is None else adapt.steps)
     score = score_pmi if pmi else score_options
     scorer = _model_scorer(model, tokenizer, k, fmt, score, adapt, instructions)
     record = evaluate_by(

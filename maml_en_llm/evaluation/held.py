@@ -38,6 +38,8 @@ class Held:
 
 def family_of(task: str) -> str:
     """The family of a task of MiniCrossFit: its name up to the first hyphen."""
+    if not isinstance(task, str):
+        raise ValueError(f"task: expected a task's name, found {shown(task)}")
     return task.partition("-")[0]
 
 
@@ -157,7 +159,9 @@ def _with_queries(
 
 
 def overall(held: Mapping[str, Held]) -> Held:
-    """The mean over families, each counting once."""
+    """The mean over families, each counting once; `ValueError` where there is none."""
+    if not held:
+        raise ValueError("held: expected at least one family, found none")
     rows = [(row.score, row.nll) for row in held.values()]
     return replace(_mean(rows), n_tasks=sum(row.n_tasks for row in held.values()))
 

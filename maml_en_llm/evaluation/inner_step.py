@@ -24,7 +24,6 @@ from ..protocol import SHOTS
 from ..tasks import Example, Task
 from ..tensors import Tensors, clip_by_norm
 from .arguments import (
-    check_adaptable,
     check_model,
     checked_tasks,
     format_of,
@@ -156,8 +155,7 @@ class Probe:
     """A model, as it is and after a step."""
 
     def __init__(self, model, tokenizer, options: StepOptions, format_options: Mapping):
-        check_model(model)
-        check_adaptable(model)
+        check_model(model, steps=1)
         self.options = options
         self.encoder = PromptEncoder(tokenizer, format_of(format_options))
         self.model = deepcopy(model)

@@ -1,17 +1,30 @@
 """Metrics of the protocol (section 4), and calibration."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from ..errors import shown
+from ..errors import check_integer, check_number, shown
 from ..tasks import Example
+
+ROUNDING = 1e-6  # by which a confidence in float32 may be more than 1
 
 
 def checked_table(queries: Sequence[Example], scores) -> list:
     """``scores`` as a list of rows, as `predict` takes them, of one number per option.
 
-    Raises `ValueError` unless there is one row per query.
+    Raises `ValueError` unless there is one row per query, and for a query whose answer
+    is none of its options.
     """
+    if not isinstance(queries, Sequence):
+        raise ValueError(
+            f"queries: expected a list of examples, found {shown(queries)}"
+        )
+    for n, query in enumerate(queries):
+        if query.output.strip() not in [option.strip() for option in query.options]:
+            raise ValueError(
+                f"queries[{n}]: expected an answer that is one of the options, "
+                f"{shown(query.options)}, found {shown(query.output)}"
+            )
     try:
         rows = list(scores)
     except TypeError:
@@ -38,7 +51,7 @@ def predict(scores: Sequence[float]) -> int:
 
 def accuracy(predictions: Sequence, gold: Sequence) -> float:
     """Share of predictions equal to the gold answers, in [0, 1]."""
-    _check(predictions, gold)
+    predictions, gold = _checked(predictions, gold)
     hits = sum(p == g for p, g in zip(predictions, gold, strict=True))
     return hits / len(gold)
 
@@ -51,13 +64,17 @@ def macro_f1(predictions: Sequence, gold: Sequence) -> float:
     A class that is never predicted counts 0; a class that is only predicted does not
     enter.
     """
-    _check(predictions, gold)
+    predictions, gold = _checked(predictions, gold)
     classes = dict.fromkeys(gold)  # in one order, as a sum of floats is of its order
     return sum(_f1(predictions, gold, label) for label in classes) / len(classes)
 
 
 def probabilities(scores: Sequence[float]) -> list[float]:
-    """softmax(−scores): scores in nats, read as a distribution over the options."""
+    """softmax(−scores): scores in nats, read as a distribution over the options.
+
+    Raises `ValueError` as `predict` does.
+    """
+    _check_row("scores", scores)
     best = min(scores)
     weights = [math.exp(best - score) for score in scores]
     total = sum(weights)
@@ -71,9 +88,15 @@ def calibration_error(
 
         ECE = Σ_b |b|/N · |share of hits in b − mean confidence in b|
 
-    over ``bins`` equal parts b of (0, 1].
+    over ``bins`` equal parts b of (0, 1]. Raises `ValueError` for a confidence beyond
+    [0, 1], and for a hit that is not True or False.
     """
-    _check(confidences, hits)
+    bins = check_integer("bins", bins, 1)
+    confidences, hits = _checked(confidences, hits, "confidences", "hit")
+    for confidence, hit in zip(confidences, hits, strict=True):
+        check_number("confidences", confidence, most=1 + ROUNDING)
+        if hit not in (0, 1):
+            raise ValueError(f"hits: expected True or False, found {shown(hit)}")
     parts: dict[int, list] = {}
     for confidence, hit in zip(confidences, hits, strict=True):
         parts.setdefault(math.ceil(confidence * bins), []).append(hit - confidence)
@@ -86,7 +109,12 @@ def _check_row(where: str, row, count: int | None = None) -> None:
         values = [math.nan if isinstance(x, (str, bytes)) else float(x) for x in row]
     except (TypeError, ValueError, OverflowError):
         values = []
-    numbers = values and not any(map(math.isnan, values)) and math.isfinite(min(values))
+    numbers = (
+        in_order
+        and values
+        and not any(map(math.isnan, values))
+        and math.isfinite(min(values))
+    )
     if not numbers or (count is not None and len(values) != count):
         many = "" if count is None else f"{count} of them, one per option, "
         raise ValueError(
@@ -102,9 +130,26 @@ def _f1(predictions: Sequence, gold: Sequence, label) -> float:
     return 2 * hits / (predicted + present)
 
 
-def _check(predictions: Sequence, gold: Sequence) -> None:
-    if len(predictions) != len(gold) or not gold:
+def _checked(predictions, gold, name="predictions", what="gold answer"):
+    """Both as lists, of as many; arrays' values as Python has them."""
+    found, wanted = _listed(predictions), _listed(gold)
+    if found is None or wanted is None or len(found) != len(wanted) or not wanted:
         raise ValueError(
-            f"predictions: expected one for each gold answer, found "
-            f"{len(predictions)} for {len(gold)}"
+            f"{name}: expected one for each {what}, found {_many(predictions, found)} "
+            f"for {_many(gold, wanted)}"
         )
+    return found, wanted
+
+
+def _listed(values) -> list | None:
+    """None for what is no row of values that can be compared."""
+    try:
+        found = values.tolist() if hasattr(values, "tolist") else list(values)
+        hash(tuple(found))
+    except TypeError:
+        return None
+    return found
+
+
+def _many(values, found: list | None):
+    return shown(values) if found is None else len(found)

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
+from ..errors import shown
 from ..minicrossfit import lexicon
 from ..tasks import Example
 
@@ -24,7 +25,14 @@ Views = dict[tuple, object]  # what is seen, by view
 
 
 def oracle_answer(demonstrations: Sequence[Example], query: Example) -> str:
-    """The option that the demonstrations speak for; of equals the first."""
+    """The option that the demonstrations speak for; of equals the first.
+
+    Raises `ValueError` for a query without options.
+    """
+    if not query.options:
+        raise ValueError(
+            f"query: expected options to choose from, found none: {shown(query.input)}"
+        )
     lists = {example.options for example in (*demonstrations, query)}
     rule = _classify if len(lists) == 1 else _choose
     return max(query.options, key=rule(tuple(demonstrations), query))
@@ -33,7 +41,9 @@ def oracle_answer(demonstrations: Sequence[Example], query: Example) -> str:
 def oracle_accuracy(
     demonstrations: Sequence[Example], queries: Sequence[Example]
 ) -> float:
-    """Share of the queries that it gets right."""
+    """Share of the queries that it gets right; `ValueError` where there is none."""
+    if not queries:
+        raise ValueError("queries: expected at least one example, found none")
     answers = [oracle_answer(demonstrations, query) for query in queries]
     hits = sum(a == query.output for a, query in zip(answers, queries, strict=True))
     return hits / len(queries)

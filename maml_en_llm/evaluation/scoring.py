@@ -8,7 +8,7 @@ import torch
 
 from ..errors import check_integer, check_truth, listed, shown
 from ..models import safe
-from ..models.loss import using_attention
+from ..models.attention import using_attention
 from ..models.sizes import architecture, positions_of, rows_of, text_config
 from ..prompts import Format, Prompt, PromptEncoder
 from ..tasks.examples import Example

@@ -8,12 +8,19 @@ last that a query of the block may see, and keeps none of them. Registered with
 `transformers` as the attention implementation "twice".
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
+from threading import Lock, RLock
+from weakref import WeakKeyDictionary
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
+from transformers import PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from .sizes import base_of, text_config
 
 TWICE = "twice"
 
@@ -215,3 +222,25 @@ def _other_kind(module, query, mask, kwargs) -> str | None:
 
 ALL_ATTENTION_FUNCTIONS.register(TWICE, _forward)
 ALL_MASK_ATTENTION_FUNCTIONS.register(TWICE, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+
+
+_locks: WeakKeyDictionary[PreTrainedModel, RLock] = WeakKeyDictionary()
+_finding = Lock()
+
+
+@contextmanager
+def using_attention(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """``model`` computing its attention another way for a while: the same function.
+
+    Other threads that ask this of the model wait meanwhile.
+    """
+    config = text_config(model)
+    with _finding:
+        lock = _locks.setdefault(base_of(model), RLock())
+    with lock:
+        before = config._attn_implementation
+        config._attn_implementation = name
+        try:
+            yield
+        finally:
+            config._attn_implementation = before

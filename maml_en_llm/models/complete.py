@@ -7,8 +7,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from ..errors import listed, shown
+from .attention import using_attention
 from .folder import BUFFERS, LOADED, shapes_in
-from .loss import using_attention
 from .safe import classes_with
 from .sizes import architecture, rows_of, text_config
 

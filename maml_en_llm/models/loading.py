@@ -49,8 +49,7 @@ def load_model(
 
     Args:
         name: one that is shipped (``"tiny-base"``), ``"smollm2-135m"``, a hub name, a
-            folder, of adapters too, a configuration or its file; without weights they
-            are random.
+            folder, of adapters too, a configuration or its file; without any, random.
         tokenizer: hub name or folder. Default: the model's own; for a configuration
             GPT-2's, from the folder ``$GPT2_BPE`` if set, else from the hub.
         attention: ``"twice"`` and ``"eager"`` can be differentiated twice, ``"sdpa"``
@@ -68,8 +67,7 @@ def load_model(
     name = SHIPPED.get(str(name), name) if isinstance(name, (str, Path)) else name
     name, revision = located(name, revision)
     _check_revision(revision, name)
-    alone = adapters.adapters_alone(name)
-    if alone is not None:
+    if (alone := adapters.adapters_alone(name)) is not None:
         return _on_base(alone, tokenizer, attention, dtype, device)
     config = _configuration(name)
     built = attention if attention in ("eager", "sdpa") else "eager"
@@ -79,10 +77,7 @@ def load_model(
         model = _random(config, built, dtype, seed)
     _set_up(model, attention)
     where = tokenizer or tokenizer_for(name)
-    if revision is not None and str(where) not in (str(name), str(given)):
-        words = load_tokenizer(where)  # of another repository, which has its own
-    else:
-        words = load_tokenizer(where, revision=revision)
+    words = _words(where, revision, (name, given))
     borrowed = config is None and where not in (tokenizer, name)
     check_tokenizer(words, model, borrowed=borrowed)
     source.remember(model, given, revision)
@@ -90,6 +85,13 @@ def load_model(
     check_causal(model)
     torch.nn.Module.to(model, device)  # in place
     return model, words
+
+
+def _words(where, revision: str | None, names: tuple):
+    """The tokenizer; the revision is that of the model's repository alone."""
+    if revision is not None and str(where) not in map(str, names):
+        revision = None
+    return load_tokenizer(where, revision=revision)
 
 
 def _on_base(folder: Path, tokenizer, attention: str, dtype, device):

@@ -14,6 +14,7 @@ from ..errors import check_integer
 from ..prompts import Batch
 from ..tensors import Tensors
 from . import guards, safe
+from .attention import using_attention
 from .checked_batch import check_batch
 from .sizes import (
     attention_of,
@@ -209,18 +210,6 @@ def _of_task(batch: Batch, task: int) -> Batch:
     """The batch (B, T) of one task of a stack (n, B, T)."""
     parts = (batch.input_ids, batch.attention_mask, batch.loss_mask)
     return Batch(*(part[task] for part in parts))
-
-
-@contextmanager
-def using_attention(model: PreTrainedModel, name: str) -> Iterator[None]:
-    """``model`` computing its attention another way for a while: the same function."""
-    config = text_config(model)
-    before = config._attn_implementation
-    config._attn_implementation = name
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from maml_en_llm import PromptLoss, meta_gradient, parameters
 from maml_en_llm.evaluation.prompt_nll import batch_nll, plain_scores, shared_scores
 from maml_en_llm.evaluation.scoring import sees_everything
 from maml_en_llm.models import safe
-from maml_en_llm.models.loss import using_attention
+from maml_en_llm.models.attention import using_attention
 from maml_en_llm.models.sizes import text_config
 from maml_en_llm.optimizers import SGD
 from maml_en_llm.prompts import Prompt, collate, stack
