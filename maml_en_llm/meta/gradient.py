@@ -112,6 +112,12 @@ def _check_kinds(params, support, inner, state) -> None:
     """`ValueError` for arguments that are of another kind altogether."""
     if not isinstance(params, Mapping):
         raise ValueError(f"params: expected tensors by name, found {shown(params)}")
+    if not params:  # as of a frozen model
+        raise ValueError(
+            "params: expected one tensor or more, found none; those of a model have to "
+            "require grad: model.requires_grad_(), or for adapters "
+            "PeftModel.from_pretrained(..., is_trainable=True)"
+        )
     if not isinstance(support, Sequence) or isinstance(support, (str, bytes)):
         raise ValueError(
             f"support: expected a list of batches, found a {type(support).__name__}"

@@ -257,6 +257,7 @@ class OnlyForward:
 
 KINDS = {
     "params: expected tensors by name, found .1": {"params": [1]},
+    "params: expected one tensor or more, found none; .*is_trainable": {"params": {}},
     "support: expected a list of batches, found a NoneType": {"support": None},
     "support: expected a list of batches, found a dict": {"support": {"a": 0}},
     "support: expected a list of batches, found a Tensor": {"support": torch.ones(1)},
