@@ -109,12 +109,9 @@ def _check_row(where: str, row, count: int | None = None) -> None:
         values = [math.nan if isinstance(x, (str, bytes)) else float(x) for x in row]
     except (TypeError, ValueError, OverflowError):
         values = []
-    numbers = (
-        in_order
-        and values
-        and not any(map(math.isnan, values))
-        and math.isfinite(min(values))
-    )
+    if isinstance(row, Mapping) or not hasattr(row, "__getitem__"):
+        values = []  # of no order
+    numbers = values and not any(map(math.isnan, values)) and math.isfinite(min(values))
     if not numbers or (count is not None and len(values) != count):
         many = "" if count is None else f"{count} of them, one per option, "
         raise ValueError(

@@ -4,10 +4,18 @@ import math
 import random
 from statistics import fmean
 
+import numpy as np
 import pytest
+import torch
 
 from maml_en_llm import Example
-from maml_en_llm.evaluation import score_predictions
+from maml_en_llm.evaluation import (
+    family_of,
+    oracle_accuracy,
+    oracle_answer,
+    overall,
+    score_predictions,
+)
 from maml_en_llm.evaluation.metrics import (
     accuracy,
     calibration_error,
@@ -111,6 +119,60 @@ def test_scores_as_probabilities():
     assert probabilities([0.0, 1.0, 2000.0]) == pytest.approx(
         [1 / (1 + math.exp(-1)), 1 / (1 + math.exp(1)), 0.0]
     )
+
+
+@pytest.mark.parametrize("array", [np.array, torch.tensor, iter])
+def test_arrays_are_taken_by_value(array):
+    predictions, gold = [0, 1, 1, 0], [0, 1, 0, 0]
+    assert accuracy(array(predictions), array(gold)) == 0.75
+    assert macro_f1(array(predictions), array(gold)) == macro_f1(predictions, gold)
+    confidences, hits = [0.5, 0.75], [True, False]
+    found = calibration_error(array(confidences), array(hits))
+    assert found == calibration_error(confidences, hits)
+    assert calibration_error(np.float32([1.0000001]), [True]) < 1e-6
+
+
+QUERY = Example("x", "a", ("a", "b"))
+REFUSED = {
+    "gold: none": (lambda: accuracy(["a"], None), "predictions: .*1 for None"),
+    "gold: a table": (lambda: macro_f1([0], np.zeros((1, 2))), "predictions: expected"),
+    "scores: by number": (lambda: predict({3.0: "yes"}), "scores: expected numbers"),
+    "scores: a set": (lambda: predict({3.0}), "scores: expected numbers"),
+    "scores: infinite": (lambda: probabilities([math.inf] * 2), "smallest finite"),
+    "scores: not a number": (
+        lambda: probabilities([0.0, math.nan]),
+        "none of them nan",
+    ),
+    "scores: none": (lambda: probabilities([]), "scores: expected numbers"),
+    "percent": (lambda: calibration_error([87.0], [True]), "confidences: .*at most 1"),
+    "negative": (
+        lambda: calibration_error([-0.1], [True]),
+        "confidences: .*at least 0",
+    ),
+    "hits": (lambda: calibration_error([0.5], ["yes"]), "hits: .*found 'yes'"),
+    "no hit": (lambda: calibration_error([0.5], []), "confidences: .*found 1 for 0"),
+    "bins": (lambda: calibration_error([0.5], [True], bins=0), "bins: .*at least 1"),
+    "no option": (
+        lambda: score_predictions("multi-choice", [QUERY, BEYOND], [[0.0, 1.0]] * 2),
+        r"queries\[1\]: expected an answer that is one of the options.*found 'c'",
+    ),
+    "a generator": (
+        lambda: score_predictions("multi-choice", (q for q in [QUERY]), [[0.0, 1.0]]),
+        "queries: expected a list of examples",
+    ),
+    "no options": (lambda: oracle_answer([FREE], FREE), "query: expected options"),
+    "no queries": (lambda: oracle_accuracy([QUERY], []), "queries: expected at least"),
+    "no family": (lambda: overall({}), "held: expected at least one family, found no"),
+    "no name": (lambda: family_of(3), "task: expected a task's name, found 3"),
+}
+BEYOND, FREE = Example("x", "c", ("a", "b")), Example("a", "b")
+
+
+@pytest.mark.parametrize(("call", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_has_no_score_is_refused_by_name(call, message):
+    with pytest.raises(ValueError, match=message) as refused:
+        call()
+    assert len(str(refused.value)) < 400
 
 
 # --- a public run of raw GPT-2 Large ---
