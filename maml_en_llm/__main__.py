@@ -10,17 +10,16 @@ plan       what an outer step will need: memory, gradients, seconds
 COMMAND --help lists its options.
 """
 
-import json
-import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 
+from .assessment import evaluate_command
 from .endings import end, run_command, speak_anywhere
-from .errors import check_integer, check_number, listed, nearest, shown
+from .errors import check_number, nearest, shown
 from .options import Bar, Parser, add_fields, given, quiet
-from .provenance import check_file, check_output, describe, plain, write_whole
+from .provenance import check_output
 from .reproduction import reproduce_command
 from .signals import Signals
 
@@ -107,117 +106,6 @@ def train(arguments: list[str]) -> None:
         )
 
 
-def evaluate(arguments: list[str]) -> None:
-    """Score a model on the target tasks of a setting, in points (0–100)."""
-    from .evaluation import evaluate as run
-    from .models import load_model
-    from .protocol import SEEDS
-    from .tasks import load_benchmark
-    from .training import TrainConfig
-    from .training.config import CHOICES
-
-    parser = Parser("evaluate", evaluate.__doc__)
-    parser.add_argument("--output", help="file of the record, JSON")
-    parser.add_argument(
-        "--demonstration-seeds",
-        type=int,
-        nargs="+",
-        default=SEEDS,
-        help=f"draws of demonstrations that are asked ({listed(SEEDS)})",
-    )
-    parser.add_argument("--max-records", type=int, help="test examples per task (all)")
-    parser.add_argument(
-        "--instructions", action="store_true", help="a task's own first"
-    )
-    parser.add_argument(
-        "--pmi", action="store_true", help="less the score without a text"
-    )
-    parser.add_argument(
-        "--adaptation-steps",
-        type=int,
-        default=0,
-        help="gradient steps on a task's demonstrations, at inner_lr (0)",
-    )
-    add_fields(parser, TrainConfig, EVALUATED, CHOICES)
-    options = parser.parse_args(arguments)
-    config = TrainConfig(**given(options, TrainConfig))
-    adapt = _adaptation(options.adaptation_steps, config)
-    _check_before(options.max_records, options.output)
-    seeds = options.demonstration_seeds
-    where = [config.benchmark, config.setting]
-    leaks = {"allow_missing": config.allow_missing, "faithful": config.faithful}
-    benchmark = load_benchmark(*where, seeds=seeds, **leaks)
-    quiet()
-    how = ("tokenizer", "dtype", "device", "seed")
-    model, tokenizer = load_model(
-        config.model, **{name: getattr(config, name) for name in how}
-    )
-    with Bar(len(benchmark.test) * len(seeds)) as bar:
-        record = run(
-            model,
-            tokenizer,
-            benchmark,
-            k=config.demonstrations,
-            seeds=seeds,
-            max_records=options.max_records,
-            instructions=options.instructions,
-            pmi=options.pmi,
-            adapt=adapt,
-            progress=lambda task, _, score: bar.count(f"{task} {score:.1f}"),
-            **vars(config.format),
-        )
-    _report(record, config, model.device, options.output)
-
-
-def _check_before(max_records: int | None, output: str | None) -> None:
-    if max_records is not None:
-        check_integer("--max-records", max_records, 1)
-    if output is not None and os.path.lexists(check_file(output, "--output")):
-        raise FileExistsError(f"--output: {output} is there already; name a new file")
-
-
-def _adaptation(steps: int, config):
-    from .evaluation import Adaptation
-
-    if not steps:
-        return None
-    return Adaptation(steps=steps, optimizer=config.make_inner_optimizer())
-
-
-def _report(record: dict, config, device, output: str | None) -> None:
-    record["config"] = {name: plain(getattr(config, name)) for name in EVALUATED}
-    record["provenance"] = describe(device)
-    for name, row in record["tasks"].items():
-        print(f"{row['mean']:6.2f}  {row['metric']:<9} {name}")
-    if output is not None:
-        _write_new(output, json.dumps(record, indent=1) + "\n")
-    said = f"{output}: record of" if output is not None else "nothing written;"
-    failed = f"; left out: {listed(record['failed'])}" if record["failed"] else ""
-    mean = f"mean {record['mean']:.2f} points"
-    print(f"{said} {len(record['tasks'])} tasks, {mean}{failed}")
-
-
-def _write_new(output: str, text: str) -> None:
-    """Write a record; beside what has come to its place since the command began."""
-    try:
-        write_whole(output, text, new=True)
-    except FileExistsError:
-        beside = os.path.join(os.path.dirname(output), f"record-{os.getpid()}.json")
-        write_whole(beside, text, new=True)
-        raise FileExistsError(
-            f"--output: {output} is there already, since this command began; what it "
-            f"would have been is {beside}"
-        ) from None
-
-
-EVALUATED = (
-    *("model", "tokenizer", "benchmark", "setting", "allow_missing", "faithful"),
-    *("demonstrations", "mode", "separator", "max_length", "max_example_length"),
-    *("bos", "optimizer", "inner_optimizer", "inner_lr", "betas", "eps_root"),
-    *("seed", "device", "dtype"),
-)
-
-
 def plan(arguments: list[str]) -> None:
     """Predict memory, gradients and seconds of an outer step, and what makes it fit."""
     from .models import load_model, positions_of
@@ -263,7 +151,7 @@ COMMANDS: Mapping[str, Callable[[list[str]], None]] = {
     "tasks": tasks,
     "pretrain": pretrain,
     "train": train,
-    "evaluate": evaluate,
+    "evaluate": evaluate_command,
     "reproduce": reproduce_command,
     "plan": plan,
 }

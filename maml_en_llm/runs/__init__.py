@@ -14,7 +14,7 @@ from .record_files import record_file
 from .rows import CONTROL, CONTROLS, METHODS, RULES, Method, row_of
 from .run import GRADIENTS_PER_STEP, Run
 from .statistics import Interval, mean_interval, paired_difference, scores_of
-from .words import in_brief, in_words
+from .words import in_brief, sentence
 
 __all__ = [
     "CONTROL",
@@ -45,7 +45,6 @@ __all__ = [
     "get_preset",
     "grid",
     "in_brief",
-    "in_words",
     "inconsistencies",
     "is_current",
     "judge",
@@ -60,6 +59,7 @@ __all__ = [
     "row_of",
     "run_of",
     "scores_of",
+    "sentence",
     "steps_of",
     "table_of",
 ]

@@ -2,10 +2,10 @@
 
 from .statistics import Interval
 
-NOTHING = "no records yet"
+NO_RECORDS = "no records yet"
 
 
-def in_words(interval: Interval | None, paper: float | None = None) -> str:
+def sentence(interval: Interval | None, paper: float | None = None) -> str:
     """A difference, what it is over, and whether it is decided.
 
     Args:
@@ -17,7 +17,7 @@ def in_words(interval: Interval | None, paper: float | None = None) -> str:
     or targets there is no interval, and the words say so.
     """
     if interval is None:
-        return NOTHING
+        return NO_RECORDS
     if interval.half == float("inf"):
         found = f"{interval.mean:+.1f} points, one training seed"
         if interval.n_seeds > 1:
@@ -37,7 +37,7 @@ def in_words(interval: Interval | None, paper: float | None = None) -> str:
 def in_brief(interval: Interval | None) -> str:
     """A difference for a table or a list: "+0.7 ± 1.2 (not decided)"."""
     if interval is None:
-        return NOTHING
+        return NO_RECORDS
     if interval.half == float("inf"):
         return f"{interval.mean:+.1f} (no interval)"
     return f"{interval}" + ("" if interval.decided else " (not decided)")

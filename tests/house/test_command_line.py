@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from maml_en_llm import TrainConfig
-from maml_en_llm.__main__ import COMMANDS, EVALUATED
+from maml_en_llm.__main__ import COMMANDS
+from maml_en_llm.assessment import EVALUATED
 from maml_en_llm.endings import run_command
 from maml_en_llm.training.config import CHOICES
 
@@ -163,7 +164,6 @@ def test_a_plan_has_prompts_as_long_as_the_model_takes(monkeypatch, capsys):
 
 def test_a_prompt_is_evaluated_as_it_was_trained():
     """Every field of the format that `train` takes is one that `evaluate` takes."""
-    from maml_en_llm.__main__ import EVALUATED
     from maml_en_llm.prompts import Format
 
     assert {field.name for field in fields(Format)} <= set(EVALUATED)

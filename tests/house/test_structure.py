@@ -16,7 +16,7 @@ ORDER = [
     *("errors", "protocol", "tensors", "signals", "locks", "provenance", "checkpoint"),
     *("minicrossfit", "base", "tasks", "prompts", "optimizers", "meta", "models"),
     *("methods", "training", "evaluation", "runs", "plots"),
-    *("endings", "options", "reproduction", "__main__"),
+    *("endings", "options", "assessment", "reproduction", "__main__"),
 ]
 MODULE_LINES, FUNCTION_LINES, NESTING = 300, 50, 4
 # a method of training, and the row of a table that it is compared in

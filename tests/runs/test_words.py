@@ -2,7 +2,7 @@
 
 import pytest
 
-from maml_en_llm.runs import Interval, in_brief, in_words
+from maml_en_llm.runs import Interval, in_brief, sentence
 
 INF = float("inf")
 
@@ -38,12 +38,12 @@ INF = float("inf")
         ),
     ],
 )
-def test_an_interval_in_words(interval, long, brief):
-    assert in_words(interval) == long
+def test_an_interval_sentence(interval, long, brief):
+    assert sentence(interval) == long
     assert in_brief(interval) == brief
 
 
 @pytest.mark.parametrize("paper, where", [(2, "in"), (3.57, "in"), (4, "outside")])
 def test_what_the_paper_reports_is_in_the_interval_or_not(paper, where):
-    told = in_words(Interval(2.07, 0.57, 3.57, 5, 31), paper)
+    told = sentence(Interval(2.07, 0.57, 3.57, 5, 31), paper)
     assert told.endswith(f"beyond noise; +{paper} is {where} the interval")
