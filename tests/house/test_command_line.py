@@ -218,7 +218,7 @@ def test_train_then_evaluate(tmp_path):
 def test_what_came_to_the_output_since_is_kept_and_so_is_the_record(
     tmp_path, monkeypatch
 ):
-    from maml_en_llm import __main__ as command_line
+    from maml_en_llm import assessment
 
     def evaluate(*_, **__):
         (tmp_path / "r.json").write_text("another's")
@@ -228,7 +228,7 @@ def test_what_came_to_the_output_since_is_kept_and_so_is_the_record(
     words = [*("--output", str(tmp_path / "r.json")), "--model", "tiny-base"]
     words += ["--benchmark", "minicrossfit:easy"]
     with pytest.raises(FileExistsError, match="--output: .* already.*/record-") as said:
-        command_line.evaluate(words)
+        assessment.evaluate_command(words)
     assert (tmp_path / "r.json").read_text() == "another's"
     (own,) = tmp_path.glob("record-*.json")
     assert json.loads(own.read_text())["mean"] == 1.0 and str(own) in str(said.value)
