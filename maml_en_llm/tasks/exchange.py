@@ -9,12 +9,14 @@ from ..errors import DataError, check_choice, check_integer, listed, nearest, sh
 from ..protocol import SEEDS, SHOTS
 from .examples import Example, check_example, check_labels
 from .settings import KINDS, ROLES, checked_seeds
+from .strict_json import SURROGATE
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
 Column = str | Callable[[Mapping], Any]
 _TEST_SPLITS = ("test", "validation")
+_MOST_SEED = 2**63 - 1  # of a column of whole numbers
 
 
 def read(
@@ -49,12 +51,15 @@ def read(
     if not isinstance(dataset, Mapping):
         return {role: reader.examples(dataset, "dataset")}, facts
     test = next((split for split in _TEST_SPLITS if split in dataset), None)
-    if test is None and "train" not in dataset:
+    meant = [split for split in dataset if str(split).startswith(_TEST_SPLITS)]
+    if test is None and ("train" not in dataset or meant):
         raise DataError(
             "dataset: expected a split 'train', 'test' or 'validation', found "
-            f"{listed(dataset)}; pass one of them"
+            f"{listed(dataset)}; pass one of them, or name the one to test on 'test'"
         )
     parts: dict[str, Any] = {}
+    for split in (test, "train"):  # one of them may hold the labels as text
+        reader.names = reader.class_names(dataset.get(split)) or reader.names
     if "train" in dataset:
         parts["train"] = reader.examples(dataset["train"], "dataset['train']")
     if test is not None:
@@ -75,14 +80,13 @@ def to_datasets(train: Iterable, test: Iterable) -> "DatasetDict":
     features = dict(task=text, input=text, output=text, options=List(text))
     rows: dict[str, list[dict]] = {"train": [], "demonstrations": [], "test": []}
     for task in train:
-        rows["train"] += [_as_columns(task.name, example) for example in task.train]
+        rows["train"] += _as_columns(task.name, task.train)
     for task in test:
-        rows["test"] += [_as_columns(task.name, example) for example in task.test]
-        rows["demonstrations"] += [
-            {**_as_columns(task.name, example), "seed": seed}
-            for seed, examples in task.demonstrations.items()
-            for example in examples
-        ]
+        rows["test"] += _as_columns(task.name, task.test)
+        for seed, examples in task.demonstrations.items():
+            _whole_number(f"seed of task {shown(task.name)}", seed, most=_MOST_SEED)
+            found = _as_columns(task.name, examples)
+            rows["demonstrations"] += [row | {"seed": seed} for row in found]
     splits = {}
     for split, part in rows.items():
         columns = dict(features)
@@ -93,13 +97,20 @@ def to_datasets(train: Iterable, test: Iterable) -> "DatasetDict":
     return DatasetDict(splits)
 
 
-def _as_columns(task: str, example: Example) -> dict:
-    return {
-        "task": task,
-        "input": example.input,
-        "output": example.output,
-        "options": list(example.options),
-    }
+def _as_columns(task: str, examples: Iterable[Example]) -> list[dict]:
+    found = []
+    for n, example in enumerate(examples):
+        row: dict = {"task": task, "input": example.input, "output": example.output}
+        options = example.options
+        several = isinstance(options, (tuple, list))
+        for text in (*row.values(), *(options if several else ())):
+            if not several or not isinstance(text, str) or SURROGATE.search(text):
+                raise DataError(
+                    f"task {shown(task)}, example {n}: expected strings of whole "
+                    f"characters, found {shown(text if several else options)}"
+                )
+        found.append(row | {"options": list(options)})
+    return found
 
 
 class _Reader:
@@ -126,8 +137,8 @@ class _Reader:
                 f"{where}: expected a data set of rows, found {shown(dataset)}"
             )
         self._check_columns(getattr(dataset, "column_names", None), where)
-        # a split that holds the labels as text has those of the split before it
-        self.names = self._class_names(dataset) or self.names
+        # a split that holds the labels as text has those of the other
+        self.names = self.class_names(dataset) or self.names
         found = []
         for n, row in enumerate(_rows(dataset, where)):
             place = f"{where}[{n}]"
@@ -147,7 +158,8 @@ class _Reader:
                     f"found {shown(column)}{nearest(column, known)}"
                 )
 
-    def _class_names(self, dataset: Any) -> list[str] | None:
+    def class_names(self, dataset: Any) -> list[str] | None:
+        """The labels' names, where the output's column has them."""
         features = getattr(dataset, "features", None)
         output = self.columns["output"]
         if not isinstance(features, Mapping) or not isinstance(output, str):
@@ -225,9 +237,9 @@ def _drawn(examples: tuple[Example, ...], shots: int, seed: str) -> tuple[Exampl
     return tuple(random.Random(seed).sample(examples, shots))
 
 
-def _whole_number(argument: str, value) -> int:
+def _whole_number(argument: str, value, most: int | None = None) -> int:
     try:
-        return check_integer(argument, value)
+        return check_integer(argument, value, most=most)
     except ValueError as error:
         raise DataError(str(error)) from None
 

@@ -1,7 +1,10 @@
 """The files that a selection of tasks needs, and where each of them was found."""
 
+import gzip
 import os
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -64,6 +67,7 @@ def _first(folder: Path, names: Iterable[str]) -> Path | None:
     for name in names:
         path = folder / name
         if os.path.isfile(path):  # False, too, for a name that cannot be
+            _check_packed(path)
             return path
         if os.path.lexists(path):
             raise DataError(
@@ -71,6 +75,20 @@ def _first(folder: Path, names: Iterable[str]) -> Path | None:
                 "link that leads to no file; put the file there, or remove it"
             )
     return None
+
+
+def _check_packed(path: Path) -> None:
+    """Raise `DataError` where a packed file beside this one holds something else."""
+    packed = path.with_name(f"{path.name}.gz")
+    if path.suffix == ".gz" or not packed.is_file():
+        return
+    with suppress(OSError, EOFError, zlib.error):  # damaged: not the same
+        if gzip.decompress(packed.read_bytes()) == path.read_bytes():
+            return
+    raise DataError(
+        f"{path}: expected the content of {packed.name} beside it, found another; "
+        "keep one of the two"
+    )
 
 
 def _shots(task: str, seed: int) -> tuple[str, ...]:

@@ -65,7 +65,8 @@ class _Repository:
 
         self.ask = partial(_insist, address)
         self.name = repository
-        self.api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+        endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/")
+        self.api = HfApi(endpoint=endpoint or None)
         info = partial(self.api.dataset_info, repository, timeout=TIMEOUT)
         found = self.ask("a dataset repository", lambda: info(revision=revision))
         self.commit: str = found.sha

@@ -52,6 +52,21 @@ def test_the_published_file_comes_before_a_substitute(tmp_path):
     assert len(load_benchmark(tmp_path, "mini").train[0].train) == 40
 
 
+@pytest.mark.parametrize("name", ["a/a_16384_100_train", "c/c_16_13_train"])
+def test_a_packed_file_beside_it_holds_the_same(tmp_path, name):
+    write_benchmark(tmp_path)
+    plain, packed = tmp_path / f"{name}.jsonl", tmp_path / f"{name}.jsonl.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert load_benchmark(tmp_path, "mini").missing == ()
+    for content in (gzip.compress(b"another"), b"damaged"):
+        packed.write_bytes(content)
+        with pytest.raises(DataError, match=f"{name}.jsonl: .* keep one of the two"):
+            load_benchmark(tmp_path, "mini")
+    plain.unlink()
+    with pytest.raises(DataError, match=f"{name}.jsonl.gz: expected a complete gzip"):
+        load_benchmark(tmp_path, "mini")
+
+
 def test_text_is_taken_as_it_stands(tmp_path):
     # Inner whitespace, unicode line separators and escapes belong to the text; only
     # "\n" ends a line of the file.

@@ -6,7 +6,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset
 from helpers import write_benchmark
 
-from maml_en_llm import DataError, Example, Task, load_benchmark
+from maml_en_llm import Benchmark, DataError, Example, Task, load_benchmark
 
 TEXTS = ["a cat", "a dog", "an owl", "a cow"]
 ROWS = {"text": TEXTS, "label": [0, 1, 1, 0], "n": [1, 2, 3, 4]}
@@ -154,3 +154,56 @@ def test_the_order_of_labels_does_not_make_them_others():
     rows = [ROW | {"o": ["p", "q"]}, ROW | {"o": ["q", "p"]}]
     task = Task.from_dataset(rows, input="text", output="label", options="o")
     assert task.kind == "classification"
+
+
+def exported(**changes):
+    about = dict(
+        name="t", kind="classification", train=(Example("a", "b", ("b", "c")),)
+    )
+    task = Task(**about | changes)
+    return Benchmark((task,), (task,)).to_datasets()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"demonstrations": {2**63: (Example("a", "b"),)}}, "of task 't': .*at most"),
+        ({"demonstrations": {"100": (Example("a", "b"),)}}, "of task 't': .*'100'"),
+        ({"train": (Example("a", "b", None),)}, "task 't', example 0: .*found None"),
+        ({"train": (Example("a", "b", "bc"),)}, "task 't', example 0: .*found 'bc'"),
+        ({"train": (Example("a", "b", ("b", 3)),)}, "example 0: .* found 3"),
+        ({"train": (Example("a", "b"), Example(3, "b"))}, "example 1: .* found 3"),
+        ({"train": (Example("a\ud800", "b"),)}, r"example 0: .*'a.ud800'"),
+        ({"name": None}, "task None, example 0: .* found None"),
+    ],
+)  # fmt: skip
+def test_examples_that_no_column_holds_are_named(changes, message):
+    with pytest.raises(DataError, match=message):
+        exported(**changes)
+
+
+def test_the_largest_seed_that_a_column_holds():
+    shots = {2**63 - 1: (Example("a", "b"),)}
+    assert exported(demonstrations=shots)["demonstrations"]["seed"] == [2**63 - 1]
+
+
+def test_splits_for_a_test_under_another_name_are_not_passed_over(arrow):
+    read = dict(input="text", output="label", shots=2)
+    splits = DatasetDict(train=arrow, validation_matched=arrow, test_matched=arrow)
+    with pytest.raises(DataError, match="found train, validation_matched.*on 'test'"):
+        Task.from_dataset(splits, **read)
+    assert Task.from_dataset(splits | {"validation": arrow}, **read).test
+    only = DatasetDict(train=arrow, unsupervised=arrow)
+    assert len(Task.from_dataset(only, **read).train) == 4
+
+
+@pytest.mark.parametrize("labels", ["train", "test"])
+def test_a_split_of_text_has_the_labels_of_the_other(arrow, labels):
+    words = [
+        {"text": row["text"], "label": LABELS.int2str(row["label"])} for row in arrow
+    ]
+    other = {"train": "test", "test": "train"}[labels]
+    splits = {labels: arrow, other: words}
+    task = Task.from_dataset(splits, input="text", output="label", shots=2)
+    assert task.train == task.test and task.kind == "classification"
+    assert task.train[1] == Example("a dog", "no", ("yes", "no"))

@@ -256,6 +256,13 @@ def test_the_needed_files_travel_once_and_are_noted(server, lfs):
     }  # the commit, the names; no file
 
 
+def test_the_address_of_a_server_may_end_in_a_slash(server, monkeypatch):
+    address = f"http://127.0.0.1:{server.server_port}/"
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    assert len(one_file().train[0].train) == 40
+    assert not [path for _, path in server.log if path.startswith("//")]
+
+
 @pytest.mark.parametrize("end", [".jsonl", ".jsonl.gz"])
 def test_the_best_name_of_those_that_are_there(server, end):
     text = json.dumps(record()).encode()
