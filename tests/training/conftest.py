@@ -1,6 +1,7 @@
 """One small run that all tests of training share."""
 
 import pytest
+import torch
 from helpers import write_benchmark, write_model
 
 from maml_en_llm import TrainConfig, load_benchmark
@@ -28,3 +29,13 @@ def config(tmp_path_factory) -> TrainConfig:
 @pytest.fixture(scope="session")
 def tasks(config):
     return load_benchmark(config.benchmark, config.setting).train
+
+
+@pytest.fixture
+def one_thread():
+    """For tests that fork: a child does not have its parent's other threads, and would
+    wait for them for ever."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

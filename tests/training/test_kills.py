@@ -12,6 +12,7 @@ from helpers import forked, status_of
 
 from maml_en_llm import checkpoint, provenance, train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 KILLS = 28  # at least
 
 

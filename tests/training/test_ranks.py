@@ -13,6 +13,8 @@ from maml_en_llm import checkpoint, load_model, train
 from maml_en_llm.training import RankLost, is_first
 from maml_en_llm.training.ranks import joined_ranks
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def free_port() -> int:
     with socket.socket() as found:
