@@ -3,9 +3,12 @@
 Settings of a model that a way to differentiate it refuses, each with its cure.
 """
 
+from collections.abc import Collection
+
 import torch
 from transformers import PreTrainedModel
 
+from ..errors import nearest, shown
 from ..meta.finite_differences import CHANGE
 from .attention import TWICE
 from .safe import takes_twice
@@ -14,6 +17,34 @@ from .sizes import architecture, attention_of
 SECOND_ORDER = ("reverse", "unrolled", "finite_difference")
 EXACT = ("reverse", "unrolled")
 _PACKED = ("torch.ao.nn.quantized", "torch.nn.quantized")  # modules without parameters
+
+
+def check_kind(model) -> None:
+    """Raise `ValueError` for what is no language model of `transformers`."""
+    if not isinstance(model, torch.nn.Module) or not hasattr(model, "config"):
+        inner = "; take its .module" if hasattr(model, "module") else ""
+        raise ValueError(
+            "model: expected a causal language model of transformers, as load_model "
+            f"gives, found a {type(model).__name__}{inner}"
+        )
+
+
+def names_of(model: PreTrainedModel) -> frozenset[str]:
+    """Names of parameters and buffers, tied ones by each of theirs."""
+    parameters = model.named_parameters(remove_duplicate=False)
+    buffers = model.named_buffers(remove_duplicate=False)
+    return frozenset(name for name, _ in (*parameters, *buffers))
+
+
+def check_names(model: PreTrainedModel, params: Collection[str]) -> None:
+    """Raise `ValueError` for a name that is no weight's: it would count for nothing."""
+    own = names_of(model)
+    for name in params:
+        if name not in own:
+            raise ValueError(
+                f"params: expected names of the model's weights, found {shown(name)}"
+                f"{nearest(name, sorted(own))}"
+            )
 
 
 def check(model: PreTrainedModel, derivative: str) -> None:

@@ -85,8 +85,14 @@ class PromptLoss:
     prompts_at_once: int | None = None
 
     def __post_init__(self):
+        guards.check_kind(self.model)
         if self.prompts_at_once is not None:
             check_integer("prompts_at_once", self.prompts_at_once, 1)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Names of the model's weights when it was first called."""
+        return guards.names_of(self.model)
 
     @cached_property
     def positions(self) -> int | None:
@@ -110,8 +116,11 @@ class PromptLoss:
 
         Weights that ``params`` leaves out are the module's own. With a stack of batches
         (n, B, T) and of parameters (n, …), the n losses, computed together. Raises
-        `ValueError` for what `check_batch` refuses.
+        `ValueError` for what `check_batch` refuses, and for a name that the model does
+        not have.
         """
+        if not params.keys() <= self.names:
+            guards.check_names(self.model, params)
         check_batch(batch, rows_of(self.model), self.positions)
         if batch.input_ids.dim() == 3:
             return self._stacked(params, batch)

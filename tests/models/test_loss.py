@@ -42,6 +42,44 @@ LFM2 = {
 # --- parameters ---
 
 
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        (torch.nn.Linear(2, 2), "a Linear$"),
+        (torch.nn.DataParallel(small_model()), "a DataParallel; take its .module"),
+        ("gpt2", "a str$"),
+    ],
+    ids=["linear", "parallel", "text"],
+)
+def test_what_is_no_language_model_is_refused(model, found):
+    with pytest.raises(ValueError, match=f"model: expected a causal .*found {found}"):
+        PromptLoss(model)
+
+
+@pytest.mark.parametrize("mode", ["reverse", "first_order"])
+def test_names_that_the_model_does_not_have_are_refused(mode):
+    model, batch = small_model(attention="eager"), collate(PROMPTS)
+    name = "transformer.ln_f.weight"
+    weight = parameters(model)[name]
+    loss = PromptLoss(model)
+    for support in ([], [batch]):
+        with pytest.raises(
+            ValueError, match=f"params: .*found 'module.{name}'; nearest: {name}"
+        ):
+            wrong = {name: weight, f"module.{name}": weight}
+            meta_gradient(loss, wrong, support, batch, SGD(0.1), mode=mode)
+
+
+def test_names_of_tied_weights_and_of_later_parts_are_legal():
+    model, batch = small_model(), collate(PROMPTS)
+    loss, words = PromptLoss(model), "transformer.wte.weight"
+    weight = parameters(model)[words]
+    expected = loss({words: weight}, batch)
+    assert torch.equal(loss({"lm_head.weight": weight}, batch), expected)
+    model.more = torch.nn.Linear(1, 1)
+    assert torch.equal(loss({"more.weight": torch.ones(1, 1)}, batch), expected)
+
+
 def test_frozen_parameters_are_not_parameters():
     model = small_model()
     frozen = ("transformer.wte.weight", "transformer.wpe.weight")
