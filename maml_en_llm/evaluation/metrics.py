@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from ..errors import check_integer, check_number, shown
 from ..tasks import Example
 
-ROUNDING = 1e-6  # by which a confidence in float32 may be more than 1
+_ROUNDING = 1e-6  # by which a confidence in float32 may be more than 1
 
 
 def checked_table(queries: Sequence[Example], scores) -> list:
@@ -94,7 +94,7 @@ def calibration_error(
     bins = check_integer("bins", bins, 1)
     confidences, hits = _checked(confidences, hits, "confidences", "hit")
     for confidence, hit in zip(confidences, hits, strict=True):
-        check_number("confidences", confidence, most=1 + ROUNDING)
+        check_number("confidences", confidence, most=1 + _ROUNDING)
         if hit not in (0, 1):
             raise ValueError(f"hits: expected True or False, found {shown(hit)}")
     parts: dict[int, list] = {}

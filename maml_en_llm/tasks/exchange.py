@@ -37,11 +37,8 @@ def read(
     if kind is not None:
         check_choice("kind", kind, KINDS, DataError)
     check_choice("role", role, ROLES, DataError)
-    for argument, text in (
-        ("name", name),
-        ("domain", domain),
-        ("instruction", instruction),
-    ):
+    texts = dict(name=name, domain=domain, instruction=instruction)
+    for argument, text in texts.items():
         if text is not None and not isinstance(text, str):
             raise DataError(f"{argument}: expected a string, found {shown(text)}")
     shots = _whole_number("shots", shots)
