@@ -122,7 +122,8 @@ def most_cells(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
     few = [f"{len(some)} in {m}" for m, some in by_mode.items() if len(some) < TESTED]
     if few:
         lacking = (
-            f"expected {TESTED} alive cells of each mode, found {' and '.join(few)}"
+            f"expected {TESTED} alive cells of each mode with {LEAST['C4']} training "
+            f"seeds of both sides, found {' and '.join(few)}"
         )
         return Found(None, gaps, lacking=lacking)
     ahead = [sum(g.interval.mean > 0 for g in some) for some in by_mode.values()]
