@@ -31,7 +31,11 @@ from maml_en_llm.meta import loss_and_grad
 from maml_en_llm.optimizers import SGD, Adam, AdamW, Lion, Momentum, NAdam, RMSprop
 from maml_en_llm.prompts import Prompt, collate
 from maml_en_llm.protocol import SEEDS
+from maml_en_llm.tasks import Example
 
+TWO = ("yes", "no")
+SHOWN = [Example("the cat sat", "yes", TWO), Example("a dog ran off", "no", TWO)]
+QUERIES = [Example("birds fly", "yes", (*TWO, "maybe so")), Example("fish", "no", TWO)]
 OPTIMIZERS = [  # one of each rule
     SGD(0.1),
     Momentum(0.1, 0.8),
@@ -385,10 +389,10 @@ def run_record(
     return row
 
 
-def book_script(name: str):
-    """A script of book/, which is no package, as a module."""
-    path = Path(__file__).parents[1] / "book" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
+def script(folder: str, name: str):
+    """A script of book/ or benchmarks/, which are no packages, as a module."""
+    path = Path(__file__).parents[1] / folder / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"{folder}_{name}", path)
     assert spec and spec.loader
     found = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(found)

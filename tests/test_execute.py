@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from helpers import book_script
+from helpers import script
 
 BOOK = Path(__file__).parents[1] / "book"
 
@@ -14,7 +14,7 @@ BOOK = Path(__file__).parents[1] / "book"
 @pytest.fixture
 def execute(monkeypatch):
     monkeypatch.syspath_prepend(BOOK)
-    return book_script("execute")
+    return script("book", "execute")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from helpers import book_script
+from helpers import script
 
 ROOT = Path(__file__).parents[1]
 MARKUP = re.compile(
@@ -18,7 +18,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture(scope="module")
 def plain():
-    return book_script("plain")
+    return script("book", "plain")
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +95,13 @@ def test_no_source_names_a_repository():
 def test_a_fork_points_to_itself():
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     assert "repository" not in config and "launch_buttons" not in config
-    made = book_script("stamp").stamped(config, "Someone/a-fork", "main")
+    made = script("book", "stamp").stamped(config, "Someone/a-fork", "main")
     assert made["repository"]["url"] == "https://github.com/Someone/a-fork"
     assert made["html"]["baseurl"] == "https://someone.github.io/a-fork/"
     assert "colab" in made["launch_buttons"]["colab_url"]
     assert made["sphinx"]["config"]["html_static_path"], "the rest is kept"
     with pytest.raises(SystemExit, match="OWNER/NAME"):
-        book_script("stamp").stamped(config, "nothing", "main")
+        script("book", "stamp").stamped(config, "nothing", "main")
 
 
 def test_records_travel_with_the_package():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from helpers import book_script
+from helpers import script
 
 BOOK = Path(__file__).parents[1] / "book"
 FENCED = """\
@@ -23,7 +23,7 @@ It is two.
 
 @pytest.fixture(scope="module")
 def solutions():
-    return book_script("solutions")
+    return script("book", "solutions")
 
 
 def chapter(*texts: str) -> nbformat.NotebookNode:

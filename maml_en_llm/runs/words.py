@@ -19,10 +19,8 @@ def sentence(interval: Interval | None, paper: float | None = None) -> str:
     if interval is None:
         return NO_RECORDS
     if interval.half == float("inf"):
-        found = f"{interval.mean:+.1f} points, one training seed"
-        if interval.n_seeds > 1:
-            found = f"{interval.mean:+.1f} points, one family of targets"
-        return f"{found} and no interval"
+        only = "training seed" if interval.n_seeds == 1 else "family of targets"
+        return f"{interval.mean:+.1f} points, one {only} and no interval"
     many = f"{interval.n_seeds} training seeds"
     if interval.n_seeds == 1:
         many = f"{interval.n_targets} targets"

@@ -1,11 +1,11 @@
 """benchmarks/: what a command is given is looked at before anything is measured."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
 import pytest
+from helpers import script
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -18,12 +18,8 @@ def command(monkeypatch, tmp_path):
     (tmp_path / "folder").mkdir()
 
     def call(name: str, *words: str):
-        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-        assert spec and spec.loader
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *words])
-        module.main()
+        script("benchmarks", name).main()
 
     return call
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import CharTokenizer, distance, rounding, small_model
+from helpers import QUERIES, SHOWN, CharTokenizer, distance, rounding, small_model
 from peft import (
     LoraConfig,
     OFTConfig,
@@ -13,7 +13,7 @@ from peft import (
     inject_adapter_in_model,
 )
 
-from maml_en_llm import Example, PromptEncoder, PromptLoss, parameters, score_options
+from maml_en_llm import PromptEncoder, PromptLoss, parameters, score_options
 from maml_en_llm.models import safe
 from maml_en_llm.prompts import collate, stack
 
@@ -23,9 +23,6 @@ pytestmark = [
     # of the library of adapters
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning"),
 ]
-TWO = ("yes", "no")
-SHOWN = [Example("the cat sat", "yes", TWO), Example("a dog ran off", "no", TWO)]
-QUERIES = [Example("birds fly", "yes", (*TWO, "maybe so")), Example("fish", "no", TWO)]
 ON = {"task_type": "CAUSAL_LM", "target_modules": ["q_proj", "down_proj"]}
 TOKENS = {"task_type": "CAUSAL_LM", "token_indices": [5, 40]}
 KINDS = {  # model, configuration, whether it stacks, whether it shares

@@ -11,13 +11,12 @@ from statistics import fmean
 import pytest
 import torch
 import transformers
-from helpers import CharTokenizer, rounding
+from helpers import QUERIES, SHOWN, CharTokenizer, rounding
 from models import all_classes
 from models.all_classes import apart, configuration_that_runs, measure, small_model
 
 from maml_en_llm import (
     SGD,
-    Example,
     MAMLenLLM,
     MetaICL,
     PromptEncoder,
@@ -36,9 +35,6 @@ FAMILIES = [
     *("GPT2", "GPTJ", "GPTNeo", "GPTNeoX", "OPT", "Bloom", "Llama", "Mistral", "Qwen2"),
     *("Qwen3", "Gemma2", "Gemma3Text", "Phi3", "Lfm2", "Roberta"),
 ]
-TWO = ("yes", "no")
-SHOWN = [Example("the cat sat", "yes", TWO), Example("a dog ran off", "no", TWO)]
-QUERIES = [Example("birds fly", "yes", (*TWO, "maybe so")), Example("fish", "no", TWO)]
 
 pytestmark = [
     pytest.mark.numeric,

@@ -4,7 +4,15 @@ from statistics import fmean
 
 import pytest
 import torch
-from helpers import CharTokenizer, batch_for, distance, rounding, small_model
+from helpers import (
+    QUERIES,
+    SHOWN,
+    CharTokenizer,
+    batch_for,
+    distance,
+    rounding,
+    small_model,
+)
 from peft import (
     CartridgeConfig,
     PrefixTuningConfig,
@@ -14,7 +22,6 @@ from peft import (
 
 from maml_en_llm import (
     SGD,
-    Example,
     PromptEncoder,
     PromptLoss,
     meta_gradient,
@@ -30,9 +37,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning"),
 ]
 COUNT = 3
-TWO = ("yes", "no")
-SHOWN = [Example("the cat sat", "yes", TWO), Example("a dog ran off", "no", TWO)]
-QUERIES = [Example("birds fly", "yes", (*TWO, "maybe so")), Example("fish", "no", TWO)]
 KINDS = {
     "prompt": PromptTuningConfig,
     "prefix": PrefixTuningConfig,

@@ -1,12 +1,11 @@
 """benchmarks/conditions.py: its grid, its table, its bars; it judges by the package."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
 import pytest
-from helpers import run_record
+from helpers import run_record, script
 
 from maml_en_llm.runs.alive import judge_cell
 from maml_en_llm.tasks import load_settings
@@ -18,11 +17,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 def conditions():
     sys.path.insert(0, str(FOLDER))
     try:
-        place = FOLDER / "conditions.py"
-        spec = importlib.util.spec_from_file_location("benchmark_conditions", place)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        yield module
+        yield script("benchmarks", "conditions")
     finally:
         sys.path.remove(str(FOLDER))
 
