@@ -22,12 +22,16 @@ def check_choice(
     value,
     known: Collection[str],
     error: type[ValueError] = ValueError,
+    note: str = "",
 ) -> None:
-    """Raise ``error`` unless ``value`` is one of ``known``, naming the nearest."""
+    """Raise ``error`` unless ``value`` is one of ``known``, naming the nearest.
+
+    ``note`` ends the message.
+    """
     if not any(value is name or value == name for name in known):
         raise error(
             f"{argument}: expected one of {listed(known)}, found {shown(value)}"
-            f"{nearest(value, known)}"
+            f"{nearest(value, known)}{note}"
         )
 
 

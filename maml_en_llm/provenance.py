@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -46,18 +46,18 @@ def configuration_hash(config, **more) -> str:
     return digest(json.dumps([FORMAT, changed(config), more], sort_keys=True))
 
 
-def changed(config) -> dict:
+def changed(config, unsaid: Mapping | None = None) -> dict:
     """The fields of a dataclass that differ from their defaults, as JSON holds them.
 
     A dataclass may have ``unsaid``, values by field that take the defaults' place: what
-    a record that lacks the field stands for.
+    a record that lacks the field stands for. Others may be given, {} for none.
     """
     found = {}
-    unsaid = getattr(config, "unsaid", {})
+    past = getattr(config, "unsaid", {}) if unsaid is None else unsaid
     for field in fields(config):
         value = getattr(config, field.name)
-        default = unsaid.get(field.name, field.default)
-        if field.default_factory is not MISSING and field.name not in unsaid:
+        default = past.get(field.name, field.default)
+        if field.default_factory is not MISSING and field.name not in past:
             default = field.default_factory()
         if default is MISSING or plain(value) != plain(default):
             found[field.name] = plain(value)
@@ -201,20 +201,18 @@ def write_whole(path: str | Path, content: bytes | str, *, new: bool = False) ->
     """
     path = Path(os.path.realpath(path))
     content = content.encode() if isinstance(content, str) else content
-    name = ""
+    partial = unfinished(path)
     try:
-        handle, name = tempfile.mkstemp(prefix=_hidden(path), dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
+        with partial.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
         if new:
             _claim(path)  # of two writers one
-        os.replace(name, path)
+        os.replace(partial, path)
     except BaseException as error:
-        if name:
-            Path(name).unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         if isinstance(error, OSError) and error.strerror:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
@@ -226,10 +224,14 @@ def _claim(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
 
 
-def _hidden(path: Path) -> str:
-    """How the names of unfinished files begin: 255 bytes are the most of a name."""
-    start = os.fsencode(path.name)[:200]
-    return f".{start.decode(errors='ignore')}."
+def unfinished(path: Path) -> Path:
+    """A hidden name beside ``path``, that nothing has, for what is being written.
+
+    It is known before anything is made: what a signal interrupts in the very act of
+    making can be removed, too.
+    """
+    start = os.fsencode(path.name)[:200]  # 255 bytes are the most of a name
+    return path.parent / f".{start.decode(errors='ignore')}.{os.urandom(8).hex()}"
 
 
 @contextmanager
@@ -255,29 +257,24 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     removed. A folder that is there already is replaced.
     """
     path = Path(path)
-    partial = Path(tempfile.mkdtemp(prefix=_hidden(path), dir=path.parent))
+    holder = unfinished(path)
+    partial, old = holder / "new", holder / "old"
     try:
-        os.chmod(partial, 0o777 & ~_umask())
+        holder.mkdir()
+        partial.mkdir()
         with disk_errors(path):
             yield partial
         for file in partial.rglob("*"):
             if file.is_file():
                 _sync(file)
         if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f"{_hidden(path)}old.", dir=path.parent))
-            os.replace(path, old / path.name)
-            try:
-                os.replace(partial, path)
-            except BaseException:
-                os.replace(old / path.name, path)
-                raise
-            finally:
-                shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(partial, path)
+            os.replace(path, old)
+        os.replace(partial, path)
         sync_folder(path.parent)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if old.exists() and not path.exists():
+            os.replace(old, path)
+        shutil.rmtree(holder, ignore_errors=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -292,9 +289,3 @@ def sync_folder(folder: Path) -> None:
 def _sync(file: Path) -> None:
     with file.open("rb") as opened:
         os.fsync(opened.fileno())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
 from ..errors import DataError, check_choice, shown
-from ..models.guards import active_dropout
+from ..models.guards import check_no_dropout
 from ..prompts import Format, PromptEncoder
 from ..tasks import Example, Task
 from ..tasks.settings import KINDS
@@ -25,29 +25,24 @@ def check_model(model, steps: int = 0) -> None:
             "model: expected evaluation mode, found training mode, whose dropout is "
             "random; model.eval()"
         )
-    _check_dropout(model)
+    # of a part alone, as of adapters that were added to a model
+    check_no_dropout(model, "which is random")
     if steps:
-        check_adaptable(model)
+        _check_moves(model)
 
 
 def check_adaptable(model) -> None:
     """Refuse a model whose dropout is random, and one that no step would move."""
-    _check_dropout(model)
+    check_no_dropout(model, "which is random")
+    _check_moves(model)
+
+
+def _check_moves(model) -> None:
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(
             "model: expected parameters that require grad to take steps on, found "
             "none; model.requires_grad_(), or for adapters "
             "PeftModel.from_pretrained(..., is_trainable=True)"
-        )
-
-
-def _check_dropout(model) -> None:
-    """Dropout of a part alone, as of adapters that were added to a model."""
-    active = active_dropout(model)
-    if active:
-        raise ValueError(
-            "model: expected one without dropout, which is random, found "
-            f"{active[0]} and {len(active) - 1} more in training mode; model.eval()"
         )
 
 

@@ -14,13 +14,13 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import check_choice, shown
 from ..protocol import SEEDS, SHOTS
+from ..provenance import unfinished
 from .draw import Draw
 from .families import LABELLED
 from .lexicon import DOMAINS, LABELS
@@ -82,18 +82,22 @@ def new_folder(path: Path) -> Iterator[Path]:
     `FileExistsError` if there is something by then. Nothing is flushed to the disk: who
     uses the files again compares their digest.
     """
-    partial = Path(tempfile.mkdtemp(prefix=".new-", dir=path.parent))
+    partial = unfinished(path)
     try:
-        partial.chmod(0o755)
+        partial.mkdir()
         yield partial
-        try:
-            partial.rename(path)
-        except OSError as error:
-            if os.path.lexists(path):
-                raise FileExistsError(str(path)) from error
-            raise
+        _rename_to_new(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _rename_to_new(folder: Path, path: Path) -> None:
+    try:
+        folder.rename(path)
+    except OSError as error:
+        if os.path.lexists(path):
+            raise FileExistsError(str(path)) from error
+        raise
 
 
 def fill(folder: Path, difficulty: Difficulty) -> None:

@@ -174,6 +174,16 @@ def _is_compiled(model: PreTrainedModel) -> bool:
     return False
 
 
+def check_no_dropout(model: torch.nn.Module, why: str) -> None:
+    """Raise `ValueError` for dropout in use; ``why`` it may not be, for the message."""
+    active = active_dropout(model)
+    if active:
+        raise ValueError(
+            f"model: expected one without dropout, {why}, found {active[0]} and "
+            f"{len(active) - 1} more in training mode; model.eval()"
+        )
+
+
 def active_dropout(model: torch.nn.Module) -> list[str]:
     """All dropout rates in use: of modules, and numbers they hand to functions."""
     rates = []

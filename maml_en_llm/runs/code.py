@@ -14,7 +14,10 @@ from ..errors import DataError, shown
 from ..provenance import digest, versions
 from .record_files import record_file
 
-ABOVE = ("plots", "__main__.py", "runs")
+ABOVE = (
+    *("plots", "__main__.py", "assessment.py", "reproduction.py", "options.py"),
+    *("endings.py", "runs"),
+)
 DECISIVE = ("runs/run.py", "runs/rows.py", "runs/trained.py", "runs/adapted.py")
 SAME_CODE = "same_code"  # the record of benchmarks/same_code.py
 _BREAKS = (tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT)

@@ -135,11 +135,7 @@ def select(
     """
     if not isinstance(setting, str):
         raise DataError(f"setting: expected a name, found {shown(setting)}")
-    if setting not in settings.lists:
-        raise DataError(
-            f"setting: expected one of {listed(settings.lists)}, found "
-            f"{shown(setting)}{nearest(setting, settings.lists)}{settings.note}"
-        )
+    check_choice("setting", setting, settings.lists, DataError, settings.note)
     lists = settings.lists[setting]
     lists = lists if faithful else without_leaks(lists)
     wanted = None if tasks is None else _wanted(tasks, lists, setting)

@@ -1,10 +1,9 @@
 """The model card of a run: what the weights are, of what, and how to get them again."""
 
 import os
-from dataclasses import fields
 from pathlib import Path
 
-from ..provenance import plain
+from ..provenance import changed
 from .config import TrainConfig
 
 # Licences of the models that have a name here; another's is its own affair
@@ -54,7 +53,7 @@ def model_card(record: dict) -> str:
         "",
         "Settings that differ from the defaults of `TrainConfig`:",
         "",
-        *(f"- `{name}`: `{_told(value)}`" for name, value in _changed(config).items()),
+        *_settings(config),
         "",
         "`record.json` has every setting, loss and version. Scores on target tasks:",
         "`python -m maml_en_llm evaluate --model FOLDER`.",
@@ -64,14 +63,10 @@ def model_card(record: dict) -> str:
     return "\n".join([*head, "", *body])
 
 
-def _changed(config: TrainConfig) -> dict:
-    """What differs from the defaults of today; a hash knows those of the past."""
-    values = {field.name: getattr(config, field.name) for field in fields(config)}
-    return {
-        field.name: plain(values[field.name])
-        for field in fields(config)
-        if values[field.name] != field.default
-    }
+def _settings(config: TrainConfig) -> list[str]:
+    """Lines on what differs from the defaults of today; a hash has older ones."""
+    found = changed(config, {})
+    return [f"- `{name}`: `{_told(value)}`" for name, value in found.items()]
 
 
 def _told(value):

@@ -13,7 +13,7 @@ from ..errors import listed, shown
 from ..methods import Budget, Episode, EpisodeSampler, Method, OuterGradient
 from ..methods.fitting import check_tasks
 from ..models import PromptLoss, parameters, positions_of, write_back
-from ..models.guards import active_dropout
+from ..models.guards import check_no_dropout
 from ..provenance import weights_hash
 from ..tasks import Task
 from ..tensors import clip_by_norm
@@ -217,13 +217,7 @@ def _check_join(config: TrainConfig, ranks: Ranks) -> None:
 def _check_model(model) -> None:
     if not isinstance(model, torch.nn.Module):
         raise ValueError(f"model: expected one of load_model, found {shown(model)}")
-    dropout = active_dropout(model)
-    if dropout:
-        raise ValueError(
-            "model: expected one without dropout, which would be random and in no "
-            f"record, found {dropout[0]} and {len(dropout) - 1} more in training mode; "
-            "model.eval()"
-        )
+    check_no_dropout(model, "which would be random and in no record")
 
 
 def _check_adapters(model, rank: int) -> None:

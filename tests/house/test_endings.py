@@ -1,16 +1,20 @@
 """Ends of commands and of outputs that are not the happy one."""
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from maml_en_llm import __main__ as command_line
+from maml_en_llm import provenance
 from maml_en_llm.endings import LONGEST_MESSAGE, in_one_line, shortened
 from maml_en_llm.locks import locked
+from maml_en_llm.minicrossfit import benchmark
 from maml_en_llm.provenance import check_file, check_path, whole_folder, write_whole
 from maml_en_llm.signals import Signals
 
@@ -99,8 +103,8 @@ def test_a_link_stays_a_link(tmp_path):
 def test_names_as_long_as_the_disk_takes_are_written(name, tmp_path):
     for _ in "new", "replaced":
         write_whole(tmp_path / name, "content")
-        with whole_folder(tmp_path / name[1:]) as partial:
-            (partial / "file").touch()
+        with whole_folder(tmp_path / name[1:]) as folder:
+            (folder / "file").touch()
     assert {path.name for path in tmp_path.iterdir()} == {name, name[1:]}
 
 
@@ -109,6 +113,79 @@ def test_a_new_file_replaces_nothing(tmp_path):
     with pytest.raises(FileExistsError, match="file"):
         write_whole(tmp_path / "file", "other", new=True)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+def interrupted_at(count, action):
+    """Do it, with Ctrl-C at the ``count``-th line of what writes; whether it came."""
+    files = {provenance.__file__, benchmark.__file__}
+    left = [count]
+
+    def trace(frame, event, _):
+        if frame.f_code.co_filename not in files:
+            return None
+        left[0] -= event == "line"
+        if event == "line" and not left[0]:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def a_file(path, content):
+    write_whole(path, content)
+
+
+def a_folder(path, content):
+    with whole_folder(path) as folder:
+        (folder / "file").write_text(content)
+
+
+def a_new_folder(path, content):
+    with benchmark.new_folder(path) as folder:
+        (folder / "file").write_text(content)
+
+
+def contents(folder):
+    """What the files below say, by the name at the top."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).parts[0]: path.read_text() for path in files}
+
+
+# a file that a signal keeps from being closed is closed with a warning
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    "write, there",
+    [
+        (a_file, False),
+        (a_file, True),
+        (a_folder, False),
+        (a_folder, True),
+        (a_new_folder, False),
+    ],
+)
+def test_a_signal_at_any_line_leaves_the_old_or_the_new(write, there, tmp_path):
+    none = {"it": "old"} if there else {}
+    for count in itertools.count(1):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        if there:
+            write(folder / "it", "old")
+        came = interrupted_at(count, partial(write, folder / "it", "new"))
+        found = contents(folder)
+        if not came:
+            break
+        # once the new one is in place, tidying up may be cut short
+        assert found == none or found["it"] == "new"
+    assert found == {"it": "new"}
+    assert count > 8
 
 
 def test_a_library_s_own_error_of_the_disk_names_the_folder(tmp_path):
