@@ -13,7 +13,6 @@ from ..evaluation import family_of
 from .cell_rows import Record, each_once
 from .statistics import Interval, paired_difference
 
-WHICH = ("all", "seen", "unseen")  # of the targets, by their domains
 RATES_OF_A_ROW = ("lr", "inner_lr")  # tuned for each row: no change of its training
 Where = tuple[str, ...]  # setting and mode, or other words that say where
 SeedTable = dict[int | None, dict[str, float]]  # training seed → target → points
