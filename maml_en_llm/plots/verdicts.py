@@ -74,7 +74,7 @@ def claims_at_a_glance(axes: Axes, rows: Sequence[Mapping]) -> Axes:
                 axes.plot([other["ours"]], [y + 0.3], "s", color=GREY, ms=5)
         words = row["verdict"]
         if row["unit"] == "cells" and row["ours"] is not None:
-            words = f"{words} ({row['ours']} cells ahead)"
+            words += f" ({row['ours']} of {len(row['cells'])} cells ahead)"
         across = axes.get_yaxis_transform()  # x in shares of the axes, y in claims
         look: dict[str, Any] = dict(color=color, fontsize=9, va="center")
         axes.text(1.02, y, words, transform=across, **look)

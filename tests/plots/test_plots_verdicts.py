@@ -59,7 +59,7 @@ def test_the_scorecard_shows_paper_ours_and_verdict(axes):
     rows = [
         claim("C1", "reproduced", 3.0, 1.0, 5.0, 2.0),
         claim("C2", "not testable here", paper=4.0),
-        claim("C4", "not reproduced", 5, 2, 7, unit="cells"),
+        claim("C4", "not reproduced", 5, 2, 7, unit="cells") | dict(cells=["x"] * 8),
         claim("C5", "not reproduced", 1.0),  # an interval of which nothing is known
     ]
     assert plots.claims_at_a_glance(axes, rows) is axes
@@ -74,7 +74,7 @@ def test_the_scorecard_shows_paper_ours_and_verdict(axes):
     assert words == [
         "reproduced",
         "not testable here",
-        "not reproduced (5 cells ahead)",
+        "not reproduced (5 of 8 cells ahead)",
         "not reproduced",
     ]
     names = [text.get_text() for text in axes.get_yticklabels()]
