@@ -1,6 +1,7 @@
 """Figures of verdicts: alive cells, the scorecard, a difference by seed and target."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -72,19 +73,19 @@ def claims_at_a_glance(axes: Axes, rows: Sequence[Mapping]) -> Axes:
                 line = [other["low"], other["high"]]
                 axes.plot(line, [y + 0.3] * 2, "-", color=GREY, lw=2)
                 axes.plot([other["ours"]], [y + 0.3], "s", color=GREY, ms=5)
-        words = row["verdict"]
-        if row["unit"] == "cells" and row["ours"] is not None:
-            words += f" ({row['ours']} of {len(row['cells'])} cells ahead)"
         across = axes.get_yaxis_transform()  # x in shares of the axes, y in claims
-        look: dict[str, Any] = dict(color=color, fontsize=9, va="center")
-        axes.text(1.02, y, words, transform=across, **look)
+        look: dict[str, Any] = dict(transform=across, fontsize=9, va="center")
+        axes.text(1.02, y, row["verdict"], color=color, **look)
+        if row["unit"] == "cells" and row["ours"] is not None:
+            words = f"ahead in {row['ours']} of {len(row['cells'])} cells"
+            axes.text(0.98, y, words, ha="right", **look)
     axes.axvline(0, color="black", lw=0.8)
     axes.plot([], [], "D", mfc="white", mec="black", label="the paper")
     axes.plot([], [], "o-", color="black", label="ours, 95% interval")
     axes.plot([], [], "s-", color=GREY, label="against α = 0")
-    axes.legend(loc="lower right", bbox_to_anchor=(1.4, 1.0), ncols=3, fontsize=9)
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, fontsize=9)
     names = [f"{row['claim']}  {row['says']}" for row in rows]
-    axes.set_yticks(range(len(rows)), names)
+    axes.set_yticks(range(len(rows)), [textwrap.fill(name, 36) for name in names])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("points")
     return axes

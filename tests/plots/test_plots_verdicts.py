@@ -74,7 +74,8 @@ def test_the_scorecard_shows_paper_ours_and_verdict(axes):
     assert words == [
         "reproduced",
         "not testable here",
-        "not reproduced (5 of 8 cells ahead)",
+        "not reproduced",
+        "ahead in 5 of 8 cells",
         "not reproduced",
     ]
     names = [text.get_text() for text in axes.get_yticklabels()]
