@@ -4,7 +4,6 @@ import argparse
 import math
 import os
 import platform
-import sys
 from dataclasses import asdict
 from datetime import date
 from importlib.metadata import version
@@ -14,7 +13,7 @@ from statistics import median
 import torch
 
 from maml_en_llm.errors import check_integer
-from maml_en_llm.provenance import check_file
+from maml_en_llm.provenance import check_file, command
 
 
 def new_file(text: str) -> Path:
@@ -139,9 +138,7 @@ def machine(device: str, peers=()) -> dict:
         python=platform.python_version(),
         **versions,
         date=date.today().isoformat(),
-        command=" ".join(
-            os.path.relpath(word) if os.path.isabs(word) else word for word in sys.argv
-        ),  # no path of this machine
+        command=command(),
     )
 
 

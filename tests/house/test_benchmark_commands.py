@@ -80,3 +80,10 @@ def test_a_model_without_records_has_no_scorecard(command, capsys, tmp_path):
     (tmp_path / "conditions-nix.json").write_text(json.dumps({"cells": []}))
     with pytest.raises(SystemExit):
         command("scorecard", "--model", "nix", "--results", str(tmp_path))
+
+
+def test_a_record_names_no_folder_of_the_machine(monkeypatch):
+    words = ["/a/folder/some.py", "--out", "/another/folder/record.json"]
+    monkeypatch.setattr(sys, "argv", words)
+    about = script("benchmarks", "report").machine("cpu")
+    assert about["command"] == "some.py --out record.json"
