@@ -7,8 +7,8 @@ The peers are `higher` and `torchopt`.
     python benchmarks/meta_gradient.py
     # both shapes shrunk, a few minutes
     python benchmarks/meta_gradient.py --quick --ks 1 4 --repeats 1
-    python benchmarks/meta_gradient.py --device cuda --shapes long --layers 12 \
-        --width 768
+    python benchmarks/meta_gradient.py --device cuda --shapes gpt2 gpt2-medium \
+        --optimizers Adam --ks 1 4 --errors
 
 Every measurement runs in a process of its own, the methods one after the other within
 each repeat. The first repeat also compares with a float64 gradient, up to k = 4. The
@@ -38,7 +38,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SHAPES = {
     "parameter": dict(words=50257, prompts=1, length=256),
     "activation": dict(words=8192, prompts=4, length=512),
-    "long": dict(words=50257, prompts=1, length=1024),
+    "gpt2": dict(words=50257, prompts=1, length=1024, layers=12, width=768),
+    "gpt2-medium": dict(words=50257, prompts=1, length=1024, layers=24, width=1024),
 }
 METHODS = ["reverse", "unrolled", "finite_difference", "higher", "torchopt"]
 QUICK = {
@@ -47,12 +48,7 @@ QUICK = {
 }
 CHECKED = 4  # inner steps up to which the error is measured
 LONG = 32  # inner steps; the peers have no memory for it: "reverse" by Adam, once
-ERRORS = (
-    "Momentum",
-    "AdamW",
-    "RMSprop",
-    "Lion",
-)  # measured by "reverse" at k = 2, once, for its error
+ERRORS = ("Momentum", "AdamW", "RMSprop", "Lion")
 
 
 def main() -> None:
@@ -108,6 +104,13 @@ def parse() -> argparse.Namespace:
         help=f"{LONG}: reverse only, once",
     )
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    parser.add_argument(
+        "--errors",
+        nargs="*",
+        choices=ERRORS,
+        default=ERRORS,
+        help="optimisers of which 'reverse' has its error measured at k = 2, once",
+    )
     parser.add_argument("--repeats", type=at_least_one, default=5)
     parser.add_argument(
         "--time-budget",
@@ -166,7 +169,7 @@ def schedule(options) -> list[tuple[Case, str, int]]:
         if "reverse" in options.methods:
             plan += [
                 (replace(case, optimizer=optimizer, k=2), "reverse", 1)
-                for optimizer in ERRORS
+                for optimizer in options.errors
             ]
     return plan
 

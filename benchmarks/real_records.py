@@ -117,7 +117,7 @@ def rounded(value):
 
 def guesses(folder: str) -> dict:
     """What random answers get on the held tasks, by name."""
-    from smollm2 import HELD, SEEDS, as_held
+    from smollm2_tasks import HELD, SEEDS, as_held
 
     from maml_en_llm import load_benchmark
     from maml_en_llm.evaluation.benchmark import score_predictions

@@ -1,4 +1,4 @@
-"""Can meta-training be tested on a real model, at the budget at hand?
+"""Meta-training of a real model: can it be tested here, and which method is ahead?
 
     python benchmarks/smollm2.py FOLDER OUT.jsonl --device cuda --workers 8
 
@@ -6,19 +6,21 @@ FOLDER holds task files in MetaICL's format (a setting ``hr_to_lr``). Jobs are t
 from one list by several processes, the most telling first, and every line of OUT is
 written as it comes:
 
-1. the raw model on the targets, zero-shot and in context, direct and channel;
-2. MetaICL at four outer rates, all parameters or adapters (LoRA, rank 8), judged on
+1. "sweep": the raw model on the targets, zero-shot and in context, direct and channel;
+   MetaICL at four outer rates, all parameters or adapters (LoRA, rank 8), judged on
    tasks with options that are held out of meta-training, and on new examples of those
-   that are not: the rate is chosen there, no target is looked at;
-3. the methods at the best of these rates: the targets, in context.
+   that are not: no target is looked at;
+2. "compare": each method's trials, judged on the same held tasks; its other seeds at
+   the better rate; the targets, in context and after steps on their demonstrations.
 
-``--seconds`` bounds all of it. ``--steps 2 --small`` tries everything once.
+``--seconds`` bounds all of it. ``--steps 2 --compare-steps 2 --small`` tries everything
+once. Weights of the comparison are kept beside OUT until its end.
 """
 
 import argparse
 import json
-import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -29,31 +31,34 @@ from statistics import fmean
 
 import torch
 from report import at_least_one, new_file
-from smollm2_jobs import compare_jobs, first_jobs
+from smollm2_jobs import ADAPTED, compare_jobs, sweep_jobs
+from smollm2_tasks import (
+    DEMONSTRATIONS,
+    EXAMPLE,
+    HELD,
+    LENGTH,
+    SEEDS,
+    SHOTS,
+    as_held,
+    asked,
+)
 
 import maml_en_llm
 from maml_en_llm import (
+    Adaptation,
+    Format,
     TrainConfig,
     evaluate,
     load_benchmark,
     load_model,
     meta_train,
     parameters,
-    score_options,
 )
-from maml_en_llm.evaluation.benchmark import score_predictions
+from maml_en_llm.runs.adapted import Chosen
 
-DEMONSTRATIONS = 8
-LENGTH = 256  # tokens of a training prompt and of a held one
 TARGET_LENGTH = 512  # of a target's prompt
-EXAMPLE = 128
-SHOTS, ASKED = 16, 24  # examples of a held task to draw on, and to ask
 LOOKS = (0, 25, 50, 100, 150, 200)  # outer steps, and the last, to look at held tasks
-HELD = (  # whole families of tasks with options, of which none is trained on
-    *("subj", "trec", "question_type", "winowhy", "qnli", "tellmewhy_answerable"),
-    *("roc_title_choice", "art_abductive"),
-)
-SEEDS = (100, 13)
+ADAPTATION_RATES = (1e-5, 1e-4)  # of Adam, chosen per model on the held tasks
 
 
 class OutOfTime(Exception):
@@ -83,49 +88,61 @@ class Worker:
         with self.out.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
+    def jobs(self) -> list[dict]:
+        """All jobs that are known by now, in their order."""
+        rows = [json.loads(line) for line in self.out.read_text().splitlines()]
+        parts = dict(
+            sweep=lambda: sweep_jobs(self.options.steps),
+            compare=lambda: compare_jobs(self.options.compare_steps, rows),
+        )
+        found = [job for part in self.options.parts for job in parts[part]()]
+        only = tuple(self.options.only)
+        return [job for job in found if job["name"].startswith(only)]
+
     def take(self, job: dict) -> bool:
         """Whether the job is this process's from now on."""
-        marks = self.out.with_suffix(".taken")
-        marks.mkdir(exist_ok=True)
         try:
-            (marks / job["name"]).touch(exist_ok=False)
+            (self.beside("taken") / job["name"]).touch(exist_ok=False)
         except FileExistsError:
             return False
         return True
 
-    def work(self) -> None:
-        """First the jobs that are known, then those that depend on their results."""
-        for jobs in (lambda: first_jobs(self.options.steps), self.chosen):
-            for job in jobs():
-                if not job["name"].startswith(tuple(self.options.only)):
-                    continue
-                if time.time() > self.until or not self.take(job):
-                    continue
-                start = time.time()
-                try:
-                    getattr(self, job["kind"])(job)
-                except OutOfTime:
-                    self.note(job=job, stopped=round(time.time() - start, 1))
-                except Exception as error:  # one job's failure is not the others'
-                    self.note(job=job, failed=f"{type(error).__name__}: {error}"[:600])
-                    traceback.print_exc()
-                if self.device == "cuda":
-                    torch.cuda.empty_cache()  # others share its memory
+    def beside(self, what: str) -> Path:
+        """A folder beside OUT."""
+        folder = self.out.with_suffix(f".{what}")
+        folder.mkdir(exist_ok=True)
+        return folder
 
-    def chosen(self) -> list[dict]:
-        """The comparison, at the rate that served the held tasks best."""
-        best = {}
-        for row in map(json.loads, self.out.read_text().splitlines()):
-            job = row.get("job", {})
-            if job.get("kind") != "sweep" or "held" not in row:
-                continue
-            value = row["held"]["choice"]
-            key = job["mode"], job["lora"]
-            if value < best.get(key, (math.inf, None))[0]:
-                best[key] = value, job["lr"]
-        self.note(best={f"{mode} {lora}": v for (mode, lora), v in best.items()})
-        rates = {key: lr for key, (_, lr) in best.items()}
-        return compare_jobs(rates, self.options.steps)
+    def work(self) -> None:
+        """Job after job; others' results may bring new ones."""
+        while time.time() < self.until:
+            # asked first: a job that ends after this may bring new ones
+            quiet = len(self.names("over")) == len(self.names("taken"))
+            job = next((job for job in self.jobs() if self.take(job)), None)
+            if job is not None:
+                self.do(job)
+                (self.beside("over") / job["name"]).touch()
+            elif quiet:
+                return
+            else:
+                time.sleep(1)
+
+    def names(self, what: str) -> list[str]:
+        """The jobs that are taken, or over."""
+        return os.listdir(self.beside(what))
+
+    def do(self, job: dict) -> None:
+        """One job; its failure is not the others'."""
+        start = time.time()
+        try:
+            getattr(self, job["kind"])(job)
+        except OutOfTime:
+            self.note(job=job, stopped=round(time.time() - start, 1))
+        except Exception as error:
+            self.note(job=job, failed=f"{type(error).__name__}: {error}"[:600])
+            traceback.print_exc()
+        if self.device == "cuda":
+            torch.cuda.empty_cache()  # others share its memory
 
     def raw(self, job: dict) -> None:
         """The model as it is, on the targets."""
@@ -139,8 +156,7 @@ class Worker:
         start, losses = time.time(), []
 
         def look(step: int) -> None:
-            if time.time() > self.until:
-                raise OutOfTime
+            self.in_time()
             rows = {"held": asked(model, tokenizer, self.held, job["mode"])}
             if step in (0, config.steps):
                 rows["seen"] = asked(model, tokenizer, self.seen, job["mode"])
@@ -150,8 +166,7 @@ class Worker:
             self.note(job=job, step=step, loss=loss, seconds=seconds, **rows)
 
         def progress(step: int, row: dict) -> None:
-            if time.time() > self.until:
-                raise OutOfTime
+            self.in_time()
             if step in LOOKS:
                 look(step)  # the model has θ of this step, not yet moved
             losses.append(row["loss"])
@@ -162,15 +177,13 @@ class Worker:
     def compare(self, job: dict) -> None:
         """Train by a method, look at the held tasks, then at the targets."""
         model, tokenizer = self.model(job)
+        before = {n: p.detach().cpu().clone() for n, p in parameters(model).items()}
         start = time.time()
-
-        def progress(*_) -> None:
-            if time.time() > self.until:
-                raise OutOfTime
-
         record = meta_train(
-            model, tokenizer, self.train, self.config(job), progress=progress
+            model, tokenizer, self.train, self.config(job), progress=self.in_time
         )
+        after = parameters(model)
+        squares = [(after[n].cpu() - p).square().sum() for n, p in before.items()]
         held = asked(model, tokenizer, self.held, job["mode"])
         self.note(
             job=job,
@@ -178,9 +191,30 @@ class Worker:
             held=held,
             seconds=round(time.time() - start, 1),
             loss=fmean(record["losses"][-25:]),
+            moved=float(sum(squares)) ** 0.5,
             budget=record["budget"],
         )
+        torch.save(model.state_dict(), self.beside("models") / f"{job['name']}.pt")
         self.targets(job, model, tokenizer)
+
+    def adapt(self, job: dict) -> None:
+        """Steps on each target's demonstrations, at the rate that served held tasks."""
+        model, tokenizer = self.model(job | dict(exact=True))
+        if job["trained"] != "raw":
+            weights = self.beside("models") / f"{job['trained']}.pt"
+            model.load_state_dict(torch.load(weights, map_location=self.device))
+        chosen = Chosen(steps=ADAPTED, rates=ADAPTATION_RATES)
+        how = Format(mode="direct", max_length=LENGTH, max_example_length=EXAMPLE)
+        tried = chosen.losses(model, tokenizer, self.held, DEMONSTRATIONS, how)
+        rate = min(tried, key=tried.__getitem__)
+        self.note(job=job, adaptation_rates=tried, rate=rate)
+        steps = Adaptation(steps=ADAPTED, optimizer=chosen.made(rate))
+        self.targets(job, model, tokenizer, adapt=steps)
+
+    def in_time(self, *_) -> None:
+        """Raise `OutOfTime` once the time is over."""
+        if time.time() > self.until:
+            raise OutOfTime
 
     def config(self, job: dict) -> TrainConfig:
         """The run of a job; α = 0 is MAML-en-LLM with an inner rate of nothing."""
@@ -209,7 +243,7 @@ class Worker:
         torch.backends.cuda.matmul.allow_tf32 = tf32
         model, tokenizer = load_model(self.options.model, device=self.device)
         if job.get("lora"):
-            adapt(model, job["lora"])
+            insert_adapters(model, job["lora"])
         return model, tokenizer
 
     def targets(self, job: dict, model, tokenizer, **how) -> None:
@@ -230,6 +264,8 @@ class Worker:
             max_length=TARGET_LENGTH,
             max_example_length=EXAMPLE,
             max_records=4 if self.small else self.options.records,
+            adapt=how.get("adapt"),
+            progress=self.in_time,
         )
         tasks = {name: row["scores"] for name, row in found["tasks"].items()}
         totals = {n: found[n] for n in ("mean", "unseen_mean", "failed")}
@@ -237,41 +273,7 @@ class Worker:
         self.note(job=job, targets=tasks, **totals, evaluation_seconds=seconds)
 
 
-def as_held(task, asked: int = ASKED):
-    """The last examples of a task, as demonstrations and queries."""
-    shots = task.train[-SHOTS:]
-    queries = task.train[-SHOTS - asked : -SHOTS]
-    return replace(task, demonstrations={0: shots}, test=queries)
-
-
-def asked(model, tokenizer, tasks, mode: str) -> dict:
-    """Means over tasks: points, nats per target token of the right answer, and nats
-    that the right one costs among the options; and the three of each task."""
-    rows = {}
-    for task in tasks:
-        table = score_options(
-            model,
-            tokenizer,
-            task.few_shot(0, DEMONSTRATIONS),
-            task.test,
-            mode=mode,
-            max_length=LENGTH,
-            max_example_length=EXAMPLE,
-            tokens_at_once=2048,
-        )
-        right = [q.options.index(q.output) for q in task.test]
-        nll = fmean(row[i] for row, i in zip(table, right, strict=True))
-        choice = []
-        for row, i in zip(table, right, strict=True):
-            scores = -torch.tensor(row)
-            choice.append(float(scores.logsumexp(0) - scores[i]))
-        points = score_predictions(task.kind, task.test, table)
-        rows[task.name] = [round(x, 4) for x in (points, nll, fmean(choice))]
-    means = [round(fmean(column), 4) for column in zip(*rows.values(), strict=True)]
-    return dict(zip(("points", "nll", "choice"), means, strict=True), tasks=rows)
-
-
-def adapt(model, rank: int) -> None:
+def insert_adapters(model, rank: int) -> None:
     """Put adapters of ``rank`` beside every matrix of the layers; only they move."""
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -294,7 +296,11 @@ def main() -> None:
     parser.add_argument("--workers", type=at_least_one, default=1)
     parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--steps", type=at_least_one, default=250)
+    parser.add_argument("--compare-steps", type=at_least_one, default=48)
     parser.add_argument("--records", type=at_least_one, default=48)
+    parser.add_argument(
+        "--parts", nargs="+", choices=["sweep", "compare"], default=["sweep", "compare"]
+    )
     parser.add_argument("--only", nargs="+", default=[""], help="jobs by their start")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--until", type=float)
@@ -314,6 +320,8 @@ def main() -> None:
         for _ in range(options.workers)
     ]
     print([worker.wait() for worker in workers])
+    for name in ("taken", "over", "models"):
+        shutil.rmtree(Path(options.out).with_suffix(f".{name}"), ignore_errors=True)
 
 
 if __name__ == "__main__":
