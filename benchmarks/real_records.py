@@ -1,11 +1,11 @@
 """Published records of a real model, from the lines that the benchmarks wrote.
 
     python benchmarks/real_records.py cost LINES.jsonl EXACT.jsonl RECORD.json
-    python benchmarks/real_records.py sweep LINES.jsonl TASKS RECORD.json
+    python benchmarks/real_records.py trained LINES.jsonl TASKS RECORD.json
 
 Scores and provenance only: no text of a task, no path of a machine. ``cost`` puts the
-peaks that `runs.plan` predicts beside the measured ones. ``sweep`` puts beside the held
-tasks what guessing would get there: points, and nats among the options.
+peaks that `runs.plan` predicts beside the measured ones. ``trained`` puts beside the
+held tasks what guessing would get there: points, and nats among the options.
 """
 
 import argparse
@@ -21,6 +21,9 @@ from maml_en_llm.provenance import write_whole
 
 GIB = 2**30
 GUESSES = 500  # draws of random answers
+RATES = ("lr", "inner_lr", "rate")
+COMPARED = ("row", "lr", "inner_lr", "n", "prompts", "steps", "seed")
+TRAINED = ("held", "moved", "loss", "seconds", "budget")
 COLUMNS = (
     *("model", "rank", "step", "length", "parameters", "moving"),
     *("wall_s", "processor_s", "peak_gib", "repeats"),
@@ -83,35 +86,71 @@ def predicted(row: dict) -> dict:
     return {"predicted_gib": round(peak_bytes(sizes_of(model), step) / GIB, 3)}
 
 
-def sweep(lines: str | Path, guesses: dict, note: str) -> dict:
-    """The record of smollm2.py: raw scores, held curves, and what did not end."""
+def trained(lines: str | Path, tasks: str, note: str) -> dict:
+    """The record of smollm2.py: raw scores, held curves, the comparison, failures."""
     machine, rows = lines_of(lines)
-    record = dict(machine=machine, note=note, held=guesses)
-    record |= dict(raw=[], sweep=[], stopped={})
+    record = dict(machine=machine, note=note, held=guesses(tasks))
+    record |= dict(unseen=unseen_of(tasks), raw=[], sweep=[], compare=[], stopped={})
+    found: dict[str, dict] = {}  # models by the name of their job
+    rates = {}
     for row in rows:
         job = row.get("job")
         if job is None:
             continue
-        if "targets" in row:
+        name, kind = job["name"], job["kind"]
+        if why := reason(row):
+            record["stopped"][name] = why
+        elif kind == "raw":
             kept = {n: job[n] for n in ("mode", "demonstrations", "separator")}
-            kept |= {n: row[n] for n in ("mean", "unseen_mean", "failed", "targets")}
-            record["raw"].append(rounded(kept))
-        elif "held" in row:
+            record["raw"].append(kept | scores(row))
+            found.setdefault("raw", record["raw"][-1])  # direct, 8 demonstrations
+        elif kind == "sweep":
             kept = {n: job[n] for n in ("mode", "lora", "lr", "n", "seed")}
             kept |= {n: row[n] for n in ("step", "loss", "seconds", "held")}
-            kept["seen"] = {n: x for n, x in row.get("seen", {}).items()}
-            record["sweep"].append(rounded(kept))
+            record["sweep"].append(kept | dict(seen=row.get("seen", {})))
+        elif kind == "compare" and "held" in row:
+            kept = {n: job[n] for n in COMPARED}
+            found[name] = kept | {n: row[n] for n in TRAINED}
+        elif kind == "compare":
+            found[name] |= scores(row)
+        elif "rate" in row:
+            rates[job["trained"]] = row["rate"]
         else:
-            why = {n: row[n] for n in ("stopped", "failed") if n in row}
-            record["stopped"][job["name"]] = why
+            rate = rates[job["trained"]]
+            found[job["trained"]]["adapted"] = dict(rate=rate, **scores(row))
+    record["compare"] = [x for n, x in found.items() if n != "raw" and "mean" in x]
+    record["compare"].sort(key=lambda r: (r["row"], r["lr"], r["seed"]))
     record["sweep"].sort(key=lambda r: (r["mode"], r["lora"], r["lr"], r["step"]))
-    return record
+    return rounded(record)
+
+
+def scores(row: dict) -> dict:
+    """Of an evaluation, by target and demonstration seed."""
+    return {n: row[n] for n in ("mean", "unseen_mean", "targets")}
+
+
+def reason(row: dict) -> str:
+    """Why a job has no result, or not on all targets; "" where it has."""
+    if "stopped" in row:
+        return "time"
+    why = row.get("failed")
+    text = next(iter(why.values()), "") if isinstance(why, dict) else why or ""
+    return text.partition(":")[0]
+
+
+def unseen_of(folder: str) -> list[str]:
+    """The targets of domains that no training task has."""
+    from maml_en_llm import load_benchmark
+
+    return sorted(load_benchmark(folder, "hr_to_lr", seeds=(100,)).unseen)
 
 
 def rounded(value):
     """Floats to four digits after the point, rates of training as they are."""
     if isinstance(value, dict):
-        return {n: x if n == "lr" else rounded(x) for n, x in value.items()}
+        return {n: x if n in RATES else rounded(x) for n, x in value.items()}
+    if isinstance(value, list):
+        return [rounded(x) for x in value]
     return round(value, 4) if isinstance(value, float) else value
 
 
@@ -143,7 +182,7 @@ def guesses(folder: str) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=("cost", "sweep"))
+    parser.add_argument("kind", choices=("cost", "trained"))
     parser.add_argument("lines")
     parser.add_argument("beside", help="lines of --exact, or the folder of the tasks")
     parser.add_argument("record", type=new_file)
@@ -152,7 +191,7 @@ def main() -> None:
     if options.kind == "cost":
         record = cost(options.lines, options.beside, options.note)
     else:
-        record = sweep(options.lines, guesses(options.beside), options.note)
+        record = trained(options.lines, options.beside, options.note)
     write_whole(options.record, json.dumps(record) + "\n")
 
 

@@ -37,7 +37,7 @@ DATA = ("--data", "d", "--tokenizer", "t")
         ("inner_step", "--models", "mini-base", "--record", "folder"),
         ("meta_gradient", "--record", "folder"),
         ("meta_gradient", "--log", "folder"),
-        ("real_records", "sweep", "a", "b", "folder"),
+        ("real_records", "trained", "a", "b", "folder"),
         ("real_model", "--out", "folder"),
         ("smollm2", "tasks", "folder"),
         ("conditions", "--out", "folder"),
