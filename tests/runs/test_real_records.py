@@ -24,6 +24,18 @@ def test_device_date_versions_and_code_are_there(name):
     assert machines and "/" not in "".join(m["command"] for m in machines)
 
 
+def test_predicted_peaks_of_exact_steps_hold_on_a_cpu_too():
+    """Of the whole process, with all parameters; the plan was not made on these."""
+    record = json.loads(record_file("real_model-cpu").read_text())
+    assert record["machine"]["device"] == "cpu"
+    rows = [r for r in record["rows"] if "maml" in r["step"] and not r["rank"]]
+    assert {(r["step"], r["length"]) for r in rows} == {
+        (f"maml k={k}", length) for k in (1, 4) for length in (128, 256)
+    }
+    for row in rows:
+        assert row["predicted_gib"] == pytest.approx(row["peak_gib"], rel=0.15), row
+
+
 def test_predicted_peaks_are_within_15_percent_of_the_measured():
     rows = json.loads(record_file("real_model-cuda").read_text())["rows"]
     steps = [row for row in rows if "predicted_gib" in row]
