@@ -12,6 +12,8 @@ import json
 import os
 import platform
 import re
+from datetime import datetime
+from html import escape
 from pathlib import Path
 
 from docutils import nodes
@@ -33,8 +35,10 @@ CARD = (1200, 630)  # pixels of the picture that a link to the book shows
 
 def setup(app: Sphinx) -> dict:
     """Connect everything; called by Sphinx."""
-    # where the plain notebooks are that Colab opens; set by book/stamp.py
+    # set by book/stamp.py: where the plain notebooks are that Colab opens, and
+    # the commit that is published
     app.add_config_value("notebooks_branch", "", "html")
+    app.add_config_value("built_from", "", "html")
     app.add_directive("scorecard", Scorecard)
     app.add_directive("built-with", BuiltWith)
     app.add_role("found", found)
@@ -201,23 +205,54 @@ class BuiltWith(SphinxDirective):
     """Versions and machine of this build; seconds that each chapter ran."""
 
     def run(self) -> list[nodes.Node]:
-        packages = ("torch", "transformers", "jupyter-book")
-        versions = [
-            f"{name} {importlib.metadata.version(name)}" for name in packages
-        ]
-        machine = (
-            f"Python {platform.python_version()}, {os.cpu_count()} CPU cores"
-        )
-        text = f"These pages were built with {machine}, {', '.join(versions)}."
+        found = versions("jupyter-book")
+        text = f"These pages were built on {machine()}, with {found}"
+        if self.config.built_from:
+            text += f", from commit {self.config.built_from[:12]}"
         times = []
         for file in sorted(Path(self.env.srcdir).glob("book/*.ipynb")):
-            metadata = json.loads(file.read_text(encoding="utf-8"))["metadata"]
-            seconds = metadata.get("papermill", {}).get("duration")
+            seconds = run_of(file).get("duration")
             if seconds:
                 times.append(f"{file.stem} {seconds:.0f} s")
+        text += "."
         if times:
             text += f" The chapters ran in: {', '.join(times)}."
         return [nodes.paragraph("", text, classes=["built-with"])]
+
+
+def machine() -> str:
+    """The processors that chapters find here."""
+    import torch
+
+    cores = f"{os.cpu_count()} CPU cores"
+    if not torch.cuda.is_available():
+        return cores
+    return f"one {torch.cuda.get_device_name()} and {cores}"
+
+
+def versions(*packages: str) -> str:
+    """Python and packages, as a list in words."""
+    named = ("torch", "transformers", "maml_en_llm", *packages)
+    found = [f"{name} {importlib.metadata.version(name)}" for name in named]
+    return ", ".join([f"Python {platform.python_version()}", *found])
+
+
+def run_of(file: Path) -> dict:
+    """What papermill noted when the chapter ran; {} where it did not."""
+    notebook = json.loads(file.read_text(encoding="utf-8"))
+    return notebook["metadata"].get("papermill", {})
+
+
+def last_run(file: Path) -> str:
+    """A line on the chapter's last run; "" for other pages."""
+    run = run_of(file) if file.is_file() else {}
+    if not run.get("duration"):
+        return ""
+    end = datetime.fromisoformat(run["end_time"])
+    return (
+        f"The code of this page last ran on {end.day} {end:%B %Y}, in "
+        f"{run['duration']:.0f} s on {machine()}, with {versions()}."
+    )
 
 
 # --- pages ---
@@ -268,6 +303,9 @@ def mend_page(
             FRONT  # or the book's name stands in its title twice
         )
     context["body"] = mend_body(body)
+    line = last_run(Path(app.srcdir) / f"{pagename}.ipynb")
+    if line:
+        context["body"] += f'\n<p class="built-with">{escape(line)}</p>\n'
     if app.config.notebooks_branch:
         open_plain(context.get("header_buttons", []), app.config)
     context["metatags"] = context.get("metatags", "") + metatags(
@@ -276,13 +314,20 @@ def mend_page(
 
 
 def open_plain(buttons: list, config) -> None:
-    """Colab opens the plain notebook, on its own branch, not the source."""
+    """Point the buttons to what was published with this page.
+
+    Colab opens the plain notebook, on its own branch, not the source. The
+    repository's button opens the commit.
+    """
     for button in buttons:
         open_plain(button.get("buttons", []), config)
         address = button.get("url", "")
         if "colab.research.google.com" in address:
-            branch = f"/blob/{config.notebooks_branch}/"
-            button["url"] = re.sub(r"/blob/[^/]+/", branch, address)
+            branch = f"/blob/{config.notebooks_branch}/book/"
+            # a branch's name may have slashes
+            button["url"] = re.sub(r"/blob/.+/book/", branch, address)
+        if button.get("label") == "source-repository-button":
+            button["url"] = f"{address}/tree/{config.built_from}"
 
 
 def _unused(text: str) -> bool:

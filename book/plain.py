@@ -6,7 +6,8 @@ python book/plain.py FOLDER_OF_CHAPTERS OUTPUT [--repository OWNER/NAME]
 The chapters are written for the book, in MyST. Other programs show its
 formulas, numbers, references and solutions as source. Here formulas become $$,
 numbers and references become text, and solutions are folded. With a repository
-and a commit the first cell installs the package from there.
+and a commit the first cell installs the package from there, and references to
+pages that are no notebooks lead to the published book.
 """
 
 import argparse
@@ -14,20 +15,14 @@ import re
 from pathlib import Path
 
 import nbformat
-import yaml
 from nbformat.v4 import new_markdown_cell
 
-ROOT = Path(__file__).parents[1]
-FENCE = re.compile(
-    r"^(?P<ticks>`{3,})\{(?P<kind>[\w-]+)\}(?P<title>[^\n]*)\n"
-    r"(?P<body>.*?)^(?P=ticks)[ \t]*$\n?",
-    re.MULTILINE | re.DOTALL,
-)
-LABELLED = re.compile(
-    r"\$\$(?P<body>(?:(?!\$\$).)*)\$\$[ \t]*\((?P<label>[\w-]+)\)", re.DOTALL
-)
-OPTION = re.compile(r"\A(?::([\w-]+):[ \t]*([^\n]*)\n)")
+from contents import FENCE, LABELLED, Book, options_of
+from stamp import check_commit, site
+
 HIDDEN = {"hide-input", "hide-cell", "remove-cell", "setup"}
+# [words or none](chapter.ipynb) and the like
+PAGE = r"(?<!\!)\[([^\]]*)\]\(([\w./-]+\.(?:ipynb|md))(#[\w-]+)?\)"
 INSTALL = """# Installs the package from the commit that made this notebook.
 import subprocess
 import sys
@@ -49,7 +44,8 @@ def main() -> None:
     args = parser.parse_args()
     if (args.repository is None) != (args.commit is None):
         parser.error("expected --repository and --commit, or neither")
-    book = Book(args.chapters)
+    address = site(args.repository) if args.repository else ""
+    book = Book(args.chapters, address)
     args.output.mkdir(parents=True, exist_ok=True)
     for name, notebook in book.notebooks.items():
         made = plain(notebook, book)
@@ -58,92 +54,14 @@ def main() -> None:
         nbformat.write(made, args.output / f"{name}.ipynb")
 
 
-class Book:
-    """What references point at: numbers, titles and papers."""
-
-    def __init__(self, folder: Path):
-        contents = (ROOT / "_toc.yml").read_text(encoding="utf-8")
-        self.notebooks, self.labels, self.titles = {}, {}, {}
-        number = 0
-        for part in yaml.safe_load(contents)["parts"]:
-            for entry in part["chapters"]:
-                name = Path(entry["file"]).name
-                number += bool(part.get("numbered"))
-                prefix = f"{number}." if part.get("numbered") else ""
-                self._add(folder, name, prefix)
-        self.papers = papers(ROOT / "book" / "references.bib")
-
-    def _add(self, folder: Path, name: str, prefix: str) -> None:
-        path = folder / f"{name}.ipynb"
-        if not path.is_file():
-            page = (ROOT / "book" / f"{name}.md").read_text(encoding="utf-8")
-            self.titles[name] = re.search(r"(?m)^# (.+)$", page)[1]
-            return
-        notebook = nbformat.read(path, 4)
-        self.notebooks[name] = notebook
-        self.titles[name] = re.search(
-            r"(?m)^# (.+)$", notebook.cells[0].source
-        )[1]
-        equations = figures = 0
-        for cell in notebook.cells:
-            caption = cell.metadata.get("mystnb", {}).get("figure", {})
-            if "name" in caption:
-                figures += 1
-                self.labels[caption["name"]] = f"{prefix}{figures}"
-            for label in equation_labels(cell.source):
-                equations += 1
-                self.labels[label] = f"{prefix}{equations}"
-
-
-def equation_labels(source: str) -> list[str]:
-    """Labels of the numbered equations, in order."""
-    found = {x.start(): x["label"] for x in LABELLED.finditer(source)}
-    for part in FENCE.finditer(source):
-        options, _ = options_of(part["body"])
-        if part["kind"] == "math" and "label" in options:
-            found[part.start()] = options["label"]
-    return [label for _, label in sorted(found.items())]
-
-
-def papers(file: Path) -> dict[str, tuple[str, str]]:
-    """Key to ("Finn et al., 2017", address or "")."""
-    found = {}
-    text = file.read_text(encoding="utf-8")
-    for key, entry in re.findall(
-        r"@\w+\{(\S+),\n(.*?)^\}", text, re.MULTILINE | re.DOTALL
-    ):
-        fields = dict(
-            re.findall(r"(?m)^\s*(\w+)\s*=\s*[{\"](.+)[}\"],?$", entry)
-        )
-        names = re.sub(r"[{}\\\"']", "", fields.get("author", key))
-        authors = [one.split(",")[0] for one in names.split(" and ")]
-        who = authors[0] + (" et al." if len(authors) > 2 else "")
-        if len(authors) == 2:
-            who = " and ".join(authors)
-        address = fields.get("url", "")
-        if "eprint" in fields:
-            address = f"https://arxiv.org/abs/{fields['eprint']}"
-        elif "doi" in fields:
-            address = f"https://doi.org/{fields['doi']}"
-        found[key] = f"{who}, {fields.get('year', '')}".rstrip(", "), address
-    return found
-
-
-def options_of(body: str) -> tuple[dict[str, str], str]:
-    """The `:name: value` lines on top of a directive, and the rest."""
-    options = {}
-    while found := OPTION.match(body):
-        options[found[1]] = found[2].strip()
-        body = body[found.end() :]
-    return options, body
-
-
 def plain(notebook, book: Book):
     """The notebook with every cell readable outside the book."""
     made = nbformat.from_dict(notebook)
+    made.metadata.pop("papermill", None)  # it holds the source once more
     values = glued(notebook)
     cells = []
     for cell in made.cells:
+        cell.metadata.pop("papermill", None)
         if cell.cell_type == "markdown":
             cell.source = text(cell.source, book, values)
             cells.append(cell)
@@ -212,22 +130,34 @@ def text(source: str, book: Book, values: dict[str, str]) -> str:
             names.append(f"[{who}]({address})" if address else who)
         return f"({'; '.join(names)})"
 
+    def section(found) -> str:
+        shown, _, target = found[1].rpartition("<")
+        target = target.rstrip(">").strip()
+        if target not in book.places:
+            raise SystemExit(f"expected a section's label, found {target!r}")
+        page, title = book.places[target]
+        return book.link(page, shown.strip() or title, f"#{target}")
+
     def page(found) -> str:
         shown, _, target = found[1].rpartition("<")
-        target = target.rstrip(">").removesuffix(".ipynb").removesuffix(".md")
-        return shown.strip() or book.titles.get(target, target)
+        return book.link(Path(target.rstrip(">")).stem, shown.strip())
+
+    def term(found) -> str:
+        shown, _, target = found[1].rpartition("<")
+        return shown.strip() or target
 
     def linked(found) -> str:
-        title = book.titles.get(Path(found[1]).stem, found[1])
-        return f"[{title}]({found[1]})"
+        return book.link(Path(found[2]).stem, found[1], found[3] or "")
 
     rules = [
         (r"\{glue:text\}`([^`]+)`", number),
         (r"\{eq\}`([^`]+)`", label("({})")),
         (r"\{numref\}`([^`]+)`", label("Fig. {}")),
         (r"\{cite(?::\w+)?\}`([^`]+)`", cited),
-        (r"\{(?:doc|ref|term)\}`([^`]+)`", page),
-        (r"(?<!\!)\[\]\(([^)]+)\)", linked),
+        (r"\{ref\}`([^`]+)`", section),
+        (r"\{doc\}`([^`]+)`", page),
+        (r"\{term\}`([^`]+)`", term),
+        (PAGE, linked),
         (r"(?m)^\(([\w-]+)\)=\n", lambda _: ""),
     ]
     for pattern, rule in rules:
@@ -242,15 +172,24 @@ def block(found, book: Book, values: dict[str, str]) -> str:
     if kind == "math":
         return numbered(body, options.get("label"), book) + "\n"
     if kind == "raw":
-        return ""
+        return moving(book) if "data-bowls" in body else ""
     body = text(body, book, values).strip("\n")
-    if options.get("class") == "dropdown":
+    if "dropdown" in options.get("class", "").split():
         return (
             f"<details>\n<summary>{title}</summary>\n\n{body}\n\n</details>\n"
         )
     heading = f"**{title or kind.capitalize()}**"
     lines = [heading, "", *body.split("\n")]
     return "\n".join(f"> {line}".rstrip() for line in lines) + "\n"
+
+
+def moving(book: Book) -> str:
+    """What stands in place of the figure that the book's pages move."""
+    place = f"[book]({book.address})" if book.address else "built book"
+    return (
+        f"*The {place} has a figure here whose start, inner rate and number "
+        "of inner steps a reader moves; a notebook cannot show it.*\n"
+    )
 
 
 def numbered(formula: str, label: str | None, book: Book) -> str:
@@ -262,10 +201,8 @@ def numbered(formula: str, label: str | None, book: Book) -> str:
 
 def install(notebook, repository: str, commit: str) -> None:
     """Let the setup cell install the package from ``commit``."""
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise SystemExit(f"repository: expected OWNER/NAME, got {repository}")
-    if not re.fullmatch(r"[0-9a-f]{7,40}", commit):
-        raise SystemExit(f"commit: expected a hash, found {commit!r}")
+    site(repository)
+    check_commit(commit)
     for cell in notebook.cells:
         if "setup" in cell.metadata.get("tags", ()):
             cell.source = INSTALL.format(repository=repository, commit=commit)

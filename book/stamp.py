@@ -1,10 +1,11 @@
 """Write into _config.yml where the book is published.
 
-python book/stamp.py _config.yml OWNER/NAME BRANCH
+python book/stamp.py _config.yml OWNER/NAME BRANCH COMMIT
 
 Run by the publishing workflow, with its own repository. The sources name none,
 so that a fork's pages point to the fork, and pages built elsewhere have no
-button that leads nowhere.
+button that leads nowhere. The pages say which commit they were built from.
+The edit buttons need a branch: GitHub edits no file of a bare commit.
 """
 
 import re
@@ -16,11 +17,24 @@ import yaml
 NOTEBOOKS = "notebooks"  # the branch of the plain notebooks that Colab opens
 
 
-def stamped(config: dict, repository: str, branch: str) -> dict:
-    """The configuration with the addresses of ``repository``."""
+def site(repository: str) -> str:
+    """Address of the published pages of a repository, such as OWNER/NAME."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise SystemExit(f"repository: expected OWNER/NAME, got {repository}")
     owner, name = repository.split("/")
+    return f"https://{owner.lower()}.github.io/{name}/"
+
+
+def check_commit(commit: str) -> None:
+    """Refuse what is no hash."""
+    if not re.fullmatch(r"[0-9a-f]{7,40}", commit):
+        raise SystemExit(f"commit: expected a hash, found {commit!r}")
+
+
+def stamped(config: dict, repository: str, branch: str, commit: str) -> dict:
+    """The configuration with the addresses of ``repository``."""
+    address = site(repository)
+    check_commit(commit)
     config["repository"] = {
         "url": f"https://github.com/{repository}",
         "branch": branch,
@@ -29,22 +43,24 @@ def stamped(config: dict, repository: str, branch: str) -> dict:
         "colab_url": "https://colab.research.google.com"
     }
     config.setdefault("html", {}).update(
-        baseurl=f"https://{owner.lower()}.github.io/{name}/",
+        baseurl=address,
         use_repository_button=True,
         use_issues_button=True,
         use_edit_page_button=True,
     )
-    config["sphinx"]["config"]["notebooks_branch"] = NOTEBOOKS
+    config["sphinx"]["config"].update(
+        notebooks_branch=NOTEBOOKS, built_from=commit
+    )
     return config
 
 
 def main() -> None:
     """Rewrite the file named first."""
-    if len(sys.argv) != 4:
+    if len(sys.argv) != 5:
         raise SystemExit(__doc__)
-    path, repository, branch = Path(sys.argv[1]), *sys.argv[2:]
+    path = Path(sys.argv[1])
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    text = yaml.safe_dump(stamped(config, repository, branch), sort_keys=False)
+    text = yaml.safe_dump(stamped(config, *sys.argv[2:]), sort_keys=False)
     path.write_text(text, encoding="utf-8")
 
 

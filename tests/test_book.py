@@ -12,6 +12,17 @@ ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
 CHAPTERS = sorted(BOOK.glob("[0-9]*.ipynb"))
 HIDDEN = {"hide-input", "hide-cell", "remove-cell", "parameters"}
+CONTENTS = re.findall(r"(?m)^ *- file: (\S+)", (ROOT / "_toc.yml").read_text("utf-8"))
+NOTEBOOKS = [file for page in CONTENTS if (file := ROOT / f"{page}.ipynb").is_file()]
+MOST_WORDS, MOST_CELLS = 2500, 30
+# what is not counted as words of prose
+FENCE = r"(?ms)^(`{3,}|:{3,})\{%s.*?^\1[`:]*[ \t]*$"
+NOT_PROSE = [
+    FENCE % r"admonition\} Solution",
+    FENCE % r"math\}",
+    r"(?s)\$\$.*?\$\$",
+    r"(?m)^\|.*$",
+]
 
 
 def code_cells(chapter: Path) -> list[dict]:
@@ -36,6 +47,42 @@ def test_cells_fit_a_page(chapter):
         shown = not HIDDEN & set(cell["metadata"].get("tags", ()))
         code = [line for line in lines if line.strip()]
         assert not shown or len(code) <= 15, f"cell {number}: {lines[0]}"
+
+
+def words_of_prose(markdown: str) -> int:
+    for pattern in NOT_PROSE:
+        markdown = re.sub(pattern, "", markdown)
+    return len(markdown.split())
+
+
+@pytest.mark.parametrize("chapter", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_chapter_is_read_in_one_sitting(chapter):
+    """At most 2,500 words of prose and 30 code cells, in each notebook of the contents.
+
+    Words of prose are what white space parts in the markdown cells, without formula
+    blocks (``{math}`` and $$), tables and the admonitions of solutions. Code cells are
+    those that are not tagged ``remove-cell``: the book shows them or can unfold them.
+    """
+    cells = json.loads(chapter.read_text(encoding="utf-8"))["cells"]
+    texts = [source(cell) for cell in cells if cell["cell_type"] == "markdown"]
+    kept = [
+        cell
+        for cell in code_cells(chapter)
+        if "remove-cell" not in cell["metadata"].get("tags", ())
+    ]
+    words = words_of_prose("\n\n".join(texts))
+    assert words <= MOST_WORDS
+    assert len(kept) <= MOST_CELLS
+
+
+def test_what_counts_as_a_word_of_prose():
+    text = (
+        "Two words.\n\n| a | table |\n| --- | --- |\n\n"
+        "```{math}\n:label: e\nx = 1\n```\n$$ y = 2 $$ (eq)\n\n"
+        ":::{admonition} Solution of 1\n:class: dropdown\nIt is 1.\n:::\n"
+        "````{admonition} Solution\n```python\nx\n```\n````\nEnd."
+    )
+    assert words_of_prose(text) == 4  # "Two", "words.", "(eq)" and "End."
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)

@@ -2,7 +2,9 @@
 
 import json
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -11,19 +13,28 @@ from helpers import script
 
 ROOT = Path(__file__).parents[1]
 MARKUP = re.compile(
-    r"`{3,}\{|\{[a-z]+(?::[a-z]+)?\}`|(?<!\!)\[\]\(|^\([\w-]+\)=$", re.M
+    r"`{3,}\{|^\W*:{3,}|\{[a-z]+(?::[a-z]+)?\}`|(?<!\!)\[\]\(|^\([\w-]+\)=$", re.M
 )
+REPOSITORY = "Someone/a-fork"
+SITE = "https://someone.github.io/a-fork/"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(scope="module")
 def plain():
-    return script("book", "plain")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "book")
+        yield script("book", "plain")
 
 
 @pytest.fixture(scope="module")
 def book(plain):
     return plain.Book(ROOT / "book")
+
+
+@pytest.fixture(scope="module")
+def published(plain):
+    return plain.Book(ROOT / "book", SITE)
 
 
 def sources(notebook, kind: str) -> str:
@@ -55,6 +66,7 @@ def test_numbers_formulas_references_and_solutions(plain, book):
     assert text("{glue:text}`gain:.2f` on {glue:text}`machine`") == "0.12 on two cores"
     assert text("{eq}`eq-a`, {numref}`fig-a`") == "(2.1), Fig. 2.3"
     assert text("```{math}\n:label: eq-a\nx = 1\n```") == "$$\nx = 1 \\tag{2.1}\n$$\n"
+    assert text("{term}`task` and {term}`tasks <task>`") == "task and tasks"
     cited = text("{cite:p}`finn2017model`")
     assert re.fullmatch(r"\(\[Finn et al\., 2017\]\(https://arxiv\.org/\S+\)\)", cited)
     folded = text(
@@ -65,10 +77,158 @@ def test_numbers_formulas_references_and_solutions(plain, book):
     )
     assert text("```{admonition} Note\n:class: tip\nYes.\n```").startswith("> **Note**")
     assert text("```{raw} html\n<div></div>\n```\n") == ""
+    moved = text('```{raw} html\n<div data-bowls="full"></div>\n```\n')
+    assert "a notebook cannot show it" in moved
     link = text("[](02-meta-gradients.ipynb)")
     assert link == "[Meta-gradients from first principles](02-meta-gradients.ipynb)"
     with pytest.raises(SystemExit, match="glued number 'other'"):
         text("{glue:text}`other`")
+
+
+def test_fences_of_colons_are_directives_as_well(plain, book):
+    def text(source):
+        return plain.text(source, book, {"n": "3"})
+
+    folded = text(
+        ":::{admonition} Solution\n:class: dropdown\n```python\nx\n```\n"
+        "It is {glue:text}`n`.\n:::\nAfter."
+    )
+    assert folded == (
+        "<details>\n<summary>Solution</summary>\n\n"
+        "```python\nx\n```\nIt is 3.\n\n</details>\nAfter."
+    )
+    nested = text(
+        "::::{admonition} Outer\n:::{admonition} Inner\n:class: dropdown\nx\n:::\n"
+        "```{math}\ny\n```\n::::\n"
+    )
+    assert MARKUP.search(nested) is None
+    assert "> <summary>Inner</summary>" in nested and "> $$\n> y\n> $$" in nested
+    assert MARKUP.search(":::\n") and MARKUP.search("> :::{note}\n")
+
+
+def test_the_first_chapters_solutions_are_folded(plain, book):
+    name = "01-in-context-learning"
+    made = sources(plain.plain(book.notebooks[name], book), "markdown")
+    assert made.count("<details>\n<summary>Solution") >= 3
+
+
+def test_links_lead_to_notebooks_or_to_the_published_book(plain, book, published):
+    """On the branch of the notebooks there is no other page."""
+    source = "[](comparison.md), {ref}`open points <open-points>`, {ref}`protocol`"
+    title, protocol = book.titles["comparison"], book.titles["protocol"]
+    assert plain.text(source, book, {}) == f"{title}, open points, {protocol}"
+    assert plain.text(source, published, {}) == (
+        f"[{title}]({SITE}book/comparison.html), "
+        f"[open points]({SITE}book/notation.html#open-points), "
+        f"[{protocol}]({SITE}book/protocol.html#protocol)"
+    )
+    for pages in (book, published):
+        for name, notebook in pages.notebooks.items():
+            made = sources(plain.plain(notebook, pages), "markdown")
+            for target in re.findall(r"\]\(([^)#\s]+)", made):
+                inside = target.removesuffix(".ipynb") in pages.notebooks
+                assert inside or target.startswith("https://"), f"{name}: {target}"
+    for bad in ("[](nothing.md)", "{doc}`nothing`", "{ref}`nothing`"):
+        with pytest.raises(SystemExit, match="found 'nothing'"):
+            plain.text(bad, book, {})
+
+
+def test_pages_without_a_number_share_one_count(book):
+    """As in the built pages, which tests/browser compares number by number."""
+    assert book.labels["fig-loops"] == "1"  # of the front page
+    captions = [
+        cell.metadata["mystnb"]["figure"]["name"]
+        for cell in book.notebooks["appendix-fast-sweep"].cells
+        if "figure" in cell.metadata.get("mystnb", {})
+    ]
+    numbers = [book.labels[name] for name in captions]
+    assert numbers == [str(2 + n) for n in range(len(captions))]
+    assert book.labels["fig-bowls"] == book.labels["eq-inner"] == "2.1"
+
+
+def test_launch_buttons_open_notebooks_that_are_published(plain, tmp_path, monkeypatch):
+    """The theme's address, as `book_pages` changes it, is a file `plain.py` writes."""
+    launch = pytest.importorskip("sphinx_book_theme.header_buttons.launch")
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+    assert "book/plain.py _build/stage/book _build/notebooks/book" in workflow
+    assert "path: _build/notebooks\n" in workflow  # the root of the branch
+    words = ["plain.py", str(ROOT / "book"), str(tmp_path / "book")]
+    words += ["--repository", REPOSITORY, "--commit", COMMIT]
+    monkeypatch.setattr(sys, "argv", words)
+    plain.main()
+    written = {f"book/{file.name}" for file in (tmp_path / "book").iterdir()}
+
+    monkeypatch.syspath_prepend(ROOT / "book")
+    pages = script("book", "book_pages")
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    stamped = script("book", "stamp").stamped(config, REPOSITORY, "a/branch", COMMIT)
+    set_by_stamp = SimpleNamespace(**stamped["sphinx"]["config"])
+    opened = set()
+    for name in re.findall(
+        r"(?m)^ *- file: (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8")
+    ):
+        if not (ROOT / f"{name}.ipynb").is_file():
+            continue
+        buttons = theme_buttons(launch, name, stamped)
+        assert f"/blob/a/branch/{name}.ipynb" in buttons[0]["buttons"][0]["url"]
+        pages.open_plain(buttons, set_by_stamp)
+        address = buttons[0]["buttons"][0]["url"]
+        start = f"https://colab.research.google.com/github/{REPOSITORY}/blob/notebooks/"
+        assert address.startswith(start)
+        opened.add(address.removeprefix(start))
+    assert opened == written and len(opened) >= 5
+
+
+def theme_buttons(launch, name: str, config: dict) -> list[dict]:
+    """What the theme makes of the configuration for one page."""
+    options = {
+        "launch_buttons": config["launch_buttons"],
+        "repository_branch": config["repository"]["branch"],
+    }
+    app = SimpleNamespace(
+        env=SimpleNamespace(
+            doc2path=lambda page: f"{page}.ipynb", metadata={name: {"kernelspec": {}}}
+        ),
+        config={"html_theme_options": options},
+    )
+    owner, repository = REPOSITORY.split("/")
+    context = {
+        "header_buttons": [],
+        "pagename": name,
+        "sourcename": f"{name}.ipynb",
+        "github_url": "https://github.com",
+        "github_user": owner,
+        "github_repo": repository,
+    }
+    launch.add_launch_buttons(app, name, "", context, None)
+    return context["header_buttons"]
+
+
+def test_the_repositorys_button_opens_the_commit(plain):
+    pages = script("book", "book_pages")
+    url, commit = f"https://github.com/{REPOSITORY}", COMMIT
+    button = {"label": "source-repository-button", "url": url}
+    edit = {"label": "source-edit-button", "url": f"{url}/edit/main/book/index.md"}
+    config = SimpleNamespace(notebooks_branch="notebooks", built_from=commit)
+    pages.open_plain([{"buttons": [button, edit]}], config)
+    assert button["url"] == f"{url}/tree/{commit}"
+    assert edit["url"] == f"{url}/edit/main/book/index.md"  # needs a branch
+
+
+def test_a_page_says_when_and_with_what_its_code_ran(tmp_path):
+    pages = script("book", "book_pages")
+    run = {"duration": 39.6, "end_time": "2026-11-26T17:25:43.475393+00:00"}
+    file = tmp_path / "a.ipynb"
+    file.write_text(json.dumps({"metadata": {"papermill": run}}))
+    line = pages.last_run(file)
+    assert "26 November 2026, in 40 s on" in line and "CPU core" in line
+    for name in ("Python 3.", "torch ", "transformers ", "maml_en_llm "):
+        assert name in line
+    file.write_text(
+        json.dumps({"metadata": {}})
+    )  # stored outputs: no run of this build
+    assert pages.last_run(file) == ""
+    assert pages.last_run(tmp_path / "page-without-code.ipynb") == ""
 
 
 def test_the_setup_cell_installs_from_the_publishing_commit(plain, book):
@@ -95,13 +255,17 @@ def test_no_source_names_a_repository():
 def test_a_fork_points_to_itself():
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     assert "repository" not in config and "launch_buttons" not in config
-    made = script("book", "stamp").stamped(config, "Someone/a-fork", "main")
+    made = script("book", "stamp").stamped(config, REPOSITORY, "main", COMMIT)
     assert made["repository"]["url"] == "https://github.com/Someone/a-fork"
-    assert made["html"]["baseurl"] == "https://someone.github.io/a-fork/"
+    assert made["repository"]["branch"] == "main"
+    assert made["html"]["baseurl"] == SITE
+    assert made["sphinx"]["config"]["built_from"] == COMMIT
     assert "colab" in made["launch_buttons"]["colab_url"]
     assert made["sphinx"]["config"]["html_static_path"], "the rest is kept"
     with pytest.raises(SystemExit, match="OWNER/NAME"):
-        script("book", "stamp").stamped(config, "nothing", "main")
+        script("book", "stamp").stamped(config, "nothing", "main", COMMIT)
+    with pytest.raises(SystemExit, match="expected a hash, found 'main'"):
+        script("book", "stamp").stamped(config, REPOSITORY, "main", "main")
 
 
 def test_records_travel_with_the_package():

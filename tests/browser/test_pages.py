@@ -7,10 +7,16 @@ from urllib.parse import unquote, urldefrag
 
 import pytest
 from browser.conftest import HTML, NARROW, WIDE, needs
+from helpers import script
 
 ROOT = Path(__file__).parents[2]
 CONTENTS = (ROOT / "_toc.yml").read_text(encoding="utf-8")
 PAGES = re.findall(r"(?m)^\s*(?:root|- file): *(\S+)", CONTENTS)
+FOLDED = {
+    name: sum(x.read_text("utf-8").count(":class: dropdown") for x in files)
+    for name in PAGES
+    if (files := [*ROOT.glob(f"{name}.md"), *ROOT.glob(f"{name}.ipynb")])
+}
 
 pytestmark = pytest.mark.browser
 every_page = pytest.mark.parametrize("name", PAGES)
@@ -36,7 +42,10 @@ AT_ONCE = (
 
 @every_page
 def test_a_page(visit, name):
-    """Whole, no wider than its column or a telephone, and accessible: one visit.
+    """All that a reader meets on it, in one visit: loading a page takes longest.
+
+    Whole, no wider than its column or a telephone, solutions that open by keyboard,
+    a print view, accessible.
 
     axe-core comes last: it asks for style sheets at addresses of its own.
     """
@@ -57,12 +66,40 @@ def test_a_page(visit, name):
     page.set_viewport_size({"width": NARROW, "height": 900})
     assert page.evaluate("() => document.documentElement.scrollWidth") <= NARROW
     page.set_viewport_size({"width": WIDE, "height": 900})
+    assert page.locator("details.solution").count() == FOLDED[name]
+    open_by_keyboard(page)
+    print_with_solutions(page)
+    assert seen.faults == []
     page.add_style_tag(content=AT_ONCE)
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         page.wait_for_selector(f"html[data-theme={scheme}]")
         found = axe.Axe().run(page, options={"resultTypes": ["violations"]})
         assert grave(found.response["violations"]) == []
+
+
+def open_by_keyboard(page) -> None:
+    """Each solution is closed, and Enter opens and closes it."""
+    for solution in page.locator("details.solution").all():
+        solution.locator("summary").focus()
+        states = [solution.evaluate("(box) => box.open")]
+        for _ in range(2):
+            page.keyboard.press("Enter")
+            states.append(solution.evaluate("(box) => box.open"))
+        assert states == [False, True, False]
+
+
+def print_with_solutions(page) -> None:
+    """On paper, closed solutions are open."""
+    page.emulate_media(media="print")
+    for solution in page.locator("details.solution").all():
+        assert solution.locator("p, pre").first.is_visible()
+    assert page.pdf(format="A4")[:4] == b"%PDF"
+    page.emulate_media(media="screen")
+
+
+def test_most_chapters_have_solutions():
+    assert sum(count > 0 for count in FOLDED.values()) >= 8
 
 
 def grave(violations) -> list[str]:
@@ -121,6 +158,24 @@ def test_no_page_names_a_repository_that_is_not_its_own():
         assert "github.com/maml" not in text
 
 
+def test_plain_notebooks_have_the_numbers_of_the_pages(monkeypatch):
+    """Every figure and labelled equation, in chapters and appendices."""
+    needs((HTML / "index.html").is_file(), f"the pages of `make book` in {HTML}")
+    shown = {}
+    for name in PAGES:
+        text = (HTML / f"{name}.html").read_text(encoding="utf-8")
+        for figure in re.findall(r"(?s)<figure.*?</figure>", text):
+            named = re.match(r'<figure[^>]* id="([^"]+)"', figure)
+            number = re.search(r'caption-number">Fig\. ([\d.]+)', figure)
+            if named and number:
+                shown[named[1]] = number[1]
+        equations = r'eqno">\(([\d.]+)\)<a[^>]* href="#equation-([^"]+)"'
+        shown |= {label: number for number, label in re.findall(equations, text)}
+    monkeypatch.syspath_prepend(ROOT / "book")
+    labels = script("book", "contents").Book(ROOT / "book").labels
+    assert len(shown) > 40 and shown == labels
+
+
 # --- what a reader does ---
 
 
@@ -130,19 +185,3 @@ def test_search_finds(visit):
     page.goto(f"{seen.site}/search.html?q=meta-gradient")
     page.wait_for_selector("#search-results li")
     assert "Meta-gradients" in page.locator("#search-results").inner_text()
-
-
-def test_solutions_open_by_keyboard(visit):
-    page = visit().open("book/02-meta-gradients")
-    solution = page.locator("details.solution").first
-    assert not solution.evaluate("(box) => box.open")
-    solution.locator("summary").focus()
-    page.keyboard.press("Enter")
-    assert solution.evaluate("(box) => box.open")
-
-
-def test_a_page_prints_with_its_solutions(visit):
-    page = visit().open("book/02-meta-gradients")
-    page.emulate_media(media="print")
-    assert page.pdf(format="A4")[:4] == b"%PDF"
-    assert page.locator("details.solution p").first.is_visible()
