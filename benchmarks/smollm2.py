@@ -287,6 +287,12 @@ def insert_adapters(model, rank: int) -> None:
     assert all("lora_" in name for name in parameters(model))
 
 
+def forget(out: Path) -> None:
+    """Remove marks and models; those of a killed run would hold its jobs for ever."""
+    for name in ("taken", "over", "models"):
+        shutil.rmtree(out.with_suffix(f".{name}"), ignore_errors=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("tasks")
@@ -309,6 +315,7 @@ def main() -> None:
         torch.set_num_threads(1 if options.device == "cuda" else 2)
         Worker(options).work()
         return
+    forget(options.out)
     until = time.time() + options.seconds
     command = [sys.executable, *sys.argv, "--until", str(until)]
     about = maml_en_llm.provenance.describe(options.device)
@@ -320,8 +327,7 @@ def main() -> None:
         for _ in range(options.workers)
     ]
     print([worker.wait() for worker in workers])
-    for name in ("taken", "over", "models"):
-        shutil.rmtree(Path(options.out).with_suffix(f".{name}"), ignore_errors=True)
+    forget(options.out)
 
 
 if __name__ == "__main__":

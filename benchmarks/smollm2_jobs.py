@@ -5,14 +5,14 @@ TRIED = RATES[:2]  # outer rates of a method's trials: the sweep's best two
 RANK = 8
 N = 8  # prompts of an outer step of the sweep, each of another task
 SEEDS = (1, 2, 3)  # training seeds of the comparison; the first is the trials', too
+EQUAL = "MetaICL, as many gradients"  # at MetaICL's rate, of which it is a budget
 METHODS = {  # row: (method, n, inner rate in outer rates); the slowest first
     "MAML-en-LLM": ("maml-en-llm", 4, 1.0),
     "FOMAML": ("fomaml", 4, 1.0),
     "MAML-en-LLM, α = 0": ("fomaml", 4, 0.0),
     "MetaICL": ("metaicl", 4, None),
-    "MetaICL, as many gradients": ("metaicl", 16, None),
+    EQUAL: ("metaicl", 16, None),
 }
-EQUAL = "MetaICL, as many gradients"  # at MetaICL's rate, of which it is a budget
 ADAPTED = 4  # steps on a target's own demonstrations
 
 

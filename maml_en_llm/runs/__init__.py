@@ -9,7 +9,7 @@ from .log import RunsFailed, _read, is_current, reproduce
 from .pairs import RowKind, changes_of, compared, steps_of, table_of
 from .parameters import check_parameters
 from .presets import PRESETS, Preset, get_preset, resolve
-from .published import made_by, published_rows
+from .published import made_by, published_rows, record_folder
 from .record_files import record_file
 from .rows import CONTROL, CONTROLS, METHODS, RULES, Method, row_of
 from .run import GRADIENTS_PER_STEP, Run
@@ -54,6 +54,7 @@ __all__ = [
     "paired_difference",
     "published_rows",
     "record_file",
+    "record_folder",
     "reproduce",
     "resolve",
     "row_of",

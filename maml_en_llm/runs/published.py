@@ -3,12 +3,29 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..errors import shown
 from .cell_rows import Record
 from .json_lines import read_rows
 from .log import is_current
 from .record_files import record_file
 
 MODEL_OF_RECORDS = "mini-base"
+
+
+def record_folder(records: str | Path | None = None) -> Path:
+    """The folder of run records that is named; None: that of the published ones.
+
+    Raises `ValueError` for what is no folder.
+    """
+    if records is None:
+        return record_file(MODEL_OF_RECORDS).parent
+    named = isinstance(records, (str, Path)) and records != ""
+    if not (named and Path(records).is_dir()):
+        raise ValueError(
+            f"records: expected a folder of records, found {shown(records)}; "
+            "leave it None for those of the package"
+        )
+    return Path(records)
 
 
 def published_rows(
@@ -19,7 +36,7 @@ def published_rows(
     ``folder``: of ``<experiment>.jsonl``; None: where the published records are. None
     at all where the file is not there.
     """
-    folder = record_file(MODEL_OF_RECORDS).parent if folder is None else Path(folder)
+    folder = record_folder() if folder is None else Path(folder)
     rows = {row["hash"]: row for row in read_rows(folder / f"{experiment}.jsonl")}
     return [r for r in rows.values() if r["run"]["config"].get("model") == model]
 

@@ -9,6 +9,7 @@ from maml_en_llm.runs import (
     made_by,
     published_rows,
     record_file,
+    record_folder,
     run_of,
 )
 from maml_en_llm.runs.json_lines import read_rows
@@ -65,3 +66,15 @@ def test_published_records_are_as_they_were_made(path):
 
 def test_there_are_published_records():
     assert {"tuning", "cells", "E1", "E2"} <= {path.stem for path in LOGS}
+
+
+def test_the_folder_of_records_is_the_named_one_or_that_of_the_published(tmp_path):
+    assert record_folder() == record_file("mini-base").parent
+    assert record_folder(str(tmp_path)) == record_folder(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize("records", ["", "nowhere", 3, True, (), __file__])
+def test_what_is_no_folder_of_records_is_refused_in_one_line(records):
+    with pytest.raises(ValueError, match="records: expected a folder.*None") as refused:
+        record_folder(records)
+    assert "\n" not in str(refused.value)
