@@ -5,9 +5,10 @@ python book/plain.py FOLDER_OF_CHAPTERS OUTPUT [--repository OWNER/NAME]
 
 The chapters are written for the book, in MyST. Other programs show its
 formulas, numbers, references and solutions as source. Here formulas become $$,
-numbers and references become text, and solutions are folded. With a repository
-and a commit the first cell installs the package from there, and references to
-pages that are no notebooks lead to the published book.
+numbers and references become text, solutions are folded, and parameters are a
+form. With a repository and a commit the first cell installs the package from
+there, and references to pages that are no notebooks lead to the published
+book.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import nbformat
 from nbformat.v4 import new_markdown_cell
 
 from contents import FENCE, LABELLED, Book, options_of
+from forms import form
 from stamp import check_commit, site
 
 HIDDEN = {"hide-input", "hide-cell", "remove-cell", "setup"}
@@ -67,6 +69,8 @@ def plain(notebook, book: Book):
             cells.append(cell)
             continue
         figure = cell.metadata.pop("mystnb", {}).get("figure", {})
+        if "parameters" in cell.metadata.get("tags", ()):
+            cell.source = form(cell.source)
         if HIDDEN & set(cell.metadata.get("tags", ())):
             cell.metadata["jupyter"] = {"source_hidden": True}
             cell.metadata["cellView"] = "form"

@@ -1,5 +1,6 @@
 """Plain notebooks: nothing of the book's own markup is left in them."""
 
+import ast
 import json
 import re
 import sys
@@ -10,6 +11,11 @@ import nbformat
 import pytest
 import yaml
 from helpers import script
+
+from maml_en_llm.methods.inner import MOMENTS
+from maml_en_llm.prompts import MODES
+from maml_en_llm.protocol import SEPARATORS
+from maml_en_llm.runs import PRESETS
 
 ROOT = Path(__file__).parents[1]
 MARKUP = re.compile(
@@ -41,6 +47,18 @@ def sources(notebook, kind: str) -> str:
     return "\n".join(c.source for c in notebook.cells if c.cell_type == kind)
 
 
+def of_code(notebook) -> list[str]:
+    """The code as Python reads it: what comments say of a form is left out."""
+    cells = [c.source for c in notebook.cells if c.cell_type == "code"]
+    return [ast.dump(ast.parse(source)) for source in cells]
+
+
+def parameters_of(notebook) -> str:
+    tagged = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", ())]
+    assert len(tagged) == 1
+    return tagged[0].source
+
+
 def test_every_chapter_is_readable_outside_the_book(plain, book):
     assert len(book.notebooks) >= 5
     for name, notebook in book.notebooks.items():
@@ -53,7 +71,41 @@ def test_every_chapter_is_readable_outside_the_book(plain, book):
         ids = [cell["id"] for cell in made.cells]
         assert len(ids) == len(set(ids))
         # the code is the chapter's own, and its pictures are there
-        assert sources(made, "code") == sources(notebook, "code")
+        assert of_code(made) == of_code(notebook)
+
+
+def test_parameters_are_a_form(plain, book):
+    """Every parameter has a field, with what it means above it."""
+    line = re.compile(r"(\w+) = (.+)  # @param (\[.+\]|\{type:\"\w+\"\})")
+    for name, notebook in book.notebooks.items():
+        own = parameters_of(notebook)
+        made = parameters_of(plain.plain(notebook, book)).splitlines()
+        assert made[0] == "# @title Parameters"
+        fields = [line.fullmatch(x) for x in made if not x.startswith("#")]
+        assert all(fields), (name, made)
+        assert [x[1] for x in fields] == re.findall(r"(?m)^(\w+) = ", own)
+        about = [x for x in made if re.match(r"# @markdown \*\*\w+\*\*: \w", x)]
+        assert len(about) == len(fields), (name, made)
+        for _, value, kind in (x.groups() for x in fields):
+            if kind.startswith("["):
+                assert ast.literal_eval(value) in ast.literal_eval(kind)
+
+
+def test_a_field_offers_what_the_package_takes(plain):
+    forms = sys.modules["forms"]
+    for name, legal in (
+        ("preset", PRESETS),
+        ("mode", MODES),
+        ("moments", MOMENTS),
+        ("separator", SEPARATORS),
+    ):
+        assert set(forms.CHOICES[name]) == set(legal)
+    assert forms.CHOICES.keys() == {"preset", "mode", "moments", "separator"}
+    kinds = {"3": "integer", "4e-4": "number", '"x"': "string", "None": "raw"}
+    for value, kind in kinds.items():
+        assert forms.field("other", value) == f'{{type:"{kind}"}}'
+    with pytest.raises(SystemExit, match="expected lines of name = value"):
+        forms.form("size = resolve(preset)")
 
 
 def test_numbers_formulas_references_and_solutions(plain, book):
