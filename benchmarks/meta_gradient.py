@@ -62,12 +62,16 @@ def main() -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     plan = schedule(options)
     if not options.report:
+        begin(log, options.device)
         run(plan, options, log)
-    measured = read(log)
+    about, measured = read(log)
+    if not about:
+        sys.exit(
+            f"--log: expected a first line with the machine of the measurements, found "
+            f"none in {log}; measure again into a new log"
+        )
     rows, dates = summarise(plan, measured), sorted({line["date"] for line in measured})
-    about = machine(options.device, PEERS) | dict(
-        bandwidth=bandwidth(options.device), measured=dates
-    )
+    about |= dict(measured=dates)
     lines = verdicts(rows, about["bandwidth"])
     print(
         markdown(rows),
@@ -174,10 +178,17 @@ def schedule(options) -> list[tuple[Case, str, int]]:
     return plan
 
 
+def begin(log: Path, device: str) -> None:
+    """A new log says first where it is measured: it may be reported elsewhere."""
+    if not read(log)[1]:
+        about = machine(device, PEERS) | dict(bandwidth=bandwidth(device))
+        write_whole(log, json.dumps({"machine": about}) + "\n")
+
+
 def run(plan, options, log: Path) -> None:
     """Measure, repeat by repeat and case by case, what ``log`` lacks."""
     start = time.monotonic()
-    done = {key(line["case"], line["method"], line["repeat"]) for line in read(log)}
+    done = {key(line["case"], line["method"], line["repeat"]) for line in read(log)[1]}
     for repeat in range(options.repeats):
         for case in dict.fromkeys(case for case, _, _ in plan):
             methods = [
@@ -254,13 +265,13 @@ def work(task: dict) -> None:
     print(json.dumps(found))
 
 
-def read(log: Path) -> list[dict]:
-    """The measurements of a log, none if there is no such file."""
-    return (
-        [json.loads(line) for line in log.read_text().splitlines()]
-        if log.is_file()
-        else []
-    )
+def read(log: Path) -> tuple[dict, list[dict]]:
+    """The machine of a log and its measurements, none if there is no such file."""
+    if not log.is_file():
+        return {}, []
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    machines = [line["machine"] for line in lines if "machine" in line]
+    return next(iter(machines), {}), [line for line in lines if "case" in line]
 
 
 def key(case: dict, method: str, repeat: int) -> str:

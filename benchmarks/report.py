@@ -6,7 +6,7 @@ import os
 import platform
 from dataclasses import asdict
 from datetime import date
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 
@@ -128,7 +128,7 @@ def machine(device: str, peers=()) -> dict:
             platform.machine(),
         )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    versions = {name: version(name) for name in ("torch", "transformers", *peers)}
+    versions = {name: _version(name) for name in ("torch", "transformers", *peers)}
     gpu = {"gpu": torch.cuda.get_device_name()} if device.startswith("cuda") else {}
     return gpu | dict(
         cpu=cpu,
@@ -140,6 +140,13 @@ def machine(device: str, peers=()) -> dict:
         date=date.today().isoformat(),
         command=command(),
     )
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # a peer that is not asked for
+        return "not installed"
 
 
 def distance(grads, expected) -> float:

@@ -87,3 +87,18 @@ def test_a_record_names_no_folder_of_the_machine(monkeypatch):
     monkeypatch.setattr(sys, "argv", words)
     about = script("benchmarks", "report").machine("cpu")
     assert about["command"] == "some.py --out record.json"
+
+
+def test_a_log_is_reported_as_of_the_machine_it_was_measured_on(command, tmp_path):
+    """Also on another one, and where the measuring was cut off."""
+    log = tmp_path / "log.jsonl"
+    of_log = ("--report", "--log", str(log), "--record", str(tmp_path / "r.json"))
+    line = {"case": {}, "method": "reverse", "repeat": 0, "date": "2026-01-01"}
+    log.write_text(json.dumps(line) + "\n")
+    with pytest.raises(SystemExit, match="expected a first line with the machine"):
+        command("meta_gradient", *of_log)
+    about = {"gpu": "a card", "bandwidth": 1e9}
+    log.write_text(json.dumps({"machine": about}) + "\n" + json.dumps(line) + "\n")
+    command("meta_gradient", *of_log)
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert found["machine"] == about | {"measured": ["2026-01-01"]}
