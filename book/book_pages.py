@@ -202,22 +202,27 @@ def found_words(row: dict | None) -> str:
 
 
 class BuiltWith(SphinxDirective):
-    """Versions and machine of this build; seconds that each chapter ran."""
+    """When each page's code last ran and how long; this build's versions."""
 
     def run(self) -> list[nodes.Node]:
-        found = versions("jupyter-book")
-        text = f"These pages were built on {machine()}, with {found}"
-        if self.config.built_from:
-            text += f", from commit {self.config.built_from[:12]}"
-        times = []
+        lines = [
+            "| page | its code last ran | seconds |",
+            "| --- | --- | --- |",
+        ]
         for file in sorted(Path(self.env.srcdir).glob("book/*.ipynb")):
-            seconds = run_of(file).get("duration")
-            if seconds:
-                times.append(f"{file.stem} {seconds:.0f} s")
-        text += "."
-        if times:
-            text += f" The chapters ran in: {', '.join(times)}."
-        return [nodes.paragraph("", text, classes=["built-with"])]
+            run = run_of(file)
+            if run.get("duration"):
+                name = f"{{doc}}`{file.stem}`"
+                lines.append(
+                    f"| {name} | {day_of(run)} | {run['duration']:.0f} |"
+                )
+        where = f"All on {machine()}, with {versions('jupyter-book')}"
+        if self.config.built_from:
+            where += f", from commit {self.config.built_from[:12]}"
+        text = "\n".join([*lines, "", f"{where}."])
+        box = nodes.container("", classes=["built-with"])
+        box += self.parse_text_to_nodes(text)
+        return [box]
 
 
 def machine() -> str:
@@ -243,14 +248,19 @@ def run_of(file: Path) -> dict:
     return notebook["metadata"].get("papermill", {})
 
 
+def day_of(run: dict) -> str:
+    """The day on which a run ended."""
+    end = datetime.fromisoformat(run["end_time"])
+    return f"{end.day} {end:%B %Y}"
+
+
 def last_run(file: Path) -> str:
     """A line on the chapter's last run; "" for other pages."""
     run = run_of(file) if file.is_file() else {}
     if not run.get("duration"):
         return ""
-    end = datetime.fromisoformat(run["end_time"])
     return (
-        f"The code of this page last ran on {end.day} {end:%B %Y}, in "
+        f"The code of this page last ran on {day_of(run)}, in "
         f"{run['duration']:.0f} s on {machine()}, with {versions()}."
     )
 

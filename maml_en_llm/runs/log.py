@@ -173,6 +173,12 @@ def _complete(
     return failed
 
 
+def trained_by(run: Run, store: Store | None = None) -> Trained:
+    """The model of a run, ready to be asked: from the store, or trained now."""
+    key = _key(run)
+    return _trained(key, run, {key: run}, store)
+
+
 def _trained(key: Key, run: Run, group: Mapping[Key, Run], store: Store | None):
     """The model that answers a group of runs: from the store, or trained now."""
     bench, parts = _inputs(run)

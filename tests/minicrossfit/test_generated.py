@@ -1,6 +1,8 @@
 """MiniCrossFit: valid, apart, balanced, reproducible, read by its demonstrations."""
 
+import fcntl
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -38,12 +40,22 @@ DIGESTS = {
 
 @pytest.fixture(scope="session")
 def written(tmp_path_factory):
-    """Every difficulty's folder and digest, by name."""
-    root = tmp_path_factory.mktemp("minicrossfit")
-    return {
-        name: (root / name, minicrossfit.write_benchmark(root / name, name))
-        for name in DIFFICULTIES
-    }
+    """Every difficulty's folder and digest, by name; a run's processes share them."""
+    root, own = (
+        tmp_path_factory.getbasetemp(),
+        os.environ.get("PYTEST_XDIST_TESTRUNUID"),
+    )
+    root = root.parent / f"minicrossfit-{own}" if own else root / "minicrossfit"
+    root.mkdir(exist_ok=True)
+    found = {}
+    for name in DIFFICULTIES:
+        digest = root / f"{name}.digest"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # given up when the file is closed
+            if not digest.exists():
+                digest.write_text(minicrossfit.write_benchmark(root / name, name))
+        found[name] = root / name, digest.read_text()
+    return found
 
 
 @pytest.fixture(scope="session", params=["normal", "easy", "hard"])

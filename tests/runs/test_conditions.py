@@ -61,7 +61,10 @@ def test_a_table_with_reasons(conditions):
 
 def test_bars(conditions):
     cells = [cell("direct"), cell("channel"), cell("channel", "class_to_class", 56.0)]
-    families = {"nli": dict(trained=50, guess=35), "size": dict(trained=90, guess=50)}
+    families = {
+        "nli": dict(trained=50, base=45, guess=35),
+        "size": dict(trained=60, base=90, guess=50),
+    }
     found = conditions.bars_of(cells, {"direct": 91.0}, families)
     assert found == [
         "FAIL: alive cells, direct: 1 (at least 7)",
