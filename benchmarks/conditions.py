@@ -46,7 +46,7 @@ MAIN = "hr_to_lr"
 DIRECT, CHANNEL = 7, 4
 IN_CHANNEL = (MAIN, "class_to_class")
 SOLVED = 90  # percent of the targets of HR→LR
-FAMILY = 20  # points of each family's held tasks over guessing
+FAMILY = 20  # points of each family's held tasks, best model − guessing
 COLUMNS = ("guess", "majority", "zero_shot", "in_context", "trained", "without", "rule")
 
 
@@ -55,12 +55,13 @@ def main() -> None:
     options = arguments()
     logging.disable_progress_bar()
     options.log.parent.mkdir(parents=True, exist_ok=True)
+    run = family_run(options) if options.families else None
     rows = computed(options)
     cells, failed, lines = judged(rows, options)
     share = solved_share(rows)
     families, scored = {}, {}
-    if options.families:
-        families, run = families_of(options), family_run(options)
+    if run is not None:
+        families = families_of(run)
         scored = dict(method=run.name, steps=run.config.steps, seed=run.config.seed)
     print(table(cells), *failed, sep="\n")
     bars = bars_of(cells, share, families) if not failed else []
@@ -189,7 +190,10 @@ def solved_share(rows: list[dict]) -> dict[str, float]:
 
 
 def family_run(options: argparse.Namespace) -> Run:
-    """A row of E1 in HR→LR, direct: the first training seed, at equal steps."""
+    """A row of E1 in HR→LR, direct: the first training seed, at equal steps.
+
+    Its rates are those that the search has found for it.
+    """
     runs = get_experiment("E1").runs(
         preset_of(options),
         cells=[f"{MAIN}:{MODES[0]}"],
@@ -198,13 +202,17 @@ def family_run(options: argparse.Namespace) -> Run:
         steps=[options.family_steps or options.steps],
         budgets=["steps"],
     )
-    (run,) = [run for run in runs if run.training is not None]
-    return run
+    trained = [run for run in runs if run.training is not None]
+    if not trained:
+        raise ValueError(
+            f"--families: expected a row that trains, found {options.families}; "
+            "for example MetaICL"
+        )
+    return trained[0]
 
 
-def families_of(options: argparse.Namespace) -> dict[str, dict]:
+def families_of(run: Run) -> dict[str, dict]:
     """Held scores by family in HR→LR, direct: guessing, the base, a trained model."""
-    run = family_run(options)
     config = run.config
     model, tokenizer = load_model(config.model, device=config.device)
     held = held_set(config.benchmark, MAIN)
@@ -268,7 +276,7 @@ def bars_of(cells: list[Cell], share: dict, families: dict) -> list[str]:
     worst = min(gains, key=gains.__getitem__, default=None)
     least = None if worst is None else gains[worst]
     lines.append(
-        verdict(f"least family ({worst}) over guessing, points", least, FAMILY)
+        verdict(f"least family ({worst}), best model − guessing", least, FAMILY)
     )
     if not all(cell.final for cell in cells):
         lines.append("preliminary: not on all seeds and records that the rule asks for")

@@ -63,13 +63,14 @@ def main() -> None:
     plan = schedule(options)
     if not options.report:
         begin(log, options.device)
-        run(plan, options, log)
-    about, measured = read(log)
-    if not about:
+    if not read(log)[0]:
         sys.exit(
             f"--log: expected a first line with the machine of the measurements, found "
             f"none in {log}; measure again into a new log"
         )
+    if not options.report:
+        run(plan, options, log)
+    about, measured = read(log)
     rows, dates = summarise(plan, measured), sorted({line["date"] for line in measured})
     about |= dict(measured=dates)
     lines = verdicts(rows, about["bandwidth"])
@@ -179,10 +180,20 @@ def schedule(options) -> list[tuple[Case, str, int]]:
 
 
 def begin(log: Path, device: str) -> None:
-    """A new log says first where it is measured: it may be reported elsewhere."""
-    if not read(log)[1]:
-        about = machine(device, PEERS) | dict(bandwidth=bandwidth(device))
+    """A new log says first where it is measured: it may be reported elsewhere.
+
+    What another machine has begun is not gone on with.
+    """
+    here, (there, measured) = machine(device, PEERS), read(log)
+    if not there and not measured:
+        about = here | dict(bandwidth=bandwidth(device))
         write_whole(log, json.dumps({"machine": about}) + "\n")
+    for name in ("gpu", "cpu", "cores", "torch"):
+        if there and there.get(name) != here.get(name):
+            sys.exit(
+                f"--log: expected measurements of this machine ({name} "
+                f"{here.get(name)}), found those of {there.get(name)}; name a new log"
+            )
 
 
 def run(plan, options, log: Path) -> None:

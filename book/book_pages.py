@@ -216,12 +216,13 @@ class BuiltWith(SphinxDirective):
                 lines.append(
                     f"| {name} | {day_of(run)} | {run['duration']:.0f} |"
                 )
-        where = f"All on {machine()}, with {versions('jupyter-book')}"
+        found = versions("jupyter-book")
+        text = f"These pages were built on {machine()}, with {found}"
         if self.config.built_from:
-            where += f", from commit {self.config.built_from[:12]}"
-        text = "\n".join([*lines, "", f"{where}."])
+            text += f", from commit {self.config.built_from[:12]}"
         box = nodes.container("", classes=["built-with"])
-        box += self.parse_text_to_nodes(text)
+        box += self.parse_text_to_nodes("\n".join(lines))
+        box += nodes.paragraph("", f"{text}.")
         return [box]
 
 

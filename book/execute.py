@@ -19,7 +19,7 @@ import solutions
 
 # what may name a local folder; addresses and names of models are left alone
 FOLDERS = ("METAICL_DATA", "GPT2_BPE", "SMOLLM2")
-PARAMETERS = ("model", "tokenizer", "benchmark", "records")
+PARAMETERS = ("model", "tokenizer", "benchmark", "records", "keep")
 LONGEST = 2**31 - 1  # seconds
 
 

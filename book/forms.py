@@ -3,14 +3,15 @@
 import ast
 import re
 
-# legal values; tests/test_plain.py compares them with the package's
+# values to choose from; tests/test_plain.py compares them with the package's
 CHOICES = {
     "preset": ("smoke", "cpu", "mini", "colab", "paper"),
     "mode": ("direct", "channel"),
-    "moments": ("shared", "shared-frozen", "fresh", "second"),
+    "moments": ("shared", "shared-frozen", "fresh"),
     "separator": ("newline", "space"),
 }
 KINDS = {str: "string", int: "integer", float: "number"}
+QUOTES = 'Texts of fields that begin with None are typed in quotes: "gpt2".'
 LINE = re.compile(r"(?P<name>\w+) = (?P<value>.+?)  # (?P<about>.+)")
 
 
@@ -19,7 +20,7 @@ def form(source: str) -> str:
 
     A value that may be of several kinds is typed as Python has it ("raw").
     """
-    lines = ["# @title Parameters"]
+    lines = ["# @title Parameters", f"# @markdown {QUOTES}"]
     for line in source.splitlines():
         found = LINE.fullmatch(line)
         if found is None:

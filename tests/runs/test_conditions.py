@@ -71,7 +71,7 @@ def test_bars(conditions):
         "FAIL: alive cells, channel: 1 (at least 4)",
         "FAIL: HR→LR and Class→Class among them: 1 (at least 2)",
         "PASS: targets of HR→LR solved, percent: 91 (at least 90)",
-        "FAIL: least family (nli) over guessing, points: 15 (at least 20)",
+        "FAIL: least family (nli), best model − guessing: 15 (at least 20)",
     ]
     assert json.dumps([each.as_row() for each in cells])
 
