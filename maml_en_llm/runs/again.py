@@ -15,8 +15,9 @@ from ..training import TrainConfig
 from .adapted import Chosen
 from .compare import Difference, compare, inconsistencies
 from .costs import units_of_asking, units_of_training
+from .inputs import inputs_hash
 from .json_lines import read_rows
-from .log import inputs_of, reproduce
+from .log import reproduce
 from .rows import row_of
 from .run import Run
 
@@ -104,7 +105,7 @@ def compute_again(
         run = run_of(record)
         if units_of_training(run) + units_of_asking(run) > seconds:
             continue
-        if inputs_of(run) != record.get("inputs"):
+        if inputs_hash(run) != record.get("inputs"):
             found.of_others += 1
             continue
         found.checked.append(record)

@@ -1,20 +1,19 @@
 """A log of runs: an interrupted reproduction goes on from it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import listed, shown
 from ..models import load_model
-from ..provenance import check_file, digest, weights_hash
-from ..tasks import Benchmark, load_benchmark
+from ..provenance import check_file
 from ..training import TrainConfig
 from .adapted import Chosen
 from .claims import claims_on
 from .code import code_below, codes_alike, torch_version
 from .compare import seal
 from .failed import note_failure
+from .inputs import inputs_hash, inputs_of
 from .json_lines import append_rows, read_rows
 from .run import Run
 from .store import Store
@@ -164,8 +163,8 @@ def _complete(
             if trained is None:  # the training failed: for all of them
                 return dict.fromkeys(left, failed[key])
             continue
-        _, parts = _inputs(run)
-        record |= key._asdict() | parts
+        inputs = inputs_of(run)
+        record |= key._asdict() | dict(weights=inputs.weights, data=inputs.data)
         record["seal"] = seal(record)
         append_rows(log, [record], key=_key_of)
         if progress is not None:
@@ -181,15 +180,14 @@ def trained_by(run: Run, store: Store | None = None) -> Trained:
 
 def _trained(key: Key, run: Run, group: Mapping[Key, Run], store: Store | None):
     """The model that answers a group of runs: from the store, or trained now."""
-    bench, parts = _inputs(run)
-    model, tokenizer = _model(run.config)
+    inputs = inputs_of(run)
+    bench, (model, tokenizer) = inputs.bench, _model(run.config)
     together = list(group.values())
     training = run.training
     if store is None or training is None:
         return Trained.by(run, bench, model, tokenizer, together)
-    # the examples that are asked about, and the demonstrations, train nothing
-    inputs = parts["weights"], _data(run).trained_on
-    path = store.path(training.hash, *inputs, *key[2:], model.device.type)
+    made_from = inputs.weights, inputs.trained_on
+    path = store.path(training.hash, *made_from, *key[2:], model.device.type)
     spent = store.fetch(path, model)
     if spent is not None:
         return Trained(bench, model, tokenizer, spent, together)
@@ -236,14 +234,8 @@ def _key_of(row: Mapping) -> Key:
     return Key(*(str(row.get(name, "")) for name in KEY_NAMES))
 
 
-def inputs_of(run: Run) -> str:
-    """A hash of the base model's weights and of all examples."""
-    _, parts = _inputs(run)
-    return digest(parts["weights"], parts["data"])
-
-
 def _key(run: Run) -> Key:
-    return Key(run.hash, inputs_of(run), code_below(), torch_version())
+    return Key(run.hash, inputs_hash(run), code_below(), torch_version())
 
 
 def _model(config: TrainConfig):
@@ -255,52 +247,3 @@ def _model(config: TrainConfig):
         device=config.device,
         seed=config.seed,
     )
-
-
-def _inputs(run: Run) -> tuple[Benchmark, dict[str, str]]:
-    """The benchmark, and hashes of the base model's weights and of all examples."""
-    config, data = run.config, _data(run)
-    seed = config.seed if _is_random(config.model) else 0
-    weights = _weights(config.model, config.tokenizer, config.dtype, seed)
-    return data.bench, dict(weights=weights, data=data.whole)
-
-
-class _Data(NamedTuple):
-    """A benchmark, and hashes of all its examples and of those that train."""
-
-    bench: Benchmark
-    whole: str
-    trained_on: str
-
-
-def _data(run: Run) -> _Data:
-    config = run.config
-    where = config.benchmark, config.setting
-    return _examples(*where, run.seeds, config.allow_missing, config.faithful)
-
-
-@lru_cache(maxsize=16)
-def _examples(
-    source: str, setting: str, seeds: tuple[int, ...], allow_missing, faithful
-) -> _Data:
-    bench = load_benchmark(
-        source,
-        setting,
-        seeds=seeds,
-        allow_missing=allow_missing,
-        faithful=faithful,
-    )
-    train = repr(bench.train)
-    return _Data(bench, digest(train, repr(bench.test)), digest(train))
-
-
-@lru_cache(maxsize=32)
-def _weights(model: str, tokenizer: str | None, dtype: str, seed: int) -> str:
-    loaded, _ = load_model(model, tokenizer=tokenizer, dtype=dtype, seed=seed)
-    return weights_hash(loaded)
-
-
-def _is_random(model: str) -> bool:
-    """Whether the seed may decide the weights: a folder may hold none."""
-    path = Path(model)
-    return path.suffix == ".json" or path.is_dir()
