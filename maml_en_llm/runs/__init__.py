@@ -5,7 +5,7 @@ from .again import compute_again, run_of
 from .alive import Cell, judge, judge_cell
 from .compare import Difference, compare, inconsistencies
 from .experiments import EXPERIMENTS, Experiment, baselines, get_experiment, grid
-from .log import RunsFailed, _read, is_current, reproduce
+from .log import RunsFailed, is_current, reproduce
 from .pairs import RowKind, changes_of, compared, steps_of, table_of
 from .parameters import check_parameters
 from .presets import PRESETS, Preset, get_preset, resolve
@@ -34,7 +34,6 @@ __all__ = [
     "RowKind",
     "Run",
     "RunsFailed",
-    "_read",
     "baselines",
     "compared",
     "compute_again",

@@ -196,7 +196,7 @@ def _trained(key: Key, run: Run, group: Mapping[Key, Run], store: Store | None):
     return found
 
 
-def _read(log: str | Path) -> list[dict]:
+def read_log(log: str | Path) -> list[dict]:
     """The records of a log, which is left as it is; see `read_rows`."""
     log = Path(log)
     rows = read_rows(log)
@@ -212,7 +212,7 @@ def _read(log: str | Path) -> list[dict]:
 
 def _found(log: Path, keys: Iterable[Key], old: bool) -> dict[Key, dict]:
     """The log's records of these keys; with ``old`` also those of other code."""
-    rows = _read(log)
+    rows = read_log(log)
     now = code_below()
     same = dict.fromkeys(codes_alike(now), now)
     exact = {}

@@ -80,3 +80,15 @@ def test_what_was_not_measured_is_no_pass(conditions):
     *_, solved, family = conditions.bars_of([cell("direct")], {}, {})
     assert solved == "not measured: targets of HR→LR solved, percent"
     assert family.startswith("not measured: least family")
+
+
+def test_families_are_scored_by_a_row_that_trains(conditions):
+    words = ["--model", "tiny-base", "--families", "FOMAML", "--family-steps", "640"]
+    run = conditions.family_run(conditions.arguments(words))
+    assert (run.name, run.training.steps, run.config.seed) == ("FOMAML", 640, 1)
+    assert (run.config.setting, run.config.mode) == ("hr_to_lr", "direct")
+    plain = conditions.family_run(conditions.arguments(["--families"]))
+    assert (plain.name, plain.training.steps) == ("MetaICL", 320)
+    for wrong in ("oracle", "no such"):
+        with pytest.raises(ValueError, match="families|names"):
+            conditions.family_run(conditions.arguments(["--families", wrong]))

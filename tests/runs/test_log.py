@@ -15,7 +15,6 @@ from maml_en_llm.errors import DataError
 from maml_en_llm.runs import (
     Run,
     RunsFailed,
-    _read,
     compare,
     inconsistencies,
     is_current,
@@ -25,15 +24,17 @@ from maml_en_llm.runs.claims import Claims, clear_claims
 from maml_en_llm.runs.code import bare, code_below, codes_alike, read_changes
 from maml_en_llm.runs.failed import failures_of
 from maml_en_llm.runs.json_lines import read_rows
+from maml_en_llm.runs.log import read_log
 from maml_en_llm.runs.trained import Trained
 
+INPUTS = sys.modules["maml_en_llm.runs.inputs"]
 LOG = sys.modules["maml_en_llm.runs.log"]
 
 
 @pytest.fixture
 def config(tmp_path):
-    LOG._examples.cache_clear()
-    LOG._weights.cache_clear()
+    INPUTS._examples.cache_clear()
+    INPUTS._weights.cache_clear()
     folder = write_benchmark(tmp_path / "tasks", test=("c", "d"))
     write_model(tmp_path / "model")
     return TrainConfig(
@@ -61,7 +62,7 @@ def test_an_interrupted_log_goes_on(config, tmp_path, monkeypatch):
 
 def test_a_run_that_is_there_twice_is_computed_once(config, tmp_path):
     rows = reproduce(runs_of(config, "majority") * 2, tmp_path / "log")
-    assert rows[0] == rows[1] and len(_read(tmp_path / "log")) == 1
+    assert rows[0] == rows[1] and len(read_log(tmp_path / "log")) == 1
 
 
 # --- what counts ---
@@ -70,14 +71,14 @@ def test_a_run_that_is_there_twice_is_computed_once(config, tmp_path):
 def test_a_record_counts_for_its_own_examples_and_weights_only(config, tmp_path):
     log, run = tmp_path / "log", runs_of(config, "majority")
     (first,) = reproduce(run, log)
-    LOG._examples.cache_clear()  # another process
+    INPUTS._examples.cache_clear()  # another process
     write_lines(tmp_path / "tasks/c/c_16_100_test.jsonl", records("c", 9, start=500))
     (second,) = reproduce(run, log)
     assert second["inputs"] != first["inputs"] and second["data"] != first["data"]
     assert second["weights"] == first["weights"]
     other = [replace(run[0], config=replace(config, seed=2))]  # other random weights
     (third,) = reproduce(other, log)
-    assert third["weights"] != first["weights"] and len(_read(log)) == 3
+    assert third["weights"] != first["weights"] and len(read_log(log)) == 3
 
 
 @pytest.mark.parametrize("what", ["code_below", "torch_version"])
@@ -88,7 +89,7 @@ def test_a_record_of_other_code_or_torch_is_stale(config, tmp_path, monkeypatch,
     assert not is_current(first)
     (second,) = reproduce(run, log)
     assert is_current(second) and second["tasks"] == first["tasks"]
-    assert _read(log) == [first, second]  # nothing is thrown away
+    assert read_log(log) == [first, second]  # nothing is thrown away
 
 
 def test_code_is_what_decides():
@@ -152,9 +153,9 @@ def test_a_torn_last_line_is_left_out_and_mended_by_the_next_row(config, tmp_pat
     (first,) = reproduce(runs_of(config, "majority"), log)
     whole = log.read_text()
     log.write_text(whole + whole[:20])
-    assert _read(log) == [first] and log.read_text() == whole + whole[:20]
+    assert read_log(log) == [first] and log.read_text() == whole + whole[:20]
     reproduce(runs_of(config, "majority", "oracle"), log)
-    assert log.read_text().startswith(whole) and len(_read(log)) == 2
+    assert log.read_text().startswith(whole) and len(read_log(log)) == 2
 
 
 def test_a_last_line_without_its_end_counts(config, tmp_path):
@@ -189,7 +190,7 @@ def test_one_failing_run_does_not_lose_the_others(config, tmp_path, monkeypatch)
     ):
         reproduce(runs, tmp_path / "log")
     assert [row["method"] for row in caught.value.rows] == ["oracle", "random guess"]
-    assert _read(tmp_path / "log") == caught.value.rows
+    assert read_log(tmp_path / "log") == caught.value.rows
     assert len(str(caught.value)) < 700
     (noted,) = read_rows(failures_of(tmp_path / "log"))
     assert noted["hash"] == runs[0].hash and "out of memory" in noted["error"]
@@ -226,7 +227,7 @@ def test_two_processes_share_the_work(config, tmp_path):
     for process in both:
         process.join()
     assert sum(computed for computed, _ in found) == 3
-    assert [rows for _, rows in found] == [3, 3] and len(_read(log)) == 3
+    assert [rows for _, rows in found] == [3, 3] and len(read_log(log)) == 3
 
 
 def hold(log, ready):
@@ -360,7 +361,7 @@ def test_a_record_of_code_that_gives_the_same_counts(config, tmp_path, monkeypat
     changes = [dict(before=now, after=newer)]
     monkeypatch.setattr(LOG, "codes_alike", lambda code: codes_alike(code, changes))
     assert is_current(first)
-    assert reproduce(run, log) == [first] and len(_read(log)) == 1
+    assert reproduce(run, log) == [first] and len(read_log(log)) == 1
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"changes": 5}', '{"changes": [{}]}'])

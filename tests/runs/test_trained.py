@@ -24,7 +24,6 @@ from maml_en_llm.runs import (
     CONTROL,
     Chosen,
     Run,
-    _read,
     compute_again,
     inconsistencies,
     reproduce,
@@ -33,17 +32,18 @@ from maml_en_llm.runs import (
 from maml_en_llm.runs.again import stored_records
 from maml_en_llm.runs.costs import Pace, units_of_group
 from maml_en_llm.runs.failed import failures_of
-from maml_en_llm.runs.log import missing
+from maml_en_llm.runs.log import missing, read_log, trained_by
 from maml_en_llm.runs.store import Store
 from maml_en_llm.runs.workers import How, compute
 
 LOG = sys.modules["maml_en_llm.runs.log"]
+INPUTS = sys.modules["maml_en_llm.runs.inputs"]
 TRAINED = sys.modules["maml_en_llm.runs.trained"]
 
 
 @pytest.fixture
 def config(tmp_path):
-    for cached in (LOG._examples, LOG._weights, TRAINED._held_tasks):
+    for cached in (INPUTS._examples, INPUTS._weights, TRAINED._held_tasks):
         cached.cache_clear()
     folder = write_benchmark(
         tmp_path / "tasks", test=("c", "d"), unseen=("d",), n_train=60
@@ -124,6 +124,9 @@ def test_runs_that_differ_in_their_evaluation_train_once(config, tmp_path, monke
     others = [run_of_mini(config, seeds=(13,))]
     (row,) = reproduce(others, tmp_path / "third", store=store)
     assert len(calls) == 2 and row["seconds"] == again[0]["seconds"]
+    kept = trained_by(runs[0], store)  # whatever asks it
+    assert len(calls) == 2 and kept.spent["seconds"] == row["seconds"]
+    assert kept.record(runs[0])["tasks"] == plain["tasks"]
 
 
 def test_a_damaged_file_of_the_store_is_passed_over(config, tmp_path):
@@ -189,7 +192,7 @@ def test_records_of_older_code_count_where_that_is_said(config, tmp_path, monkey
     monkeypatch.setattr(LOG, "code_below", lambda: "other")
     assert missing(runs, log, old=True) == [] and len(missing(runs, log)) == 1
     assert reproduce(runs, log, old=True) == rows
-    assert reproduce(runs, log) != rows and len(_read(log)) == 4
+    assert reproduce(runs, log) != rows and len(read_log(log)) == 4
 
 
 # --- several processes, and a time ---
