@@ -43,7 +43,8 @@ def main(folder: Path) -> None:
     from killing import killed_at_random
 
     from maml_en_llm import TrainConfig
-    from maml_en_llm.runs import Run, _read, reproduce
+    from maml_en_llm.runs import Run, reproduce
+    from maml_en_llm.runs.log import read_log
 
     torch.set_num_threads(1)
     config = TrainConfig(
@@ -67,7 +68,7 @@ def main(folder: Path) -> None:
         )
         found = reproduce(runs, log)
         assert [bare(row) for row in found] == expected
-        assert sorted(row["hash"] for row in _read(log)) == sorted(
+        assert sorted(row["hash"] for row in read_log(log)) == sorted(
             run.hash for run in runs
         )
         attempt += 1
