@@ -39,9 +39,8 @@ chapters: $(RUN)
 test: $(ENV)
 	@$(MAKE) --no-print-directory -k -j "$$JOBS" compared tested
 
-# one more than JOBS: tests often wait, for processes of their own or for a signal
 tested: $(ENV)
-	@$(BIN)/python -m pytest -q -n "$$((JOBS + 1))" --dist worksteal
+	@$(BIN)/python -m pytest -q -n "$$JOBS" --dist worksteal
 
 # what it prints is kept apart, and shown in one piece
 compared: $(ENV)
