@@ -3,6 +3,7 @@
 Nothing here needs a network or real data.
 """
 
+import ast
 import copy
 import gzip
 import importlib.util
@@ -397,3 +398,28 @@ def script(folder: str, name: str):
     found = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(found)
     return found
+
+
+# --- notebooks ---
+
+
+def code_cells(chapter: Path) -> list[dict]:
+    """A notebook's cells of code, as they are stored."""
+    cells = json.loads(chapter.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code"]
+
+
+def source(cell: dict) -> str:
+    """A cell's text."""
+    return "".join(cell["source"])
+
+
+def assigned(code: str) -> list[str]:
+    """The names that statements of ``code`` give a value, in their order."""
+    return [
+        target.id
+        for node in ast.parse(code).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    ]

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers import assigned, code_cells, source
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
@@ -23,15 +24,6 @@ NOT_PROSE = [
     r"(?s)\$\$.*?\$\$",
     r"(?m)^\|.*$",
 ]
-
-
-def code_cells(chapter: Path) -> list[dict]:
-    cells = json.loads(chapter.read_text(encoding="utf-8"))["cells"]
-    return [cell for cell in cells if cell["cell_type"] == "code"]
-
-
-def source(cell: dict) -> str:
-    return "".join(cell["source"])
 
 
 def without_magics(text: str) -> str:
@@ -90,13 +82,7 @@ def test_zero_is_a_value_and_not_the_default(chapter):
     """Parameters are never taken by ``parameter or default``."""
     cells = code_cells(chapter)
     tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", ())]
-    names = {
-        target.id
-        for node in ast.parse(source(tagged[0])).body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
+    names = assigned(source(tagged[0]))
     for cell in cells:
         for node in ast.walk(ast.parse(without_magics(source(cell)))):
             if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or):

@@ -70,16 +70,6 @@ def small_gpt2(bpe, tmp_path) -> Path:
     return folder
 
 
-def without_solutions(chapter: str, output: Path) -> Path:
-    """A chapter without the code of its exercises, which train again."""
-    notebook = nbformat.read(ROOT / chapter, 4)
-    solutions = [c for c in notebook.cells if "hide-cell" in c.metadata.get("tags", ())]
-    assert solutions
-    notebook.cells = [c for c in notebook.cells if c not in solutions]
-    nbformat.write(notebook, output)
-    return output
-
-
 @pytest.mark.long
 def test_meta_training_on_real_files_with_a_model_of_ones_own(
     metaicl_data, small_gpt2, tmp_path
@@ -87,7 +77,7 @@ def test_meta_training_on_real_files_with_a_model_of_ones_own(
     output = tmp_path / "out.ipynb"
     # a reader's command, with one training seed and fewer steps
     done = papermill(
-        without_solutions(META_TRAINING, tmp_path / "chapter.ipynb"),
+        META_TRAINING,
         output,
         timeout=TIMEOUT,
         benchmark=metaicl_data,

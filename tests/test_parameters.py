@@ -1,13 +1,12 @@
 """Parameters of chapters: a wrong value is refused at once, in one line."""
 
-import ast
 import functools
-import json
 from pathlib import Path
 
 import matplotlib
 import pytest
 import torch
+from helpers import assigned, code_cells, source
 from transformers import GPT2Config
 from transformers.utils import logging
 
@@ -41,23 +40,16 @@ class Opening:
     """A chapter's cells up to the one that checks its parameters."""
 
     def __init__(self, path: Path):
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        code = [c for c in cells if c["cell_type"] == "code"]
+        code = code_cells(path)
         tagged = ["parameters" in c["metadata"].get("tags", ()) for c in code]
-        at = tagged.index(True)
-        sources = ["".join(c["source"]) for c in code]
+        at, sources = tagged.index(True), list(map(source, code))
         self.defaults, self.check = sources[at : at + 2]
+        self.names = assigned(self.defaults)
         self.rest = sources[at + 1 :]
         assert f"{check_parameters.__name__}(" in self.check
         self.before: dict = {}
-        for source in sources[:at]:
-            exec(source, self.before)
-
-    @property
-    def names(self) -> list[str]:
-        """Of its parameters."""
-        lines = ast.parse(self.defaults).body
-        return [x.targets[0].id for x in lines if isinstance(x, ast.Assign)]
+        for text in sources[:at]:
+            exec(text, self.before)
 
     def run(self, **given) -> None:
         """As papermill does: the defaults, what is given instead, and the check."""
@@ -86,6 +78,14 @@ def test_a_wrong_parameter_is_refused_in_one_line(chapter, undone):
         assert all(value in allowed for value in taken), (name, taken)
     with pytest.raises(ValueError, match="parameter: expected .*, found 'no_such'"):
         opening.run(no_such=1)
+    if "preset" in opening.names:
+        known = "smoke, cpu, mini, colab, paper, found 'smok'; nearest: smoke"
+        with pytest.raises(ValueError, match=f"preset: expected one of {known}"):
+            opening.run(preset="smok")
+    if "inner_steps" in opening.names:
+        near = "found 'inner_stepz'; nearest: inner_steps"
+        with pytest.raises(ValueError, match=f"parameter: expected one of .*, {near}"):
+            opening.run(inner_stepz=2)
 
 
 # the cells of chapter 3 that lead to its trained models: how each begins
@@ -100,8 +100,8 @@ def trained(opening: Opening, **given) -> dict:
     namespace |= given
     chosen = [x for x in opening.rest if x.startswith(TRAINING)]
     assert len(chosen) == len(TRAINING)
-    for source in chosen:
-        exec(source, namespace)
+    for text in chosen:
+        exec(text, namespace)
     return namespace["finished"]
 
 

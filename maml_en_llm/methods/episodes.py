@@ -35,6 +35,11 @@ class Episode:
     support: tuple[Batch, ...]
     query: Batch
 
+    def to(self, device) -> "Episode":
+        """The same episode on another device."""
+        support = tuple(batch.to(device) for batch in self.support)
+        return Episode(self.task, support, self.query.to(device))
+
 
 class EpisodeDraw(NamedTuple):
     """An episode before its texts are read: tasks and records by their places."""

@@ -4,7 +4,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -167,10 +167,7 @@ class Loop:
         write_back(self.model, state.params)
 
     def _episode(self, step: int, place: int) -> Episode:
-        episode = self.sampler.episode(step, place)
-        device = self.model.device
-        support = tuple(batch.to(device) for batch in episode.support)
-        return replace(episode, support=support, query=episode.query.to(device))
+        return self.sampler.episode(step, place).to(self.model.device)
 
     def _gradient(
         self, state: TrainState, own: list[Episode]

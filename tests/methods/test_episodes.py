@@ -241,6 +241,15 @@ def same_episode(one, other) -> bool:
 SMALL = dict(seed=5, n_tasks=2, inner_steps=1, prompts=2, demonstrations=3)
 
 
+def test_an_episode_moves_with_all_its_batches():
+    episode, _ = sampler_of(**SMALL).sample(0)
+    moved = episode.to("meta")
+    assert moved.task == episode.task and len(moved.support) == len(episode.support)
+    for batch in (*moved.support, moved.query):
+        assert batch.input_ids.device.type == batch.loss_mask.device.type == "meta"
+    assert same_episode(episode.to("cpu"), episode)
+
+
 def test_steps_can_be_asked_for_in_any_order():
     one, other = sampler_of(**SMALL), sampler_of(**SMALL)
     forwards = [one.sample(step) for step in range(6)]
