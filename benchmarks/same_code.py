@@ -26,11 +26,10 @@ from transformers.utils import logging
 
 from maml_en_llm.errors import check_integer
 from maml_en_llm.provenance import write_whole
-from maml_en_llm.runs.again import run_of, stored_records
+from maml_en_llm.runs.again import is_here, run_of, stored_records
 from maml_en_llm.runs.code import SAME_CODE, code_below, read_changes, torch_version
 from maml_en_llm.runs.compare import run_name
 from maml_en_llm.runs.costs import units_of_asking, units_of_training
-from maml_en_llm.runs.inputs import inputs_hash
 from maml_en_llm.runs.log import reproduce
 from maml_en_llm.runs.pairs import changes_of
 
@@ -85,8 +84,8 @@ def of_each_kind(records: Iterable[Mapping]) -> list[Mapping]:
     found: dict[str, dict[str, tuple[float, Mapping]]] = {}
     for record in records:
         run = run_of(record)
-        if inputs_hash(run) != record["inputs"]:
-            continue  # of weights or examples that are not here
+        if not is_here(run, record):
+            continue
         adapted = (record["run"].get("evaluate") or {}).get("adapt") or {}
         row = f"{record['method']}, adapted {adapted.get('steps')}"
         kind = [record["setting"], record["mode"], run.budget, *changes_of(record)]

@@ -47,16 +47,31 @@ def trials_of(name: str, count: int = TRIALS) -> list[dict[str, float]]:
     return [dict(lr=lr) for lr in OUTER_ALONE[:count]]
 
 
-def rates_of(name: str, preset: Preset) -> tuple[dict[str, float], str]:
-    """A row's rates as changes of its training, and "tuned" or "untuned"."""
+def rates_of(
+    name: str, preset: Preset, tuned_on: str | None = None
+) -> tuple[dict[str, float], str]:
+    """A row's rates as changes of its training, and where they are from.
+
+    They are "tuned", "untuned" (the preset's), or "", somebody's choice: those of the
+    base model ``tuned_on``, another than the preset's.
+
+    Raises `ValueError` where ``tuned_on`` is not what the search was run with.
+    """
     found = _tuned(RATES_FILE).get(name)
-    known = _about(RATES_FILE) == (preset.model, preset.benchmark)
-    if found is None or not known:
+    about = _about(RATES_FILE)
+    if tuned_on is not None and about != (tuned_on, preset.benchmark):
+        raise ValueError(
+            f"rates: expected {shown(about[0])}, the model of {RATES_FILE.name}, on "
+            f"the benchmark {shown(about[1])}, found {shown(tuned_on)} on "
+            f"{shown(preset.benchmark)}; leave it out for the preset's own rates"
+        )
+    if found is None or about != (tuned_on or preset.model, preset.benchmark):
         rates = dict(lr=preset.lr)
         if has_inner_rate(name):
             rates["inner_lr"] = preset.inner_rate
         return rates, "untuned"
-    return {key: found[key] for key in ("lr", "inner_lr") if key in found}, "tuned"
+    rates = {key: found[key] for key in ("lr", "inner_lr") if key in found}
+    return rates, "tuned" if tuned_on is None else ""
 
 
 def best_rates(rows: Iterable[Mapping]) -> dict:

@@ -167,6 +167,23 @@ def test_rates_come_from_the_record_of_the_search_alone():
     assert rates_of("MetaICL", other)[1] == "untuned"
 
 
+def test_a_second_base_runs_at_the_rates_of_the_first_only_where_it_says_so():
+    rows = [trial("MetaICL", i, nll) for i, nll in enumerate((0.9, 0.7))]
+    rates.RATES_FILE.write_text(json.dumps(best_rates(rows)))
+    tuned = trials_of("MetaICL", 2)[1]
+    second = replace(TINY, model="another")
+    assert rates_of("MetaICL", second, TINY.model) == (tuned, "")
+    how = dict(cells=CELLS[:1], seeds=[1], names=["MetaICL"], rates=TINY.model)
+    for name in ("E1", "E2"):
+        found = [r for r in get_experiment(name).runs(second, **how) if r.training]
+        assert found and all(r.training.lr == tuned["lr"] for r in found)
+        assert {r.rates for r in found} == {""}
+    for model, benchmark in (("a third", TINY.benchmark), (TINY.model, "other")):
+        asked = replace(second, benchmark=benchmark)
+        with pytest.raises(ValueError, match="rates: expected .*, the model of tuni"):
+            rates_of("MetaICL", asked, model)
+
+
 NO_RATES = [
     *("{", "[]", "5", "null", "[" * 100_000, '{"rates": []'),
     *(

@@ -293,5 +293,18 @@ def test_records_are_checked_and_a_changed_number_is_found(config, tmp_path):
     assert compute_again(other, 1).of_others == 5
 
 
+def test_a_record_of_a_base_model_that_is_not_here_is_passed_over(config, tmp_path):
+    (row,) = reproduce([run_of_mini(config, "in-context", held=0)], tmp_path / "log")
+    gone = f"./{tmp_path.name}/gone"
+    elsewhere = replace(run_of(row), config=replace(run_of(row).config, model=gone))
+    of_gone = row | dict(hash=elsewhere.hash)
+    of_gone["run"] = row["run"] | dict(config=row["run"]["config"] | dict(model=gone))
+    of_gone["seal"] = LOG.seal(of_gone)
+    done = compute_again([of_gone, row], 1)
+    assert done.differences == [] and done.of_others in (0, 1)
+    assert [each["hash"] for each in done.checked] == [row["hash"]]
+    assert compute_again([of_gone], 1).of_others == 1
+
+
 def _lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]

@@ -21,13 +21,15 @@ def _main(
     budgets: Sequence[str] = EQUAL,
     draws: int | None = None,
     max_records: int | None = None,
+    rates: str | None = None,
 ) -> list[Run]:
     """First what is primary, seed by seed; then other rows, budgets and lengths.
 
     What the alive rule needs without demonstrations is in the experiment "cells".
+    ``rates``: another base model, whose tuned rates are taken.
     """
     chosen("budgets", budgets, EQUAL)
-    table = Table(preset, draws, max_records)
+    table = Table(preset, draws, max_records, rates)
     cells, names, seeds = (
         once("cells", cells),
         once("names", names),

@@ -27,12 +27,14 @@ def _adaptation(
     shown: Sequence[str] = ("with", "without"),
     draws: int = ADAPTED_DRAWS,
     max_records: int | None = None,
+    rates: str | None = None,
 ) -> list[Run]:
     """The base first, then seed by seed; ``shown``: with demonstrations in the prompt,
-    or without, each being adapted to alone."""
+    or without, each being adapted to alone; ``rates``: another base model, whose tuned
+    rates are taken."""
     chosen("budgets", budgets, EQUAL)
     chosen("shown", shown, ("with", "without"))
-    table = Table(preset, draws, max_records)
+    table = Table(preset, draws, max_records, rates)
     asked = [
         dict(ALONE if way == "without" else {}, adapt=Chosen(steps=count))
         for way in once("shown", shown)

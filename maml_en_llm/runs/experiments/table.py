@@ -30,12 +30,13 @@ class Table:
     """Makes the runs of one experiment.
 
     ``draws``: demonstration seeds; ``max_records``: test examples per target; None: the
-    preset's.
+    preset's. ``tuned_on``: another base model, whose tuned rates are taken.
     """
 
     preset: Preset
     draws: int | None = None
     max_records: int | None = None
+    tuned_on: str | None = None
 
     def run(
         self,
@@ -70,7 +71,7 @@ class Table:
         if row is None or row.train is None:
             return Run(config=self.preset.train_config(**where), **how)
         if rates is None:
-            own, origin = rates_of(name, self.preset)
+            own, origin = rates_of(name, self.preset, self.tuned_on)
         else:
             own, origin = dict(rates), ""
         own = own | dict(lr=own["lr"] * times)
