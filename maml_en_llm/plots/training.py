@@ -21,16 +21,16 @@ _LATER = {  # what a longer run is probed for: a name in words
 def emergence(
     panels: Sequence[Axes],
     starts: Mapping[str, Sequence[Sequence[Mapping]]],
-    longer: Sequence[Mapping],
+    longer: Sequence[Sequence[Mapping]],
     guesses: Mapping[str, float],
 ) -> Sequence[Axes]:
     """Shares of right words against pre-training steps, one line per training seed.
 
     Args:
-        panels: three axes: repeated rows and glossaries, over ``starts``; then what a
-            longer run learns late, with guessing dotted
+        panels: three axes: repeated rows and glossaries, over ``starts``; then what
+            longer runs learn late, with guessing dotted
         starts: {what heads do at the start: probes of `base.pretrain`, per seed}
-        longer: probes of one run
+        longer: probes of each longer run; all but the first are dashed
         guesses: {probe: share that is right by guessing}
     """
     check_count("panels", panels, 3, 3)
@@ -42,12 +42,14 @@ def emergence(
                 label = name if number == 0 else None
                 _probe(axes, probes, probe, color=color, label=label)
     for (probe, name), color in zip(_LATER.items(), PALETTE[3:], strict=False):
-        _probe(late, longer, probe, color=color, label=name)
+        for number, probes in enumerate(longer):
+            style = dict(label=name) if number == 0 else dict(ls="--", marker="")
+            _probe(late, probes, probe, color=color, **style)
         if probe in guesses:
             late.axhline(guesses[probe], color=color, ls=":", lw=1)
     rows.set(title="repeated rows", ylabel="share of right words")
     pairs.set(title="glossaries")
-    late.set(title="one longer run")
+    late.set(title="longer runs")
     for axes in panels:
         axes.set(xlabel="pre-training step", ylim=(0, 1.03))
     rows.legend(fontsize=9, loc="lower right", title="heads look back")
@@ -57,7 +59,8 @@ def emergence(
 
 def _probe(axes: Axes, probes: Sequence[Mapping], probe: str, **style) -> None:
     steps = [row["step"] for row in probes]
-    axes.plot(steps, [row[probe] for row in probes], "o-", ms=3, lw=1.4, **style)
+    how = dict(marker="o", ms=3, ls="-", lw=1.4) | style
+    axes.plot(steps, [row[probe] for row in probes], **how)
 
 
 def running_mean(values: Sequence[float], window: int) -> np.ndarray:

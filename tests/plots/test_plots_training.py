@@ -13,7 +13,8 @@ def probes(scale):
 def test_emergence_draws_a_line_per_seed_and_late_probes_with_guessing(three):
     starts = {"two words": [probes(0.005), probes(0.004)], "no word": [probes(0.001)]}
     guesses = {"sections": 0.4, "told": 0.5}
-    assert plots.emergence(three, starts, probes(0.002), guesses) is three
+    longer = [probes(0.002), probes(0.003)]
+    assert plots.emergence(three, starts, longer, guesses) is three
     for axes in three[:2]:
         ends = [line.get_ydata()[-1] for line in axes.lines]
         assert np.allclose(ends, [1, 0.8, 0.2])
@@ -25,6 +26,9 @@ def test_emergence_draws_a_line_per_seed_and_late_probes_with_guessing(three):
     assert named == ["glossaries", "sections", "relations"]
     dotted = [line for line in three[2].lines if line.get_linestyle() == ":"]
     assert [line.get_ydata()[0] for line in dotted] == [0.4]
+    for style, end in (("-", 0.4), ("--", 0.6)):
+        drawn = [line for line in three[2].lines if line.get_linestyle() == style]
+        assert np.allclose([line.get_ydata()[-1] for line in drawn], [end] * 3)
     assert {axes.get_ylim() for axes in three} == {(0, 1.03)}
 
 
