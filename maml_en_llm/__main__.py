@@ -129,6 +129,14 @@ def plan(arguments: list[str]) -> None:
     shape = ("method", "n", "k", "prompts", "length", "at_once")
     asked = {name: getattr(options, name) for name in shape}
     step = planned.Step(**{n: value for n, value in asked.items() if value is not None})
+    if step.second_order and options.dtype in ("bfloat16", "float16"):
+        raise ValueError(
+            "--dtype: expected float32 or float64 for a gradient of second order, "
+            f"found {options.dtype!r}; or choose --method fomaml"
+        )
+    memory = None
+    if options.memory is not None:
+        memory = check_number("--memory", options.memory, above=True) * planned.GIB
     quiet()
     how = {"dtype": options.dtype, "device": options.device}
     model, _ = load_model(options.model, **how)
@@ -141,9 +149,6 @@ def plan(arguments: list[str]) -> None:
     seconds = None
     if not options.no_measure:
         seconds = planned.seconds_per_gradient(model, step)
-    memory = None
-    if options.memory is not None:
-        memory = check_number("--memory", options.memory, above=True) * planned.GIB
     print(planned.in_lines(planned.sizes_of(model), step, memory, seconds))
 
 

@@ -5,6 +5,7 @@ import os
 
 from .errors import check_integer, listed
 from .options import Bar, Parser, add_fields, given, quiet
+from .protocol import SEEDS, SHOTS
 from .provenance import check_file, describe, plain, write_whole
 
 # of a training's fields those that an evaluation has too
@@ -21,9 +22,10 @@ def evaluate_command(arguments: list[str]) -> None:
     from .training import TrainConfig
 
     options = _asked().parse_args(arguments)
-    config = TrainConfig(**given(options, TrainConfig))
+    # nothing is differentiated twice here: weights may have any type
+    config = TrainConfig(**given(options, TrainConfig), gradient="first_order")
     adapt = _adaptation(options.adaptation_steps, config)
-    _check_before(options.max_records, options.output)
+    _check_before(options, config)
     _score(options, config, adapt)
 
 
@@ -60,7 +62,6 @@ def _score(options, config, adapt) -> None:
 
 def _asked() -> Parser:
     """The options of `evaluate`."""
-    from .protocol import SEEDS
     from .training import TrainConfig
     from .training.config import CHOICES
 
@@ -90,9 +91,17 @@ def _asked() -> Parser:
     return parser
 
 
-def _check_before(max_records: int | None, output: str | None) -> None:
-    if max_records is not None:
-        check_integer("--max-records", max_records, 1)
+def _check_before(options, config) -> None:
+    """Refuse now what would be refused once all is loaded."""
+    output = options.output
+    check_integer("--demonstrations", config.demonstrations, most=SHOTS)
+    if options.pmi and config.mode != "direct":
+        raise ValueError(
+            "--pmi: expected --mode direct, the only one it is defined for, found "
+            f"{config.mode!r}"
+        )
+    if options.max_records is not None:
+        check_integer("--max-records", options.max_records, 1)
     if output is not None and os.path.lexists(check_file(output, "--output")):
         raise FileExistsError(f"--output: {output} is there already; name a new file")
 

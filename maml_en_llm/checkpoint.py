@@ -16,7 +16,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -27,7 +27,8 @@ from .errors import check_integer, shown
 from .provenance import disk_errors, sync_folder, write_whole
 
 # names of what lies in a folder of checkpoints, unfinished writes included
-FILE_NAMES = r"\.?step-\d+\.(json|safetensors).*"
+_FILE = r"step-\d{9,}\.(json|safetensors)"
+FILE_NAMES = rf"{_FILE}|\.{_FILE}\.[0-9a-f]+"
 # what reading a damaged checkpoint may raise
 DAMAGE = (ValueError, LookupError, TypeError, OSError, RecursionError, SafetensorError)
 CARD = "README.md"
@@ -79,11 +80,12 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: str | Path,
+    folder: str | Path, check: Callable[[int, dict, dict], None] | None = None
 ) -> tuple[int, dict[str, torch.Tensor], dict] | None:
     """(step, tensors on the CPU, facts) of the newest whole checkpoint; None for none.
 
     One that is damaged is named in a warning, and the one before it is used.
+    ``check(step, tensors, facts)`` raises `ValueError` for what is damaged, too.
 
     Raises:
         ValueError: checkpoints are there, and all of them are damaged.
@@ -93,7 +95,10 @@ def load_checkpoint(
     for step in steps:
         path = folder / f"step-{step:09}.json"
         try:
-            return (step, *_read(path))
+            tensors, facts = _read(path, step)
+            if check is not None:
+                check(step, tensors, facts)
+            return step, tensors, facts
         except DAMAGE as error:
             warnings.warn(
                 f"checkpoint: {path} is damaged ({shown(str(error))}); "
@@ -222,12 +227,14 @@ def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
     return found
 
 
-def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
+def _read(path: Path, step: int) -> tuple[dict[str, torch.Tensor], dict]:
     content = json.loads(path.read_bytes())
     if not isinstance(content, dict):
         raise ValueError("it holds no JSON object")
     if content.pop("sha256") != _hash_of(content):
         raise ValueError("its content is not what was written")
+    if content["step"] != step:
+        raise ValueError(f"it is of step {content['step']}, under another name")
     tensors = path.with_suffix(".safetensors")
     if _hash_of_file(tensors) != content["tensors"]:
         raise ValueError("its tensors are not those that were written")

@@ -13,6 +13,7 @@ from .endings import end
 from .errors import nearest, shown
 
 PROGRAM = "python -m maml_en_llm"
+UNTIL_BEGUN = 1e9  # seconds without a bar
 WORK = "{percentage:3.0f}%|{bar}| {elapsed} < {remaining}{postfix}"
 # a comment above a field, the field, a comment beside it
 COMMENT = re.compile(
@@ -147,7 +148,10 @@ def quiet() -> None:
 
 
 class Bar:
-    """A bar on stderr with the last loss and the remaining time, if ``drawn``."""
+    """A bar on stderr with the last loss and the remaining time, if ``drawn``.
+
+    It is there once something is done: what is refused at once has none before it.
+    """
 
     def __init__(self, total: int, drawn: bool = True):
         from tqdm import tqdm
@@ -155,7 +159,11 @@ class Bar:
         quiet()
         drawn = drawn and sys.stderr is not None
         self.bar = tqdm(
-            total=total, mininterval=1, dynamic_ncols=True, disable=not drawn
+            total=total,
+            mininterval=1,
+            dynamic_ncols=True,
+            disable=not drawn,
+            delay=UNTIL_BEGUN,
         )
         self.begun = False
 
@@ -169,7 +177,7 @@ class Bar:
         """Step ``step``, from 0, is done; a resumed run begins where it stopped."""
         if not self.begun:
             self.bar.initial = self.bar.n = step
-            self.begun = True
+            self._begin()
         if loss is not None:
             self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
         self.bar.update(step + 1 - self.bar.n)
@@ -179,6 +187,7 @@ class Bar:
 
         What remains is told by the work that is left, not by the number of records.
         """
+        self._begin()
         self.records = getattr(self, "records", 0) + 1
         self.bar.bar_format = WORK
         self.bar.total, self.bar.n = total, min(done, total)
@@ -188,5 +197,10 @@ class Bar:
 
     def count(self, about: str) -> None:
         """One more is done."""
+        self._begin()
         self.bar.set_postfix_str(about, refresh=False)
         self.bar.update()
+
+    def _begin(self) -> None:
+        self.begun = True
+        self.bar.delay = 0

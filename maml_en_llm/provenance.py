@@ -5,6 +5,7 @@ replace a file or folder in one step: a reader sees the old content or the new,
 whatever stops the writer.
 """
 
+import atexit
 import hashlib
 import json
 import os
@@ -150,12 +151,12 @@ def check_path(path: str | Path, argument: str = "output") -> Path:
 def check_output(path: str | Path, argument: str = "output") -> Path:
     """``path``, once it is known that something can be written there.
 
-    Makes the folder above it. Raises `ValueError` naming the argument where the folder
-    cannot be made or written to.
+    Makes the folder above it, which goes again if it is empty when the process ends.
+    Raises `ValueError` naming the argument where it cannot be made or written to.
     """
     path = check_path(path, argument)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         path.lstat()  # a name that is too long shows here
     except FileNotFoundError:
         pass
@@ -167,6 +168,18 @@ def check_output(path: str | Path, argument: str = "output") -> Path:
     except OSError as error:
         raise _not_writable(path, argument, error) from error
     return path
+
+
+def _make_folder(folder: Path) -> None:
+    for each in reversed((folder, *folder.parents)):
+        if not each.exists():
+            each.mkdir(exist_ok=True)
+            atexit.register(_remove_empty, each.absolute())
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # something is in it, or it has gone already
+        folder.rmdir()
 
 
 def check_file(path: str | Path, argument: str = "output") -> Path:
@@ -196,19 +209,21 @@ def _not_writable(path: Path, argument: str, error: OSError) -> ValueError:
 def write_whole(path: str | Path, content: bytes | str, *, new: bool = False) -> None:
     """Replace the file at ``path`` by ``content``, on the disk, whole or not at all.
 
-    Where ``path`` is a link, the file that it leads to. An `OSError` names the file; a
-    ``new`` one replaces nothing: `FileExistsError` where something is there.
+    Where ``path`` is a link, the file that it leads to. Its folder is made if it is not
+    there. An `OSError` names the file; a ``new`` one replaces nothing:
+    `FileExistsError` where something is there.
     """
     path = Path(os.path.realpath(path))
     content = content.encode() if isinstance(content, str) else content
     partial = unfinished(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        if new:
-            _claim(path)  # of two writers one
+        if new:  # of two writers one
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         os.replace(partial, path)
     except BaseException as error:
         with suppress(OSError):
@@ -217,11 +232,6 @@ def write_whole(path: str | Path, content: bytes | str, *, new: bool = False) ->
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     sync_folder(path.parent)
-
-
-def _claim(path: Path) -> None:
-    """Make an empty file; `FileExistsError` where something is there."""
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
 
 
 def unfinished(path: Path) -> Path:
@@ -260,13 +270,13 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     holder = unfinished(path)
     partial, old = holder / "new", holder / "old"
     try:
-        holder.mkdir()
+        holder.mkdir(parents=True)
         partial.mkdir()
         with disk_errors(path):
             yield partial
         for file in partial.rglob("*"):
             if file.is_file():
-                _sync(file)
+                sync_folder(file)
         if path.exists():
             os.replace(path, old)
         os.replace(partial, path)
@@ -278,14 +288,9 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's list of names to the disk."""
+    """Flush a folder's list of names, or a file, to the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _sync(file: Path) -> None:
-    with file.open("rb") as opened:
-        os.fsync(opened.fileno())

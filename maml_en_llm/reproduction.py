@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from .errors import check_integer, check_number, shown
+from .errors import check_integer, check_number, listed, shown
 from .options import Bar, Parser, add_parameters, given, quiet
 from .provenance import check_file, describe, write_whole
 
@@ -18,6 +18,7 @@ CHECK = "compute N published records again, others every day, and compare"
 MINUTES = "begin no run that would not end within them"
 FRESH = "compute records of older code again"
 ALIASES = {"max_records": ["--records"]}
+READ_BY_CHECK = ("experiment", "named", "device", "check")
 
 
 def reproduce_command(arguments: list[str]) -> None:
@@ -25,7 +26,7 @@ def reproduce_command(arguments: list[str]) -> None:
     from .runs import EXPERIMENTS, PRESETS, get_experiment
 
     named = _named(arguments)
-    name = named or DEFAULT
+    name = DEFAULT if named is None else named
     experiment = get_experiment(name)
     parser = Parser("reproduce", reproduce_command.__doc__)
     parser.add_argument(
@@ -49,6 +50,7 @@ def reproduce_command(arguments: list[str]) -> None:
         parser.error(f"experiment: {shown(options.experiment)} has to come first")
     quiet()
     if options.check is not None:
+        _refuse_unread(parser, options)
         _check(options, named)
         return
     _fill_in(options, name)
@@ -67,14 +69,27 @@ def _named(arguments: list[str]) -> str | None:
     return arguments[0] if arguments and not arguments[0].startswith("-") else None
 
 
+def _refuse_unread(parser: Parser, options: argparse.Namespace) -> None:
+    """Refuse options that a check does not read."""
+    unread = [
+        f"--{name.replace('_', '-')}"
+        for name, value in vars(options).items()
+        if name not in READ_BY_CHECK and value != parser.get_default(name)
+    ]
+    if unread:
+        raise ValueError(
+            "--check: expected no other option than --device and --experiment, found "
+            f"{listed(unread)}; leave out what a check does not read"
+        )
+
+
 def _fill_in(options: argparse.Namespace, name: str) -> None:
     """Where the records go: a log among the results, or beside the book's build."""
     built = f"_build/{name}.jsonl"
-    options.log = options.log or (
-        built if name == "baselines" else f"{RESULTS}/{name}.jsonl"
-    )
-    if name in IN_ONE_FILE:
-        options.out = options.out or f"{RESULTS}/{name}.json"
+    if options.log is None:
+        options.log = built if name == "baselines" else f"{RESULTS}/{name}.jsonl"
+    if options.out is None and name in IN_ONE_FILE:
+        options.out = f"{RESULTS}/{name}.json"
     check_file(options.log, "--log")
 
 
@@ -145,7 +160,7 @@ def _check(options: argparse.Namespace, name: str | None) -> None:
         raise ValueError(
             f"--check: expected records in {RESULTS}, found none; compute some first"
         )
-    device = options.device or "cpu"
+    device = "cpu" if options.device is None else options.device
     done = compute_again([row for _, row in found], options.check, device=device)
     for row in done.checked:
         held = row.get("held") or {}

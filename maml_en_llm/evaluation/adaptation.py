@@ -5,14 +5,16 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 
-from ..errors import check_integer, check_once, shown
+from ..errors import check_integer, check_once, check_truth, shown
 from ..meta.calculus import loss_and_grad
 from ..models import PromptLoss, parameters, positions_of, write_back
 from ..optimizers.base import Optimizer
 from ..prompts import Batch, Format, PromptEncoder, collate
 from ..tasks import Example
-from .arguments import check_adaptable
+from .arguments import check_adaptable, checked_examples
 from .scoring import ScoresNotFinite
+
+MOST_ADAPTATION_STEPS = 10**5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +26,16 @@ class Adaptation:
     or, ``alone``, of each without any: in the form in which queries will be asked, with
     demonstrations or without. Only parameters that require a gradient move.
 
-    Raises `ValueError` for steps that are no whole number of at least 0, or another
-    thing for the optimiser.
+    Raises `ValueError` for steps that are no whole number from 0 to
+    `MOST_ADAPTATION_STEPS`, or another thing for the optimiser.
     """
 
     steps: int
     optimizer: Optimizer
 
     def __post_init__(self):
-        object.__setattr__(self, "steps", check_integer("steps", self.steps))
+        steps = check_integer("steps", self.steps, most=MOST_ADAPTATION_STEPS)
+        object.__setattr__(self, "steps", steps)
         wanted = ("init", "update")
         is_class = isinstance(self.optimizer, type)
         if is_class or not all(hasattr(self.optimizer, name) for name in wanted):
@@ -53,12 +56,14 @@ class Adaptation:
     ):
         """An adapted copy of ``model``, which itself stays as it is.
 
-        Raises `ValueError` where there is nothing to adapt to, or a prompt is longer
-        than the model has positions for, its dropout is random, or no step moves it.
+        Raises `ValueError` for what is no model, where there is nothing to adapt to, a
+        prompt is longer than the model has positions for, its dropout is random, or no
+        step moves it.
         """
+        check_adaptable(model, self.steps)
+        check_truth("alone", alone)
         if not self.steps:
             return deepcopy(model)
-        check_adaptable(model)
         adapted = deepcopy(model)
         encoder = PromptEncoder(tokenizer, fmt)
         batch = leave_one_out(
@@ -125,6 +130,7 @@ def leave_one_out(
 
     With ``alone`` no other one comes before it.
     """
+    demonstrations = checked_examples("demonstrations", demonstrations)
     if not demonstrations:
         raise ValueError(
             "demonstrations: expected at least one to adapt to, found none"

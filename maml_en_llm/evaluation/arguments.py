@@ -6,6 +6,7 @@ from dataclasses import fields
 from ..errors import DataError, check_choice, shown
 from ..models.guards import check_no_dropout
 from ..prompts import Format, PromptEncoder
+from ..prompts.form import as_list
 from ..tasks import Example, Task
 from ..tasks.settings import KINDS
 
@@ -15,11 +16,7 @@ def check_model(model, steps: int = 0) -> None:
 
     For ``steps`` of adaptation, one that none of them would move.
     """
-    if not hasattr(model, "training") or not hasattr(model, "config"):
-        raise ValueError(
-            f"model: expected a causal language model (load_model), found "
-            f"{shown(model)}"
-        )
+    _check_kind(model)
     if model.training:
         raise ValueError(
             "model: expected evaluation mode, found training mode, whose dropout is "
@@ -31,10 +28,23 @@ def check_model(model, steps: int = 0) -> None:
         _check_moves(model)
 
 
-def check_adaptable(model) -> None:
-    """Refuse a model whose dropout is random, and one that no step would move."""
-    check_no_dropout(model, "which is random")
-    _check_moves(model)
+def check_adaptable(model, steps: int) -> None:
+    """Refuse what is no model.
+
+    For ``steps``, one whose dropout is random, and one that none of them would move.
+    """
+    _check_kind(model)
+    if steps:
+        check_no_dropout(model, "which is random")
+        _check_moves(model)
+
+
+def _check_kind(model) -> None:
+    if not hasattr(model, "training") or not hasattr(model, "config"):
+        raise ValueError(
+            f"model: expected a causal language model (load_model), found "
+            f"{shown(model)}"
+        )
 
 
 def _check_moves(model) -> None:
@@ -48,11 +58,7 @@ def _check_moves(model) -> None:
 
 def checked_examples(argument: str, examples) -> tuple[Example, ...]:
     """A list of examples, whose options are lists of strings."""
-    if isinstance(examples, (str, bytes)) or not isinstance(examples, Iterable):
-        raise ValueError(
-            f"{argument}: expected a list of Example, found {shown(examples)}"
-        )
-    found = tuple(examples)
+    found = tuple(as_list(argument, examples))
     for n, example in enumerate(found):
         if not isinstance(example, Example):
             raise ValueError(

@@ -11,7 +11,7 @@ from ..models import safe
 from ..models.attention import using_attention
 from ..models.sizes import architecture, positions_of, rows_of, text_config
 from ..prompts import Format, Prompt, PromptEncoder
-from ..tasks.examples import Example
+from ..tasks.examples import Example, is_blank
 from .arguments import check_model, checked_examples, prefix_of
 from .prompt_nll import plain_scores, shared_scores
 
@@ -131,7 +131,7 @@ def _encode(
         raise ValueError(
             f"queries[{n}]: expected options to score, found none: {shown(query.input)}"
         )
-    if not all(option.strip() for option in query.options):
+    if any(map(is_blank, query.options)):
         raise ValueError(
             f"queries[{n}]: expected options with a text, found a blank one among "
             f"{listed(query.options)}"

@@ -1,7 +1,8 @@
 """Causal language models, and their loss as a pure function of the parameters."""
 
+from ..prompts.device import as_device
 from .attention import TWICE, using_attention
-from .loading import as_device, as_dtype, load_model
+from .loading import as_dtype, load_model
 from .loss import PromptLoss, parameters, write_back
 from .sizes import positions_of
 from .source import source_of

@@ -12,10 +12,11 @@ from transformers.pytorch_utils import Conv1D
 
 from ..errors import check_integer, shown
 from ..provenance import weights_hash
-from .folder import reason
+from .folder import check_weights, reason
 from .source import name_of
 
 ADAPTER_FILE = "adapter_config.json"
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 def with_adapters(model: PreTrainedModel, rank: int, *, seed: int = 0):
@@ -61,7 +62,23 @@ def base_named(folder: Path) -> dict:
     """What `load_model` takes for the base of the adapters in ``folder``.
 
     A run's record knows it better than `peft`, which is told no folder of a machine.
+    Raises `ValueError` for adapters that are, over one base or several, their own.
     """
+    found = base = _base_of(folder)
+    seen = {os.path.realpath(folder)}
+    while (more := adapters_alone(base["name"])) is not None:
+        if os.path.realpath(more) in seen:
+            raise ValueError(
+                f"model: expected adapters whose base is a model, found that those in "
+                f"{shown(str(folder))} name {shown(str(more))}, themselves, as it; "
+                f"write the model's name into its {ADAPTER_FILE} or record.json"
+            )
+        seen.add(os.path.realpath(more))
+        base = _base_of(more)
+    return found
+
+
+def _base_of(folder: Path) -> dict:
     about, config = _json(folder / ADAPTER_FILE), _record(folder)[0]
     if isinstance(config.get("model"), str):
         return {"name": config["model"], "seed": config.get("seed", 0)}
@@ -71,7 +88,7 @@ def base_named(folder: Path) -> dict:
             f"{folder / ADAPTER_FILE}: expected the name of the base as "
             f"base_model_name_or_path, found {shown(name)}; write it there"
         )
-    here = Path(name).exists()
+    here = os.path.exists(name)  # False for what can be no path
     return {"name": name, "revision": None if here else revision}
 
 
@@ -89,6 +106,8 @@ def on_base(model: PreTrainedModel, folder: Path):
             "; pip install peft",
             name="peft",
         ) from error
+    if not any((folder / name).is_file() for name in ADAPTER_WEIGHTS):
+        check_weights(folder / ADAPTER_WEIGHTS[0])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)

@@ -5,6 +5,7 @@ under another name, half a download, an adapter or a pointer of git-lfs are refu
 """
 
 import json
+import os
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ _OTHER = {
     *(".sh", ".spm", ".svg", ".tiktoken", ".toml", ".tsv", ".txt", ".vocab", ".yaml"),
     *(".yml",),
 }
+_WEIGHTS = (".safetensors", ".bin")  # of weights: a folder of such a name is strange
 # Ends of names of what older versions kept beside the weights
 BUFFERS = ("position_ids", "inv_freq", ".attn.bias", ".attn.masked_bias")
 # The same of what is no number of a parameter: masks, places, a hash of token ids
@@ -53,8 +55,9 @@ def has_weights(folder: Path) -> bool:
             f"({listed(adapters)}); merge it into its base model first"
         )
     for name in LOADED:
-        if (folder / name).is_symlink() and not (folder / name).exists():
-            check_weights(folder / name)
+        path = folder / name
+        if os.path.lexists(path) and not path.is_file():  # a link to nothing, a folder
+            check_weights(path)
     if any((folder / name).is_file() for name in LOADED):
         for path in _files_to_load(folder):
             check_weights(path)
@@ -72,7 +75,9 @@ def has_weights(folder: Path) -> bool:
 def check_weights(path: Path) -> None:
     """Raise `ValueError`, naming the file, where weights are damaged or not there."""
     problem = None
-    if not path.is_file():
+    if path.is_dir():
+        problem = "a folder; put the file itself there"
+    elif not path.is_file():
         link = path.is_symlink()
         problem = "a link to nothing" if link else "no file of this name"
     elif _begins(path, _POINTER):
@@ -174,7 +179,8 @@ def _possible_weights(folder: Path) -> list[str]:
         name = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in name.parts)
         unfinished = path.suffix == ".incomplete"  # the hub's, in a hidden folder
-        if (hidden and not unfinished) or path.is_dir():
+        folder_of_others = path.is_dir() and path.suffix not in _WEIGHTS
+        if (hidden and not unfinished) or folder_of_others:
             continue
         if _may_hold_weights(path):
             found.append(name.as_posix())

@@ -4,6 +4,7 @@ Code that comes with a model is never run and nothing is asked on the terminal
 (``trust_remote_code=False``); pickled weights are read as plain tensors only.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers.activations import NewGELUActivation
 
 from ..base.weights import SHIPPED
 from ..errors import check_choice, check_integer, nearest, shown
+from ..prompts.device import as_device
 from . import adapters, safe, source
 from .attention import TWICE
 from .complete import check_causal, check_complete, check_plain, check_size
@@ -76,7 +78,7 @@ def load_model(
     else:
         model = _random(config, built, dtype, seed)
     _set_up(model, attention)
-    where = tokenizer or tokenizer_for(name)
+    where = tokenizer_for(name) if tokenizer is None else tokenizer
     words = _words(where, revision, (name, given))
     borrowed = config is None and where not in (tokenizer, name)
     check_tokenizer(words, model, borrowed=borrowed)
@@ -100,7 +102,8 @@ def _on_base(folder: Path, tokenizer, attention: str, dtype, device):
     own = folder if (folder / "tokenizer_config.json").is_file() else None
     how = {"attention": attention, "dtype": dtype, "device": device}
     try:
-        model, words = load_model(**base, tokenizer=tokenizer or own, **how)
+        where = own if tokenizer is None else tokenizer
+        model, words = load_model(**base, tokenizer=where, **how)
     except ValueError as error:
         raise ValueError(
             f"model: expected the base of the adapters in {shown(str(folder))}, "
@@ -120,34 +123,13 @@ def as_dtype(dtype: torch.dtype | str) -> torch.dtype:
     return DTYPES[str(dtype).removeprefix("torch.")]
 
 
-def as_device(device: torch.device | str) -> torch.device:
-    """A device by its name; ``"auto"`` is CUDA, MPS or CPU, the first there.
-
-    Raises `ValueError` for one that this machine does not have.
-    """
-    if str(device) == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        has_mps = torch.backends.mps.is_available()
-        return torch.device("mps" if has_mps else "cpu")
-    try:
-        found = torch.device(device)
-        torch.empty(1, device=found)
-        if found.type not in ("cpu", "cuda", "mps"):
-            raise TypeError(found.type)  # "meta", which computes nothing
-    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
-        raise ValueError(
-            "device: expected auto, cpu, or cuda or mps where they are, found "
-            f"{shown(str(device))}"
-        ) from error
-    return found
-
-
 def _check_revision(revision, name) -> None:
     """A revision is of a repository on the hub, not of what lies here."""
     if revision is None:
         return
-    here = isinstance(name, PretrainedConfig) or (is_path(name) and Path(name).exists())
+    here = isinstance(name, PretrainedConfig) or (
+        is_path(name) and os.path.exists(name)
+    )
     if here or not isinstance(revision, str) or not 0 < len(revision) <= 200:
         where = "; it is for hub names only" if here else ""
         raise ValueError(

@@ -18,6 +18,7 @@ from .smollm2 import located
 _GPT2_WORDS = (None, "gpt2", "gpt_neo", "gptj")  # types of model with GPT-2's ids
 _SPARE_ROWS = 512  # more than any of them has words: rows are padded to multiples
 _LONGEST = 1000  # bytes of a path or a name on the hub
+_LONGEST_PART = 255  # bytes between two slashes
 _NAMED = ("tokenizer.json", "tokenizer_config.json")
 
 
@@ -52,7 +53,10 @@ def load_tokenizer(name: str | Path, *, revision: str | None = None):
 def is_path(name) -> bool:
     """Whether ``name`` can be a folder's or a file's, or one on the hub."""
     text = str(name) if isinstance(name, (str, Path)) else ""
-    return 0 < len(text.encode(errors="replace")) <= _LONGEST and "\0" not in text
+    content = text.encode(errors="replace")
+    longest = max(map(len, content.split(b"/")))
+    fits = 0 < len(content) <= _LONGEST and longest <= _LONGEST_PART
+    return fits and "\0" not in text
 
 
 def tokenizer_for(name) -> str | Path:

@@ -6,7 +6,8 @@ from numbers import Integral
 
 import torch
 
-from ..errors import shown
+from ..errors import check_integer, shown
+from .device import as_device
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,12 @@ class Batch:
         return int(self.attention_mask.sum())
 
     def rows(self, start: int, stop: int) -> "Batch":
-        """Some of the prompts, without the padding that only the others needed."""
+        """Some of the prompts, without the padding that only the others needed.
+
+        Raises `ValueError` for none of them.
+        """
+        start = check_integer("start", start, most=len(self.input_ids) - 1)
+        stop = check_integer("stop", stop, start + 1)
         width = int(self.attention_mask[start:stop].sum(1).max())
         return Batch(
             self.input_ids[start:stop, :width],
@@ -48,7 +54,8 @@ class Batch:
         )
 
     def to(self, device) -> "Batch":
-        """The same batch on another device."""
+        """The same batch on another device; `ValueError` where that is not there."""
+        device = as_device(device)
         return Batch(
             self.input_ids.to(device),
             self.attention_mask.to(device),

@@ -15,15 +15,23 @@ a BOS only where the format asks for one.
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from ..errors import shown
+from ..errors import check_truth, shown
 from ..tasks.examples import Example
 from .batches import Prompt
 from .encoding import TextEncoder, first_token
-from .form import LONGEST_SEPARATOR, SPARE, Format, pieces
+from .form import (
+    LONGEST_SEPARATOR,
+    SPARE,
+    Format,
+    as_list,
+    check_is_example,
+    pieces,
+)
 
 Ids = tuple[int, ...]
 
@@ -36,9 +44,9 @@ class PromptEncoder:
     or True for a format without.
 
     Raises:
-        ValueError: a BOS asked of a tokenizer that has none, newlines of one that knows
-            none; in every method, a text that the tokenizer cannot stand for
-            (`encoding`).
+        ValueError: no `Format`; a BOS asked of a tokenizer that has none, newlines of
+            one that knows none; in every method, examples that are none, or a text that
+            the tokenizer cannot stand for (`encoding`).
     """
 
     tokenizer: Any
@@ -59,6 +67,9 @@ class PromptEncoder:
                 "tokenizer: expected one of transformers, found a "
                 "tokenizers.Tokenizer; PreTrainedTokenizerFast(tokenizer_object=…)"
             )
+        if not isinstance(self.fmt, Format):
+            raise ValueError(f"fmt: expected a Format(…), found {shown(self.fmt)}")
+        check_truth("bos", self.bos)
         self._encoder = TextEncoder(self.tokenizer)
         self._start: Ids = ()
         if self.fmt.separator == "newline" and not self._encoder.knows("\n"):
@@ -93,16 +104,17 @@ class PromptEncoder:
 
         ``first`` says that the piece begins a prompt.
         """
-        key = text, first
-        if key not in self._known:
-            self._known[key] = self._encoder.encode(text, first=first)
-        return self._known[key]
+        known = isinstance(text, str) and (text, first) in self._known
+        if not known:  # what is no text is refused there
+            self._known[text, first] = self._encoder.encode(text, first=first)
+        return self._known[text, first]
 
     def example(self, example: Example, *, first: bool) -> tuple[Ids, Ids]:
         """Ids (context, target) of a demonstration or training example.
 
         x is cut to fit M, y never (protocol 2.2).
         """
+        check_is_example(example)
         ((context, target),) = self._options(example.input, [example.output], first)
         return context, target
 
@@ -110,7 +122,7 @@ class PromptEncoder:
         """Ids of the instruction, if any, and of all demonstrations in order."""
         return self._told(instruction) + tuple(
             i
-            for n, example in enumerate(examples)
+            for n, example in enumerate(as_list("demonstrations", examples))
             for piece in self.example(example, first=not instruction and n == 0)
             for i in piece
         )
@@ -122,6 +134,7 @@ class PromptEncoder:
 
         Demonstrations, then the query with its own answer as target.
         """
+        demonstrations = as_list("demonstrations", demonstrations)
         first = not (demonstrations or instruction)
         context, target = self.example(query, first=first)
         return cut_left(
@@ -138,10 +151,17 @@ class PromptEncoder:
 
         The cut of x is the same for all of them.
         """
+        check_is_example(query)
+        demonstrations = as_list("demonstrations", demonstrations)
         if not query.options:
             raise ValueError(
                 "query: expected options to choose from, found none for the text "
                 f"{shown(query.input)}; free-form examples can be trained on only"
+            )
+        if not isinstance(query.options, (tuple, list)):
+            raise ValueError(
+                "query: expected options in a tuple of strings, found "
+                f"{shown(query.options)}"
             )
         limit = self._limit(len(demonstrations), instruction)
         prefix = self.demonstrations(demonstrations, instruction)
@@ -162,6 +182,7 @@ class PromptEncoder:
         the format. Most examples pass without being tokenised: a token has at least one
         byte. ``first`` says that no demonstration stands before the example.
         """
+        check_is_example(example)
         if not (first or instruction) and self._surely_fits(example):
             return
         context, target = self.example(example, first=first and not instruction)
@@ -174,7 +195,7 @@ class PromptEncoder:
     ) -> dict[int, str]:
         """Which of a task's examples `check_target` refuses: their places, and why."""
         found = {}
-        for n, example in enumerate(examples):
+        for n, example in enumerate(as_list("examples", examples)):
             try:
                 self.check_target(example, instruction=instruction, first=first)
             except ValueError as error:
@@ -211,7 +232,11 @@ class PromptEncoder:
             return longest <= min(of_example, of_target)
         return bool(text) and longest < of_example <= of_target
 
-    def _told(self, instruction: str) -> Ids:
+    def _told(self, instruction: str | None) -> Ids:
+        if not isinstance(instruction, (str, NoneType)):
+            raise ValueError(
+                f"instruction: expected a text, or none, found {shown(instruction)}"
+            )
         if not instruction:
             return self._start
         ids = self.tokens(instruction, first=True)

@@ -1,9 +1,11 @@
 """The format of a prompt: its mode, its separators, its limits, its pieces."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..errors import check_choice, check_integer, check_truth
+from ..errors import check_choice, check_integer, check_truth, shown
 from ..protocol import MODES, SEPARATORS
+from ..tasks.examples import Example
 
 # Room that the reference leaves for BOS and EOS in M, though it adds neither.
 SPARE = 2
@@ -51,8 +53,14 @@ def pieces(text: str, answer: str, fmt: Format, *, first: bool) -> tuple[str, st
     """The two pieces of an example as strings: (context piece, target piece).
 
     Two empty-text quirks of the newline format are kept: Δ is two newlines before an
-    empty x in direct mode, and an empty x gets no newline in channel mode.
+    empty x in direct mode, and an empty x gets no newline in channel mode. Raises
+    `ValueError` for what is no text.
     """
+    if not (isinstance(text, str) and isinstance(answer, str)):
+        raise ValueError(
+            "example: expected strings as input, output and options, found "
+            f"{shown(answer if isinstance(text, str) else text)}"
+        )
     delta, sep = SEPARATORS[fmt.separator]
     empty = fmt.separator == "newline" and not text
     if fmt.mode == "direct":
@@ -64,3 +72,23 @@ def pieces(text: str, answer: str, fmt: Format, *, first: bool) -> tuple[str, st
     if first:
         delta = ""
     return delta + answer, ("" if empty else sep) + text
+
+
+def as_list(argument: str, examples) -> Sequence[Example]:
+    """A list of examples, of which an iterator may have been one."""
+    if isinstance(examples, (tuple, list)):
+        return examples
+    if isinstance(examples, (str, bytes)) or not isinstance(examples, Iterable):
+        raise ValueError(
+            f"{argument}: expected a list of Example, found {shown(examples)}"
+        )
+    return tuple(examples)
+
+
+def check_is_example(example) -> None:
+    """Raise `ValueError` for what is no `Example`."""
+    if not isinstance(example, Example):
+        raise ValueError(
+            "example: expected an Example of input, output and options, found "
+            f"{shown(example)}"
+        )

@@ -1,13 +1,12 @@
 """Records computed again: the run behind a record, and a few chosen anew by date."""
 
-import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..errors import check_integer, shown
+from ..errors import check_integer, check_number, shown
 from ..evaluation import Adaptation
 from ..optimizers import OPTIMIZERS
 from ..provenance import digest
@@ -16,8 +15,8 @@ from .adapted import Chosen
 from .compare import Difference, compare, inconsistencies
 from .costs import units_of_asking, units_of_training
 from .inputs import inputs_hash
-from .json_lines import read_rows
 from .log import reproduce
+from .record_rows import checked_rows, read_log, read_table
 from .rows import row_of
 from .run import Run
 
@@ -56,14 +55,17 @@ def _adaptation(said: Mapping):
     return Adaptation(optimizer=kind(**rule), **parts)
 
 
-def stored_records(folder: str | Path) -> Iterator[tuple[Path, dict]]:
-    """All records below a folder of results, with the file that each is in."""
+def stored_records(folder: str | Path) -> Iterator[tuple[Path, Mapping]]:
+    """All records below a folder of results, with the file that each is in.
+
+    Raises `DataError` naming the file for a row that is no record of a run.
+    """
     for path in sorted(Path(folder).glob("*.jsonl")):
         if not path.name.endswith(".failed.jsonl"):
-            yield from ((path, row) for row in read_rows(path))
+            yield from ((path, row) for row in read_log(path))
     path = Path(folder) / "baselines.json"
     if path.is_file():
-        yield from ((path, row) for row in json.loads(path.read_bytes())["rows"])
+        yield from ((path, row) for row in read_table(path))
 
 
 @dataclass
@@ -90,12 +92,17 @@ def compute_again(
     Those of base weights or examples that are no longer here cannot be computed again.
 
     Args:
-        date: decides which; default: today's in UTC.
+        date: a day as 2026-11-26, which decides which; default: today's in UTC.
         seconds: of one core that a record takes at most.
+
+    Raises:
+        DataError: a row that is no record of a run, named by its number.
     """
     count = check_integer("count", count, 1)
-    date = date or datetime.now(UTC).date().isoformat()
-    records = list(records)
+    check_number("seconds", seconds)
+    TrainConfig(device=device)  # one that is not here is refused now
+    date = _day(date)
+    records = checked_rows("records", records)
     found = Check()
     for record in records:
         found.differences += inconsistencies(record)
@@ -109,8 +116,21 @@ def compute_again(
             found.of_others += 1
             continue
         found.checked.append(record)
-        found.differences += _again(run, record, device)
+        again = _again(run, record, device)
+        found.differences += [each for each in again if each not in found.differences]
     return found
+
+
+def _day(date: str | None) -> str:
+    if date is None:
+        return datetime.now(UTC).date().isoformat()
+    try:
+        return datetime.fromisoformat(date).date().isoformat()
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"date: expected a day, such as '2026-11-26', found {shown(date)}; None "
+            "for today"
+        ) from error
 
 
 def is_here(run: Run, record: Mapping) -> bool:

@@ -1,16 +1,14 @@
 """Stored records against records computed again."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
-from ..errors import DataError, check_number, check_once, shown
+from ..errors import check_number, check_once
 from ..provenance import digest
+from .record_rows import COUNTS, TOTALS, checked_rows, lacking_of_scores
 
-TOTALS = ("mean", "worst", "unseen_mean", "unseen_worst")
-COUNTS = ("outer_steps", "gradients")  # of a budget: the same on every machine
 ROUNDING = 0.011  # points: stored scores have two digits
 NATS = 0.04  # per point: by how much held NLL may differ where a mean may by a point
 
@@ -54,11 +52,11 @@ def compare(
     if task_tolerance is None:
         task_tolerance = 8 * tolerance
     check_number("task_tolerance", task_tolerance)
-    known = _records("stored", stored)
+    known = checked_rows("stored", stored, lacking_of_scores)
     check_once("stored", [record["hash"] for record in known], "hash")
     by_hash = {record["hash"]: record for record in known}
     differences = []
-    for fresh in _records("found", found):
+    for fresh in checked_rows("found", found, lacking_of_scores):
         name = run_name(fresh)
         old = by_hash.get(fresh["hash"])
         if old is None:
@@ -105,45 +103,6 @@ def run_name(record: Mapping) -> str:
     """A record in words: method, setting, mode, training seed."""
     parts: Sequence[str] = ("method", "setting", "mode", "seed")
     return ", ".join(str(record.get(part, "?")) for part in parts)
-
-
-def _records(argument: str, rows: Iterable[Mapping]) -> list[Mapping]:
-    """``rows``, each looked at."""
-    if not isinstance(rows, Iterable):
-        raise DataError(f"{argument}: expected a list of records, found {shown(rows)}")
-    checked = list(rows)
-    for number, row in enumerate(checked, 1):
-        if expected := _lacking(row):
-            raise DataError(
-                f"{argument}: row {number}: expected {expected}, found {shown(row)}"
-            )
-    return checked
-
-
-def _lacking(row: Any) -> str:
-    """What a row would need to be a record; nothing where it is one."""
-    whole = isinstance(row, Mapping) and isinstance(row.get("hash"), str)
-    if not whole or not _are_scores(row.get("tasks")) or "unseen" not in row:
-        return "a record with its hash, its tasks' scores and which of them are unseen"
-    unseen = row["unseen"]
-    names = isinstance(unseen, Collection) and not isinstance(unseen, str)
-    if not names or not all(isinstance(name, str) for name in unseen):
-        return "a list of names in 'unseen'"
-    for part, numbers in (("", TOTALS), ("held", ("nll",)), ("budget", COUNTS)):
-        found = (row.get(part) or {}) if part else row
-        for name in numbers:
-            whole = isinstance(found, Mapping)
-            if not whole or not isinstance(found.get(name), int | float | None):
-                return f"a number, or null, in {part or 'the record'}: {name}"
-    return ""
-
-
-def _are_scores(tasks: object) -> bool:
-    """Whether these are the scores of tasks, numbers by name."""
-    if not isinstance(tasks, Mapping) or not tasks:
-        return False
-    named = all(isinstance(name, str) for name in tasks)
-    return named and all(isinstance(score, int | float) for score in tasks.values())
 
 
 def _numbers(name, old: Mapping, new: Mapping, keys, tolerance) -> list[Difference]:

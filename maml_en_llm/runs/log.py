@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import listed, shown
+from ..errors import shown
 from ..models import load_model
 from ..provenance import check_file
 from ..training import TrainConfig
@@ -14,7 +14,8 @@ from .code import code_below, codes_alike, torch_version
 from .compare import seal
 from .failed import note_failure
 from .inputs import inputs_hash, inputs_of
-from .json_lines import append_rows, read_rows
+from .json_lines import append_rows
+from .record_rows import read_log
 from .run import Run
 from .store import Store
 from .trained import Trained
@@ -194,20 +195,6 @@ def _trained(key: Key, run: Run, group: Mapping[Key, Run], store: Store | None):
     found = Trained.by(run, bench, model, tokenizer, together)
     store.keep(path, model, found.spent)
     return found
-
-
-def read_log(log: str | Path) -> list[dict]:
-    """The records of a log, which is left as it is; see `read_rows`."""
-    log = Path(log)
-    rows = read_rows(log)
-    for number, row in enumerate(rows, 1):
-        lacking = [name for name in KEY_NAMES[:2] if not isinstance(row.get(name), str)]
-        if lacking:
-            raise ValueError(
-                f"{log}:{number}: expected a record of a run, found none of its "
-                f"{listed(lacking)}; name another file"
-            )
-    return rows
 
 
 def _found(log: Path, keys: Iterable[Key], old: bool) -> dict[Key, dict]:

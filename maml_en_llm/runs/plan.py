@@ -279,11 +279,12 @@ def seconds_per_gradient(model, step: Step, *, repeats: int = 2) -> float:
     memory of the machine.
     """
     check_length(model, step)
+    sizes = sizes_of(model)
     if model.device.type == "cpu":
         one = replace(step, method="metaicl", n=1)
-        need = _graph(sizes_of(model), one) * sizes_of(model).bytes_each
+        need = _graph(sizes, one) * sizes.bytes_each
         check_memory("prompts", need, "lower prompts, length or at_once")
-    ids = torch.arange(step.length) % 97 + 1
+    ids = (torch.arange(step.length) % 97 + 1) % sizes.words
     batch = collate([Prompt(tuple(ids.tolist()), step.target)] * step.prompts)
     batch = batch.to(model.device)
     loss, params = PromptLoss(model, step.at_once), parameters(model)

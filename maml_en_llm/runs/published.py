@@ -1,15 +1,18 @@
 """The published records of an experiment, and how they were made."""
 
+import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import shown
+from ..errors import check_number, shown
 from .cell_rows import Record
-from .json_lines import read_rows
 from .log import is_current
 from .record_files import record_file
+from .record_rows import checked_rows, read_log
 
 MODEL_OF_RECORDS = "mini-base"
+NAME_OF_LOG = re.compile(r"[\w.-]{1,100}")
 
 
 def record_folder(records: str | Path | None = None) -> Path:
@@ -20,7 +23,7 @@ def record_folder(records: str | Path | None = None) -> Path:
     if records is None:
         return record_file(MODEL_OF_RECORDS).parent
     named = isinstance(records, (str, Path)) and records != ""
-    if not (named and Path(records).is_dir()):
+    if not (named and os.path.isdir(records)):
         raise ValueError(
             f"records: expected a folder of records, found {shown(records)}; "
             "leave it None for those of the package"
@@ -35,18 +38,26 @@ def published_rows(
 
     ``folder``: of ``<experiment>.jsonl``; None: where the published records are. None
     at all where the file is not there.
+
+    Raises `ValueError` for what is no folder or no name of an experiment, and
+    `DataError` naming file and line for a row that is no record.
     """
-    folder = record_folder() if folder is None else Path(folder)
-    rows = {row["hash"]: row for row in read_rows(folder / f"{experiment}.jsonl")}
+    folder = record_folder(folder)
+    if not isinstance(experiment, str) or not NAME_OF_LOG.fullmatch(experiment):
+        raise ValueError(
+            f"experiment: expected a name, such as 'E1', found {shown(experiment)}"
+        )
+    rows = {row["hash"]: row for row in read_log(folder / f"{experiment}.jsonl")}
     return [r for r in rows.values() if r["run"]["config"].get("model") == model]
 
 
 def made_by(rows: Iterable[Record]) -> list[str]:
     """Lines on how records were made: when, on what, in how long, by which command.
 
-    They also say how many are of the code and the torch that are here.
+    They also say how many are of the code and the torch that are here. Raises
+    `DataError` for a row that is no record, `ValueError` for no number of seconds.
     """
-    rows = list(rows)
+    rows = checked_rows("rows", rows)
     if not rows:
         return ["no records"]
     made = [row["provenance"] for row in rows]
@@ -66,9 +77,10 @@ def made_by(rows: Iterable[Record]) -> list[str]:
 def _seconds(rows: Iterable[Record]) -> float:
     """Of one core: what was asked, and each training once that several rows share."""
     asked, trained = 0.0, {}
-    for row in rows:
-        asked += row["asked_seconds"]
+    for n, row in enumerate(rows, 1):
+        asked += check_number(f"rows: row {n}: asked_seconds", row["asked_seconds"])
         run = row["run"]
         what = (row["method"], run["config"], run.get("train"), row.get("budget"))
-        trained[repr(what)] = row.get("seconds", 0.0)
+        spent = check_number(f"rows: row {n}: seconds", row.get("seconds", 0.0))
+        trained[repr(what)] = spent
     return asked + sum(trained.values())

@@ -13,6 +13,7 @@ from statistics import fmean
 from ..errors import check_number, shown
 from ..provenance import describe
 from .presets import Preset
+from .record_rows import checked_rows
 from .rows import CONTROL, row_of
 
 RATES_FILE = Path(__file__).parents[2] / "results" / "tuning.json"
@@ -79,10 +80,11 @@ def best_rates(rows: Iterable[Mapping]) -> dict:
 
     The best trial of a row is that of the lowest held NLL, a mean over training seeds.
     All rows are judged on as many trials as the row with the fewest has: the first of
-    `trials_of`.
+    `trials_of`. Raises `DataError` for what is no record of a trial, and `ValueError`
+    for a held NLL that is no finite number.
     """
     found: dict[str, list[dict]] = {}
-    rows = list(rows)
+    rows = checked_rows("tuning", rows, _lacking_of_trial)
     for name in dict.fromkeys(row["method"] for row in rows):
         mine = [row for row in rows if row["method"] == name]
         found[name] = _judged(trials_of(name, len(OUTER_ALONE)), mine)
@@ -114,14 +116,33 @@ def _judged(space: Sequence[Mapping], rows: Sequence[Mapping]) -> list[dict]:
     """The trials that are there, up to the first that is not, with their held NLL."""
     found = []
     for rates in space:
-        mine = [row for row in rows if row["run"]["train"] == rates]
+        mine = [row for row in rows if row["run"].get("train") == rates]
         if not mine:
             break
-        losses = [row["held"]["nll"] for row in mine]
-        scores = [row["held"]["score"] for row in mine]
+        losses = [_held(row, "nll") for row in mine]
+        scores = [_held(row, "score") for row in mine]
         means = dict(nll=round(fmean(losses), 4), score=round(fmean(scores), 2))
         found.append(dict(rates) | means | dict(seeds=len(mine)))
     return found
+
+
+def _lacking_of_trial(row) -> str:
+    """What a row would need to be the record of a trial; nothing where it is one."""
+    run = row.get("run") if isinstance(row, Mapping) else None
+    parts = (run.get("config"), row.get("held")) if isinstance(run, Mapping) else ()
+    whole = bool(parts) and all(isinstance(part, Mapping) for part in parts)
+    if whole and isinstance(row.get("method"), str):
+        return ""
+    return "the record of a trial, with its method, run and held NLL"
+
+
+def _held(row: Mapping, what: str) -> float:
+    rates = row["run"]["train"]
+    where = f"tuning: held {what} of {row['method']} at {shown(rates)}"
+    try:
+        return check_number(where, row["held"].get(what))
+    except ValueError as error:
+        raise ValueError(f"{error}; compute that trial again, by --fresh") from error
 
 
 DAMAGE_OF_RATES = (ValueError, LookupError, TypeError, AttributeError, RecursionError)

@@ -36,6 +36,7 @@ from ..errors import check_choice, check_integer, check_number, listed, shown
 OVER = ("targets", "seeds", "both")
 LEVEL = 0.95
 POINTS = 4097  # of the grid on which Student's distribution is added up
+RANGE = (-1e6, 1e6)  # of a score: points; their fourth powers fit a float
 
 Scores = Mapping[int | None, Mapping[str, float]]  # training seed → target → points
 
@@ -97,7 +98,7 @@ def paired_difference(
 
     Raises:
         ValueError: a seed or target that one side lacks, no score, a score that is no
-            finite number, a target without family.
+            number within `RANGE`, a target without family.
     """
     left, right = _scores("a", a), _scores("b", b)
     seeds = _paired_seeds(left, right)
@@ -251,21 +252,21 @@ def _blocks(targets: Sequence[str], families) -> np.ndarray:
 
 
 def _scores(argument: str, given) -> Scores:
-    """A table with at least one score, all of them finite."""
-    table = given
-    if not isinstance(given, Mapping):
-        table = scores_of(given)
+    """A table with at least one score, all of them Python's own numbers."""
+    table = given if isinstance(given, Mapping) else scores_of(given)
     whole = table and all(isinstance(row, Mapping) and row for row in table.values())
     if not whole or (None in table and len(table) > 1):
         raise ValueError(
             f"{argument}: expected scores as training seed → target → points, of one "
             f"method, found {shown(given)}"
         )
-    for seed, row in table.items():
-        for target, score in row.items():
-            where = f"{argument}, seed {seed}, target {shown(target)}"
-            check_number(where, score, -math.inf)
-    return table
+    return {
+        seed: {
+            t: check_number(f"{argument}, seed {seed}, target {shown(t)}", x, *RANGE)
+            for t, x in row.items()
+        }
+        for seed, row in table.items()
+    }
 
 
 def _paired_seeds(left: Scores, right: Scores) -> list:

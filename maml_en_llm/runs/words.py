@@ -1,5 +1,8 @@
 """What an interval says, in words: the sentences of chapters are made here."""
 
+import math
+
+from ..errors import check_number, shown
 from .statistics import Interval
 
 NO_RECORDS = "no records yet"
@@ -15,7 +18,12 @@ def sentence(interval: Interval | None, paper: float | None = None) -> str:
     For example "+2.1 ± 1.5 points over 5 training seeds: beyond noise". A difference of
     models that were not trained is over targets. Where nothing is known of other seeds
     or targets there is no interval, and the words say so.
+
+    Raises `ValueError` for another thing than an interval, or what is no number.
     """
+    if paper is not None:
+        paper = check_number("paper", paper, -math.inf)
+    _check(interval)
     if interval is None:
         return NO_RECORDS
     if interval.half == float("inf"):
@@ -34,8 +42,17 @@ def sentence(interval: Interval | None, paper: float | None = None) -> str:
 
 def in_brief(interval: Interval | None) -> str:
     """A difference for a table or a list: "+0.7 ± 1.2 (not decided)"."""
+    _check(interval)
     if interval is None:
         return NO_RECORDS
     if interval.half == float("inf"):
         return f"{interval.mean:+.1f} (no interval)"
     return f"{interval}" + ("" if interval.decided else " (not decided)")
+
+
+def _check(interval) -> None:
+    if interval is not None and not isinstance(interval, Interval):
+        raise ValueError(
+            f"interval: expected an Interval (paired_difference) or None, found "
+            f"{shown(interval)}"
+        )

@@ -16,10 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError, check_integer, check_truth, listed, shown
+from ..errors import (
+    DataError,
+    check_choice,
+    check_integer,
+    check_truth,
+    listed,
+    shown,
+)
 from ..protocol import SEEDS
 from . import exchange
-from .examples import Example, read_examples
+from .examples import Example, kind_of, read_examples
 from .files import Fetched, File, needed
 from .settings import Selection, Settings, checked_seeds
 from .source import Source, open_source
@@ -56,6 +63,11 @@ class Task:
             raise DataError(str(error)) from None
         if not count:
             return ()
+        if not isinstance(self.demonstrations, Mapping):
+            raise DataError(
+                f"demonstrations: expected examples by seed of task {shown(self.name)},"
+                f" found {shown(self.demonstrations)}"
+            )
         if seed not in self.demonstrations:
             has = listed(map(shown, self.demonstrations))
             raise DataError(
@@ -87,16 +99,18 @@ class Task:
                 default the names of the output's ``ClassLabel``, if it is one. A whole
                 number in ``output`` is the index of an option.
             about: ``name``, ``kind``, ``domain``, ``instruction``; ``role`` ("train" or
-                "test"), ``shots`` (16) and ``seeds`` (some of MetaICL's, 100, 13, 21,
-                42 and 87, by default all). The kind is inferred from the options by
-                default. A ``Dataset`` alone gives no demonstrations: score with k = 0.
+                "test") of a ``Dataset``; ``shots`` (16) and ``seeds`` (some of
+                MetaICL's, 100, 13, 21, 42 and 87, by default all). The kind is inferred
+                from the options by default. A ``Dataset`` alone gives no
+                demonstrations: score with k = 0.
 
         Raises:
-            DataError: no such column, or a row that is no example.
+            DataError: no such column, a row that is no example, or a bad argument.
         """
+        known = exchange.read.__kwdefaults__ or {}
+        for name in about:
+            check_choice("Task.from_dataset", name, ("options", *known), DataError)
         parts, facts = exchange.read(dataset, input, output, options, **about)
-        examples = parts.get("test") or parts.get("train") or ()
-        facts["kind"] = facts["kind"] or kind_of(examples)
         return cls(**facts, **parts)
 
 
@@ -283,15 +297,3 @@ def _task(name: str, parts: dict, settings: Settings) -> Task:
     facts = settings.facts.get(name, {})
     kind = facts.get("kind") or kind_of(parts.get("train") or parts["test"])
     return Task(name, kind, facts.get("domain"), facts.get("instruction"), **parts)
-
-
-def kind_of(examples: Iterable[Example]) -> str:
-    """The kind of a task by its options.
-
-    Those of a classification task are one fixed list, in whatever order; a multi-choice
-    question brings its own; a free-form task has none.
-    """
-    lists = {frozenset(example.options) for example in examples}
-    if not any(lists):
-        return "free-form"
-    return "classification" if len(lists) == 1 else "multi-choice"

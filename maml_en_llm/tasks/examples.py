@@ -5,7 +5,7 @@ import stat
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -17,6 +17,9 @@ LONGEST_LINE = 2**22  # bytes; the longest published line has about 10,000
 _FIELDS = ("task", "input", "output", "options")
 _GZIP_START = b"\x1f\x8b"
 _LFS_START = b"version https://git-lfs"
+# categories of signs without a width, such as U+200B, or that need one before them
+_NO_WIDTH = ("Cc", "Cf", "Mn", "Me")
+_EMPTY = "\u115f\u1160\u2800\u3164\uffa0"  # letters and a pattern of nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +162,12 @@ def check_example(
         )
     if unanswered and answer == "" and options in ([], [""]):
         return
-    if not isinstance(answer, str) or _blank(answer):
+    if not isinstance(answer, str) or is_blank(answer):
         raise DataError(
             f"{where}: expected a non-empty string in 'output', found {shown(answer)}"
         )
     for option in options:
-        if _blank(option):
+        if is_blank(option):
             raise DataError(
                 f"{where}: expected non-empty strings in 'options', "
                 f"found {shown(option)} among them"
@@ -181,10 +184,11 @@ def check_example(
         )
 
 
-def _blank(text: str) -> bool:
-    """Whether a text shows nothing: blanks and signs without a width, as U+200B."""
+def is_blank(text: str) -> bool:
+    """Whether a text shows nothing of its own."""
     return all(
-        sign.isspace() or unicodedata.category(sign) in ("Cc", "Cf") for sign in text
+        sign.isspace() or sign in _EMPTY or unicodedata.category(sign) in _NO_WIDTH
+        for sign in text
     )
 
 
@@ -222,3 +226,31 @@ def check_labels(examples: Sequence[tuple[str, Example]]) -> None:
                 f"{where}: expected different strings in 'options', found "
                 f"{listed(repr(option) for option in example.options[:6])}"
             )
+
+
+def kind_of(examples: Iterable[Example]) -> str:
+    """The kind of a task by its options.
+
+    Those of a classification task are one fixed list, in whatever order; a multi-choice
+    question brings its own; a free-form task has none.
+    """
+    lists = {frozenset(example.options) for example in examples}
+    if not any(lists):
+        return "free-form"
+    return "classification" if len(lists) == 1 else "multi-choice"
+
+
+def checked_kind(given: str | None, examples: Iterable[Example]) -> str:
+    """The kind that is given, where the options allow it, or that which they say."""
+    found = kind_of(examples)
+    if given is None:
+        return found
+    if (given == "free-form") != (found == "free-form"):
+        fits = "'free-form', as no example has options"
+        if found != "free-form":
+            fits = "a kind with options, as the examples have"
+        raise DataError(
+            f"kind: expected {fits}, found {given!r}; leave kind out, or give other "
+            "options"
+        )
+    return given

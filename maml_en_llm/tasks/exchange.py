@@ -1,14 +1,14 @@
 """Tasks from and to data sets of the `datasets` library."""
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, check_choice, check_integer, listed, nearest, shown
 from ..protocol import SEEDS, SHOTS
-from .examples import Example, check_example, check_labels
-from .settings import KINDS, ROLES, checked_seeds
+from .examples import Example, check_example, check_labels, checked_kind
+from .settings import KINDS, ROLES, check_name, checked_seeds
 from .strict_json import SURROGATE
 
 if TYPE_CHECKING:
@@ -29,24 +29,46 @@ def read(
     kind: str | None = None,
     domain: str | None = None,
     instruction: str | None = None,
-    role: str = "train",
+    role: str | None = None,
     shots: int = SHOTS,
     seeds: Iterable[int] = SEEDS,
 ) -> tuple[dict, dict]:
     """(examples by part, facts) of a task; the arguments of `Task.from_dataset`."""
     if kind is not None:
         check_choice("kind", kind, KINDS, DataError)
-    check_choice("role", role, ROLES, DataError)
-    texts = dict(name=name, domain=domain, instruction=instruction)
-    for argument, text in texts.items():
-        if text is not None and not isinstance(text, str):
-            raise DataError(f"{argument}: expected a string, found {shown(text)}")
-    shots = _whole_number("shots", shots)
-    name = name or _name_of(dataset)
+    _check_texts(name, domain, instruction)
+    shots, seeds = _whole_number("shots", shots), checked_seeds(seeds)
+    name = _name_of(dataset) if name is None else name
     reader = _Reader(input, output, options)
-    facts = dict(name=name, kind=kind, domain=domain, instruction=instruction)
-    if not isinstance(dataset, Mapping):
-        return {role: reader.examples(dataset, "dataset")}, facts
+    if isinstance(dataset, Mapping):
+        if role is not None:
+            raise DataError(
+                f"role: expected none for a dataset of splits, found {shown(role)}"
+            )
+        parts = _splits(dataset, reader, shots, seeds, name)
+    else:
+        role = "train" if role is None else role
+        check_choice("role", role, ROLES, DataError)
+        parts = {role: reader.examples(dataset, "dataset")}
+    kind = checked_kind(kind, parts.get("test") or parts.get("train") or ())
+    return parts, dict(name=name, kind=kind, domain=domain, instruction=instruction)
+
+
+def _check_texts(name, domain, instruction) -> None:
+    for argument, text in dict(domain=domain, instruction=instruction).items():
+        if text is not None and (not isinstance(text, str) or SURROGATE.search(text)):
+            raise DataError(
+                f"{argument}: expected a string of whole characters, found "
+                f"{shown(text)}"
+            )
+    if name is not None:
+        check_name(name, "name")
+
+
+def _splits(
+    dataset: Mapping, reader: "_Reader", shots: int, seeds: Iterable[int], name: str
+) -> dict:
+    """The examples of a dataset of splits, by part of a task."""
     test = next((split for split in _TEST_SPLITS if split in dataset), None)
     meant = [split for split in dataset if str(split).startswith(_TEST_SPLITS)]
     if test is None and ("train" not in dataset or meant):
@@ -63,10 +85,9 @@ def read(
         parts["test"] = reader.examples(dataset[test], f"dataset[{test!r}]")
     if len(parts) == 2 and shots:
         parts["demonstrations"] = {
-            seed: _drawn(parts["train"], shots, f"{name} {seed}")
-            for seed in checked_seeds(seeds)
+            seed: _drawn(parts["train"], shots, f"{name} {seed}") for seed in seeds
         }
-    return parts, facts
+    return parts
 
 
 def to_datasets(train: Iterable, test: Iterable) -> "DatasetDict":
@@ -76,10 +97,15 @@ def to_datasets(train: Iterable, test: Iterable) -> "DatasetDict":
     text = Value("string")
     features = dict(task=text, input=text, output=text, options=List(text))
     rows: dict[str, list[dict]] = {"train": [], "demonstrations": [], "test": []}
-    for task in train:
+    for task in _tasks("train", train):
         rows["train"] += _as_columns(task.name, task.train)
-    for task in test:
+    for task in _tasks("test", test):
         rows["test"] += _as_columns(task.name, task.test)
+        if not isinstance(task.demonstrations, Mapping):
+            raise DataError(
+                f"task {shown(task.name)}: expected demonstrations by seed, found "
+                f"{shown(task.demonstrations)}"
+            )
         for seed, examples in task.demonstrations.items():
             _whole_number(f"seed of task {shown(task.name)}", seed, most=_MOST_SEED)
             found = _as_columns(task.name, examples)
@@ -94,9 +120,27 @@ def to_datasets(train: Iterable, test: Iterable) -> "DatasetDict":
     return DatasetDict(splits)
 
 
-def _as_columns(task: str, examples: Iterable[Example]) -> list[dict]:
+def _tasks(argument: str, tasks) -> list:
+    from .benchmark import Task  # which takes this module
+
+    if isinstance(tasks, (str, bytes)) or not isinstance(tasks, Iterable):
+        raise DataError(f"{argument}: expected a list of Task, found {shown(tasks)}")
+    found = list(tasks)
+    for n, task in enumerate(found):
+        if not isinstance(task, Task):
+            raise DataError(f"{argument}[{n}]: expected a Task, found {shown(task)}")
+    return found
+
+
+def _as_columns(task: str, examples) -> list[dict]:
     found = []
-    for n, example in enumerate(examples):
+    several = isinstance(examples, Sequence) and not isinstance(examples, str)
+    for n, example in enumerate(examples if several else [examples]):
+        if not several or not isinstance(example, Example):
+            raise DataError(
+                f"task {shown(task)}: expected examples in a tuple, found "
+                f"{shown(example)}"
+            )
         row: dict = {"task": task, "input": example.input, "output": example.output}
         options = example.options
         several = isinstance(options, (tuple, list))

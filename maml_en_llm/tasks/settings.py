@@ -226,12 +226,12 @@ def _checked_names(value: Any, where: str) -> list[str]:
     if not isinstance(value, list):
         raise DataError(f"{where}: expected a list of task names, found {shown(value)}")
     for name in value:
-        _check_name(name, where)
+        check_name(name, where)
     _refuse_doubled(value, where)
     return value
 
 
-def _check_name(name: Any, where: str) -> None:
+def check_name(name: Any, where: str) -> None:
     """A task's name is the name of a folder and must not lead out of the benchmark."""
     if not isinstance(name, str) or not name.strip():
         raise DataError(f"{where}: expected a task's name, found {shown(name)}")

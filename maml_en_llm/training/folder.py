@@ -16,7 +16,6 @@ from pathlib import Path
 
 from ..checkpoint import (
     CARD,
-    FILE_NAMES,
     check_room,
     check_written,
     file_hashes,
@@ -25,11 +24,10 @@ from ..checkpoint import (
 )
 from ..errors import listed, shown
 from ..locks import locked
-from ..models.adapters import ADAPTER_FILE, save_model
-from ..models.folder import has_weights
+from ..models.adapters import ADAPTER_FILE, ADAPTER_WEIGHTS, save_model
+from ..models.folder import LOADED, has_weights
 from ..provenance import (
     check_output,
-    check_path,
     code_hash,
     sync_folder,
     versions,
@@ -39,20 +37,19 @@ from ..provenance import (
 from ..signals import Signals
 from .card import model_card
 from .config import TrainConfig
-from .record import are_losses, as_json
+from .damage import (
+    LAST_GOOD,
+    OUTPUT,
+    check_facts,
+    checkpoint_named,
+    foreign_names,
+)
+from .record import as_json, config_changes, wrong_part
 from .state import TrainState
-
-# what a run may leave beside its output
-OWN_FILES = re.compile(rf"{FILE_NAMES}|\.?(last-good|output).*")
 
 
 class OutputTaken(FileExistsError, ValueError):
     """The output is there already, and is not this run's."""
-
-
-def as_folder(output: str | Path) -> Path:
-    """``output`` as a whole path; `ValueError` for what is none."""
-    return Path(os.path.abspath(check_path(output)))
 
 
 @dataclass
@@ -88,29 +85,30 @@ class RunFolder:
         if not os.path.lexists(self.output):
             return None
         try:
-            record = json.loads((self.output / "record.json").read_bytes())
+            path = self.output / "record.json"
+            check_file(path, "output")
+            record = json.loads(path.read_bytes())
             config = record["config"]
-            _ = record["weights"]
-            whole = are_losses(record["losses"], config["steps"])
+            _ = record["weights"], record["losses"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise OutputTaken(
                 f"output: {self.output} is there already; name a new folder"
                 f"{self._displaced()}"
             ) from None
-        changes = _differences(config, self.config)
+        changes = config_changes(config, self.config)
         if changes:
             raise OutputTaken(
                 f"output: {self.output} is there already, of another configuration "
                 f"({changes}); name a new folder{self._displaced()}"
             )
-        if not whole:
+        wrong = wrong_part(record, self.config.steps, self._least())
+        if wrong is not None:
             raise OutputTaken(
-                f"output: expected losses of {self.config.steps} steps in "
-                f"{self.output}/record.json, found {shown(record['losses'])}; remove "
-                "that folder to train anew"
+                f"output: expected {wrong[0]} in {self.output}/record.json, found "
+                f"{shown(wrong[1])}; remove that folder to train anew"
             )
         self._check_files(record)
-        if self.first and not self._foreign():
+        if self.first and not foreign_names(self.checkpoints):
             shutil.rmtree(self.checkpoints, ignore_errors=True)
         return record
 
@@ -143,16 +141,16 @@ class RunFolder:
         Raises:
             OutputTaken: it is of another configuration, or files of others are there.
         """
-        foreign = self._foreign()
+        foreign = foreign_names(self.checkpoints)
         if foreign:
             raise OutputTaken(
                 f"output: {self.checkpoints} holds what is no checkpoint "
                 f"({listed(foreign[:3])}); name a new folder"
             )
-        found = load_checkpoint(self.checkpoints)
+        found = load_checkpoint(self.checkpoints, self._check)
         if found is None:
             return
-        changes = _differences(found[2].get("config"), self.config)
+        changes = self._changes(found[2])
         if changes:
             raise OutputTaken(
                 f"output: {self.checkpoints} holds a run of another configuration "
@@ -160,6 +158,15 @@ class RunFolder:
             )
         self._found = found
         self.saved = found[0]
+
+    def _changes(self, facts) -> str:
+        old = facts.get("config") if isinstance(facts, dict) else None
+        return config_changes(old, self.config)
+
+    def _check(self, step: int, _, facts) -> None:
+        """`ValueError` for a checkpoint of this run whose facts are damaged."""
+        if not self._changes(facts):
+            check_facts(step, facts, self.config.steps)
 
     def resume(self, start: TrainState) -> TrainState:
         """The state of the newest checkpoint, or ``start`` where there is none.
@@ -186,7 +193,8 @@ class RunFolder:
                 "goes on from it, and its record says so",
                 stacklevel=2,
             )
-        return TrainState.load(step, tensors, facts["state"], start)
+        with checkpoint_named(self.checkpoints, step):
+            return TrainState.load(step, tensors, facts["state"], start)
 
     def save(self, state: TrainState, seconds: float) -> None:
         """Add a checkpoint, unless the newest is of the same step."""
@@ -205,7 +213,7 @@ class RunFolder:
 
     def keep_weights(self, model, tokenizer) -> Path:
         """Write a model beside the checkpoints, which are then all that is good."""
-        folder = self.checkpoints / "last-good"
+        folder = self.checkpoints / LAST_GOOD
         if self.first:
             with self.signals.held(), whole_folder(folder) as partial:
                 save_model(model, tokenizer, partial)
@@ -215,7 +223,7 @@ class RunFolder:
         """Write the output, whole, and take the checkpoints away."""
         if not self.first:
             return
-        whole = self.checkpoints / "output"
+        whole = self.checkpoints / OUTPUT
         with self.signals.held():
             with whole_folder(whole) as partial:
                 save_model(model, tokenizer, partial)
@@ -238,7 +246,7 @@ class RunFolder:
 
     def _displaced(self) -> str:
         """The cure where something has come to the place of a run that is complete."""
-        whole = self.checkpoints / "output"
+        whole = self.checkpoints / OUTPUT
         if not (whole.is_dir() and os.path.lexists(self.output)):
             return ""
         return (
@@ -251,15 +259,19 @@ class RunFolder:
         if self.first:
             check_room(self.checkpoints, state.tensors())
 
+    def _least(self) -> list[str]:
+        """Names of files that the run has written, whatever else it may have."""
+        if self.config.lora:
+            return ["tokenizer_config.json", ADAPTER_FILE, ADAPTER_WEIGHTS[0]]
+        weights = (name for name in LOADED if (self.output / name).is_file())
+        return ["tokenizer_config.json", "config.json", *weights]
+
     def _check_files(self, record: dict) -> None:
         """Raise `OutputTaken` unless model and tokenizer are as the run wrote them."""
-        least = ("tokenizer_config.json", "config.json")
-        if self.config.lora:
-            least = (least[0], ADAPTER_FILE, "adapter_model.safetensors")
         try:
             found = bool(self.config.lora) or has_weights(self.output)
             if found:
-                check_written(self.output, record, least)
+                check_written(self.output, record, self._least())
         except ValueError as error:
             raise OutputTaken(_as_output(error)) from None
         if not found:
@@ -268,33 +280,17 @@ class RunFolder:
                 "record.json, found none; remove that folder to train anew"
             )
 
-    def _foreign(self) -> list[str]:
-        """What lies among the checkpoints and is none of a run's files."""
-        if not self.checkpoints.is_dir():
-            return []
-        names = sorted(path.name for path in self.checkpoints.iterdir())
-        return [name for name in names if not OWN_FILES.fullmatch(name)]
-
 
 def _as_output(error: ValueError) -> str:
     """The message of an error, which may name another argument, or none."""
     text = str(error).removeprefix("output: ").removeprefix("model: ")
-    cure = "" if "remove the folder" in text else "; or remove it to train anew"
+    cure = (
+        ""
+        if re.search("remove th(e|at) folder", text)
+        else "; or remove it to train anew"
+    )
     return f"output: {text}{cure}"
 
 
 def _here() -> dict:
     return {"code": code_hash(), "torch": versions()["torch"]}
-
-
-def _differences(old, config: TrainConfig) -> str:
-    """Fields whose values differ, as a message has them; empty where none does."""
-    new: dict = as_json(config)
-    if not isinstance(old, dict):
-        return "not known"
-    old = as_json(TrainConfig()) | old  # a field that is newer than the record
-    return listed(
-        f"{name}: {shown(old.get(name))} there, {shown(new.get(name))} here"
-        for name in {**new, **old}
-        if old.get(name) != new.get(name)
-    )

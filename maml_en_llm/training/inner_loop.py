@@ -12,6 +12,7 @@ from ..methods import Episode, MAMLenLLM, OuterGradient
 from ..methods.maml import LOOKED
 from ..tensors import Tensors, cosine, distance_moved, joint_norm
 from .config import TrainConfig
+from .damage import is_number
 
 NOTED = ("step", "cosine", "second_order", *LOOKED, "norm")
 """Columns of a record's ``inner_loop``, a number per look:
@@ -77,6 +78,17 @@ def as_columns(rows: Sequence[Mapping]) -> dict[str, list]:
     """What a run's rows say of its inner loops: `NOTED`, a list of numbers each."""
     found = [row["inner_loop"] for row in rows if row.get("inner_loop")]
     return {name: [row[name] for row in found] for name in NOTED} if found else {}
+
+
+def are_columns(columns) -> bool:
+    """Whether these are what `as_columns` gives."""
+    if not isinstance(columns, dict):
+        return False
+    lists = [columns.get(name) for name in NOTED] if columns else []
+    return all(
+        isinstance(values, list) and values and all(map(is_number, values))
+        for values in lists
+    )
 
 
 def in_words(record: Mapping) -> str:

@@ -5,11 +5,13 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 
+from ..errors import listed, shown
 from ..models import source_of
 from ..provenance import describe, versions
 from ..tasks import Task
 from .config import TrainConfig
-from .inner_loop import as_columns
+from .damage import is_loss
+from .inner_loop import NOTED, are_columns, as_columns
 from .state import TrainState
 
 
@@ -42,13 +44,37 @@ def make_record(loop, state: TrainState, before: str, seconds: float) -> dict:
     }
 
 
-def are_losses(losses, steps: int) -> bool:
-    """Whether a record's losses are a number, or null, for each of ``steps``."""
-    kinds = (int, float, type(None))
-    return (
-        isinstance(losses, list)
-        and len(losses) == steps
-        and all(isinstance(loss, kinds) for loss in losses)
+def wrong_part(record: dict, steps: int, files: Iterable[str]) -> tuple | None:
+    """What was expected and what was found, where no run has written this record.
+
+    ``files`` are some that its hashes have to name; an older record has none.
+    """
+    losses, weights = record["losses"], record["weights"]
+    columns = record.get("inner_loop", {})
+    hashes = record.get("files", dict.fromkeys(files, ""))
+    whole = isinstance(losses, list) and len(losses) == steps
+    if not whole or not all(map(is_loss, losses)):
+        return f"losses of {steps} steps", losses
+    if not isinstance(weights, str):
+        return "a SHA-256 as weights", weights
+    if not are_columns(columns):
+        return f"a list of numbers for each of {listed(NOTED)} as inner_loop", columns
+    named = isinstance(hashes, dict) and all(name in hashes for name in files)
+    if not named or not all(isinstance(one, str) for one in hashes.values()):
+        return "the hashes of all files that the run wrote as files", hashes
+    return None
+
+
+def config_changes(old, config: TrainConfig) -> str:
+    """Fields whose values differ, as a message has them; empty where none does."""
+    new: dict = as_json(config)
+    if not isinstance(old, dict):
+        return "not known"
+    old = as_json(TrainConfig()) | old  # a field that is newer than the record
+    return listed(
+        f"{name}: {shown(old.get(name))} there, {shown(new.get(name))} here"
+        for name in {**new, **old}
+        if old.get(name) != new.get(name)
     )
 
 

@@ -1,5 +1,6 @@
 """A whole run: from a configuration to a folder, in as many sittings as it takes."""
 
+import os
 import signal
 import time
 import warnings
@@ -11,12 +12,12 @@ from ..models import load_model, load_tokenizer
 from ..models.adapters import has_adapters, with_adapters
 from ..models.sizes import width_of
 from ..models.tokenizer import tokenizer_for
-from ..provenance import weights_hash
+from ..provenance import check_path, weights_hash
 from ..signals import Interrupted, Signals
 from ..tasks import Benchmark, Task, load_benchmark
 from ..tasks.hub import SCHEME
 from .config import TrainConfig
-from .folder import RunFolder, as_folder
+from .folder import RunFolder
 from .loop import Loop, check_progress
 from .ranks import Ranks, joined_ranks
 from .record import data_hash, make_record, origin_of
@@ -68,6 +69,17 @@ def train(
             return sitting.run(ranks, checkpoint_every, progress)
         except KeyboardInterrupt as error:
             raise sitting.interrupted(error) from None
+
+
+def as_folder(output: str | Path) -> Path:
+    """``output`` as a whole path; `ValueError` for what is none."""
+    folder = Path(os.path.abspath(check_path(output)))
+    if not folder.name:
+        raise ValueError(
+            f"output: expected a folder with a name, found {shown(str(folder))}; name "
+            "a new one"
+        )
+    return folder
 
 
 class Sitting:

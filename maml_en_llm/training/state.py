@@ -67,12 +67,13 @@ class TrainState:
     ) -> "TrainState":
         """The state that `tensors` and `facts` were taken from.
 
-        It lies where ``like`` lies, and has its parameters. Raises `ValueError` for
-        other parameters.
+        It lies where ``like`` lies, and has its parameters and moments. Raises
+        `ValueError` for others; `damage.check_facts` looks at the facts.
         """
+        _check_shapes(tensors, like.tensors())
         device = next(iter(like.params.values())).device
         params: Tensors = {}
-        moments: list[dict[str, Any]] = [{} for _ in range(facts["slots"])]
+        moments: list[dict[str, Any]] = [{} for _ in like.optimizer.moments]
         for key, tensor in tensors.items():
             kind, slot, name = key.split("/", 2)
             if kind == "parameters":
@@ -87,7 +88,6 @@ class TrainState:
                     facts["numbers_per_scale"],
                     like.params[name].dtype,
                 )
-        _check_shapes(params, like.params)
         # In the model's order: sums over all parameters depend on it in their last bit
         moments = [{name: some[name] for name in like.params} for some in moments]
         return cls(
@@ -107,7 +107,7 @@ def _coded(levels, scales, code, numbers_per_scale: int, dtype) -> Coded:
     return Coded(levels, key)
 
 
-def _check_shapes(found: Tensors, expected: Tensors) -> None:
+def _check_shapes(found: Mapping, expected: Tensors) -> None:
     for name in {**expected, **found}:
         shapes = [
             tuple(t[name].shape) if name in t else None for t in (expected, found)

@@ -1,10 +1,11 @@
 """Adaptation: gradient steps on demonstrations, each predicted from the others."""
 
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
-from helpers import CharTokenizer, small_model
+from helpers import SHOWN, CharTokenizer, small_model
 from peft import LoHaConfig, LoraConfig, OFTConfig
 
 from maml_en_llm import (
@@ -161,6 +162,7 @@ BAD = {
     "half a step": (dict(steps=0.5), "steps: expected a whole number"),
     "text": (dict(steps="4"), "steps: expected a whole number"),
     "truth": (dict(steps=True), "steps: expected a whole number"),
+    "without an end": (dict(steps=10**20), "steps: .* at most 100000"),
     "no optimiser": (dict(optimizer=None), "optimizer: expected an optimiser such as"),
     "a name": (dict(optimizer="adam"), "optimizer: .* found 'adam'"),
     "a rate": (dict(optimizer=1e-3), "optimizer: .* found 0.001"),
@@ -172,6 +174,40 @@ BAD = {
 def test_bad_input(changes, message):
     with pytest.raises(ValueError, match=message):
         Adaptation(**dict(steps=1, optimizer=SGD(0.1)) | changes)
+
+
+NO_CALLS: dict[str, dict[str, Any]] = {
+    "model: expected a causal language model .* found None": dict(model=None),
+    "model: expected a causal .* found 'tiny-base'": dict(model="tiny-base"),
+    "fmt: expected a Format": dict(fmt=None),
+    "demonstrations: expected a list of Example, found 'abc'": dict(shots="abc"),
+    r"demonstrations\[0\]: expected an Example, found 1": dict(shots=[1]),
+    "alone: expected True or False, found 'no'": dict(alone="no"),
+}
+
+
+@pytest.mark.parametrize("message", NO_CALLS)
+def test_what_cannot_be_adapted_to_is_named(tiny, message):
+    usual: dict[str, Any] = dict(model=tiny[0], shots=SHOWN, fmt=FORMAT, alone=False)
+    given = usual | NO_CALLS[message]
+    for steps in (0, 1):
+        adapt = Adaptation(steps=steps, optimizer=SGD(0.1))
+        if not steps and not ({"model", "alone"} & NO_CALLS[message].keys()):
+            continue  # not read
+        with pytest.raises(ValueError, match=message):
+            adapt(
+                given["model"],
+                tiny[1],
+                given["shots"],
+                given["fmt"],
+                alone=given["alone"],
+            )
+
+
+def test_demonstrations_may_come_one_by_one(tiny):
+    encoder = PromptEncoder(tiny[1], FORMAT)
+    one, other = (leave_one_out(encoder, made(SHOWN)) for made in (iter, list))
+    assert torch.equal(one.input_ids, other.input_ids)
 
 
 def test_nothing_to_adapt_to(tiny):

@@ -515,6 +515,12 @@ BAD = {  # model, query, arguments, message
         {},
         r"queries\[0\]: expected options with a text, found a blank one among y,  ",
     ),
+    "an option without a width": (
+        small_model,
+        Example("x", "y", ("y", "\u200b")),
+        {},
+        r"queries\[0\]: expected options with a text, found a blank one among",
+    ),
     "a character that the tokenizer lacks": (
         small_model,
         Example("é" * 9999, "y", ("y", "n")),

@@ -109,6 +109,26 @@ MISTAKES = [
     ("plan --model tiny-base --prompts 100000000000", "prompts: expected .* 100000"),
     ("reproduce cells --compare nan", "--compare: expected a finite number"),
     ("reproduce cells --compare 0.5", "--compare: expected --out, a file of records"),
+    ("reproduce --experiment=", "experiment: expected one of .*, found ''"),
+    ("reproduce E1 --log=", "--log: expected a path"),
+    ("reproduce tuning --out=", "--out: expected a path"),
+    ("reproduce E1 --steps 0", "steps: expected a whole number of at least 1"),
+    ("reproduce E4 --times 3", "times: expected one of 1.0, 0.5, 2.0, 4.0, found 3"),
+    ("reproduce tuning --names in-context", "names: expected one of multi-task"),
+    (
+        "reproduce --check 1 --seeds 1 --minutes 1 --out z --compare 2",
+        "--check: expected no other option than .*--out.*--seeds",
+    ),
+    ("plan --model {0}/none --memory nan", "--memory: expected a finite number"),
+    ("plan --model {0}/none --dtype float16", "--dtype: expected float32 .* fomaml"),
+    ("evaluate --model {0}/none --pmi --mode channel", "--pmi: expected --mode direct"),
+    (
+        "evaluate --model {0}/none --demonstrations 17",
+        "--demonstrations: .* at most 16",
+    ),
+    ("train --output=", "output: expected a path"),
+    ("train --output {0}/a --checkpoint-every 0", "checkpoint_every: expected a whole"),
+    ("pretrain --output=", "output: expected a path"),
 ]
 
 
@@ -124,7 +144,7 @@ def test_a_mistake_is_said_in_one_line(words, message, tmp_path, monkeypatch, ca
     monkeypatch.setattr(sys, "argv", ["maml_en_llm", *arguments])
     with pytest.raises(SystemExit) as ended:
         command_line.main()
-    last = capsys.readouterr().err.strip().splitlines()[-1]
+    (last,) = capsys.readouterr().err.strip().splitlines()  # and no bar before it
     assert ended.value.code in (1, 2)
     assert re.search(message, last), last
     assert len(last) < 700
@@ -213,6 +233,18 @@ def test_train_then_evaluate(tmp_path):
     record = json.loads((tmp_path / "r.json").read_text())
     assert record["config"]["model"] == str(tmp_path / "model")
     assert f"mean {record['mean']:.2f} points" in scored.stdout.splitlines()[-1]
+
+
+def test_an_evaluation_takes_weights_of_half_the_bits(tmp_path):
+    from maml_en_llm.assessment import evaluate_command
+
+    words = [*("--model", "tiny-base", "--benchmark", "minicrossfit:easy")]
+    words += [*("--demonstrations", "2", "--demonstration-seeds", "13")]
+    words += [*("--max-records", "1", "--max-length", "256")]
+    words += [*("--dtype", "bfloat16", "--output", str(tmp_path / "new" / "r.json"))]
+    evaluate_command(words)
+    record = json.loads((tmp_path / "new" / "r.json").read_text())
+    assert record["config"]["dtype"] == "bfloat16" and 0 <= record["mean"] <= 100
 
 
 def test_what_came_to_the_output_since_is_kept_and_so_is_the_record(

@@ -91,6 +91,17 @@ def test_files_only_where_files_can_be(tmp_path):
             check_file(tmp_path / name)
 
 
+def test_a_check_leaves_no_folder_behind(tmp_path):
+    code = (
+        "from maml_en_llm.provenance import *\n"
+        f"for name in 'empty', 'used': check_file('{tmp_path}/' + name + '/a/b.json')\n"
+        f"write_whole('{tmp_path}/used/a/b.json', 'content')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["used"]
+    write_whole(tmp_path / "empty" / "a" / "b.json", "the folder has gone meanwhile")
+
+
 def test_a_link_stays_a_link(tmp_path):
     (tmp_path / "there").write_text("old")
     (tmp_path / "link").symlink_to("there")

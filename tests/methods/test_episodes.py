@@ -5,11 +5,12 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+import torch
 from helpers import CharTokenizer, records
 
 from maml_en_llm import DataError, EpisodeSampler, Example, Format, PromptEncoder, Task
 from maml_en_llm.methods.draws import RESERVED, draw_prompts, shuffled
-from maml_en_llm.prompts import Prompt
+from maml_en_llm.prompts import Prompt, batches
 
 
 class Notebook:
@@ -241,13 +242,16 @@ def same_episode(one, other) -> bool:
 SMALL = dict(seed=5, n_tasks=2, inner_steps=1, prompts=2, demonstrations=3)
 
 
-def test_an_episode_moves_with_all_its_batches():
+def test_an_episode_moves_with_all_its_batches(monkeypatch):
     episode, _ = sampler_of(**SMALL).sample(0)
+    assert same_episode(episode.to("cpu"), episode)
+    with pytest.raises(ValueError, match="device: expected auto"):
+        episode.to(torch.float16)
+    monkeypatch.setattr(batches, "as_device", torch.device)  # as if there was another
     moved = episode.to("meta")
     assert moved.task == episode.task and len(moved.support) == len(episode.support)
     for batch in (*moved.support, moved.query):
         assert batch.input_ids.device.type == batch.loss_mask.device.type == "meta"
-    assert same_episode(episode.to("cpu"), episode)
 
 
 def test_steps_can_be_asked_for_in_any_order():

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from maml_en_llm import load_model
 from maml_en_llm.models import source_of
-from maml_en_llm.models.folder import has_weights
+from maml_en_llm.models.folder import LOADED, has_weights
 
 POINTER = (
     f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 497774\n"
@@ -356,6 +356,24 @@ def test_a_vocabulary_of_another_size_is_named_with_both_shapes(folder):
     path.write_text(json.dumps(config | {"vocab_size": 300}))
     with pytest.raises(ValueError, match=r"wte.weight \[257, 32\] for \[300, 32\]"):
         load_model(folder)
+
+
+NO_FILES = [*LOADED, "consolidated.safetensors"]
+
+
+@pytest.mark.parametrize("name", NO_FILES)
+def test_a_folder_in_the_place_of_weights_is_none_to_pass_over(folder, name):
+    """Docker makes one where what is to be mounted is not there."""
+    (folder / "model.safetensors").unlink()
+    (folder / name).mkdir()
+    with pytest.raises(ValueError, match=f"expected weights.*{name}|{name}: expected"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("tokenizer", ["", 0, False, 5, "x" * 300])
+def test_what_is_no_tokenizer_is_not_the_models_own(folder, tokenizer):
+    with pytest.raises(ValueError, match="tokenizer: expected a folder or a name"):
+        load_model(folder, tokenizer=tokenizer)
 
 
 def test_a_link_to_nothing_is_named(folder):

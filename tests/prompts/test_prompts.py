@@ -280,7 +280,91 @@ def test_bad_format(changes, message):
         Format(**changes)
 
 
+NO_ENCODERS: dict[str, dict[str, Any]] = {
+    "fmt: expected a Format": dict(fmt=None),
+    "fmt: .*found 'direct'": dict(fmt="direct"),
+    "fmt: .*found <class": dict(fmt=Format),
+    "bos: expected True or False, found 'no'": dict(bos="no"),
+    "bos: expected True or False, found None": dict(bos=None),
+    "bos: expected True or False, found 2": dict(bos=2),
+}
+
+
+@pytest.mark.parametrize("message", NO_ENCODERS)
+def test_what_makes_no_encoder_is_named(message):
+    with pytest.raises(ValueError, match=message):
+        PromptEncoder(CharTokenizer(), **NO_ENCODERS[message])
+
+
+ONE = Example("a", "yes", ("yes", "no"))
+NONE: Any = None
+NO_INPUT = Example(NONE, "yes", ("yes", "no"))
+NO_EXAMPLES: dict[str, tuple[Any, Any, Any]] = {  # demonstrations, query, instruction
+    "demonstrations: expected a list of Example, found None": (None, ONE, ""),
+    "demonstrations: .* found 'ab'": ("ab", ONE, ""),
+    "expected an Example .* found 3": ([3], ONE, ""),
+    "expected an Example .* found 'q'": ([], "q", ""),
+    "expected strings as .* found None": ([], NO_INPUT, ""),
+    "as input, output and options, found None": ([NO_INPUT], ONE, ""),
+    "instruction: expected a text, or none, found 5": ([], ONE, 5),
+    "instruction: .* found .'x'": ([ONE], ONE, ["x"]),
+}
+
+
+@pytest.mark.parametrize("message", NO_EXAMPLES)
+def test_what_makes_no_prompt_is_named(message):
+    encoder = PromptEncoder(CharTokenizer())
+    shown, query, instruction = NO_EXAMPLES[message]
+    for make in (encoder.training_prompt, encoder.query_prompts):
+        with pytest.raises(ValueError, match=message):
+            make(shown, query, instruction)
+
+
+def test_options_in_a_text_are_not_its_letters():
+    options: Any = "yes"
+    with pytest.raises(ValueError, match="query: expected options in a tuple"):
+        PromptEncoder(CharTokenizer()).query_prompts([], Example("x", "y", options))
+
+
+def test_pieces_that_are_no_text_are_named():
+    encoder: Any = PromptEncoder(CharTokenizer())
+    with pytest.raises(ValueError, match="text: expected a string, found .'a'"):
+        encoder.tokens(["a"])
+    with pytest.raises(ValueError, match="examples: expected a list of Example"):
+        encoder.misfits(5)
+
+
+@pytest.mark.parametrize("n", [0, 2])
+def test_demonstrations_may_come_one_by_one(n):
+    encoder = PromptEncoder(CharTokenizer())
+    for make in (encoder.training_prompt, encoder.query_prompts):
+        assert make(iter([ONE] * n), ONE) == make([ONE] * n, ONE)
+
+
 # --- batches ---
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        *("gpu", "", "meta", "xpu", -1, None, True, ["cpu"]),
+        *(torch.float16, torch.zeros(1, dtype=torch.float16), torch.device("meta")),
+    ],
+    ids=str,
+)
+def test_a_batch_moves_to_devices_only(device: Any):
+    batch = collate([Prompt((1, 2, 3), 1)])
+    assert batch.to("cpu").input_ids.dtype == torch.long
+    with pytest.raises(ValueError, match="device: expected auto, cpu, or cuda or mps"):
+        batch.to(device)
+
+
+@pytest.mark.parametrize("start, stop", [(0, 0), (5, 9), (-1, 1), ("a", 1), (0, None)])
+def test_no_rows_of_a_batch_are_refused(start: Any, stop: Any):
+    batch = collate([Prompt((1, 2, 3), 1)] * 2)
+    assert len(batch.rows(1, 9).input_ids) == 1
+    with pytest.raises(ValueError, match="(start|stop): expected a whole number"):
+        batch.rows(start, stop)
 
 
 def test_collate_pads_on_the_right_and_marks_the_targets():

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from maml_en_llm import DataError
 from maml_en_llm.runs import (
     CONTROL,
     EXPERIMENTS,
@@ -102,8 +103,20 @@ def test_choices_cut_an_experiment():
         ("E5", dict(parts=["m"])),
         ("E5", dict(n=[1, 1])),
         ("tuning", dict(trials=0)),
+        *((name, dict(steps=0)) for name in NEW if name != "E1"),
+        ("E1", dict(steps=[0])),
+        ("E4", dict(times=[3])),
+        ("E4", dict(times=[1, 1])),
+        ("E4", dict(times=[0.5], parts=["inner rate"])),
+        ("E6", dict(times=[0.5, 0.5])),
+        ("E6", dict(times=[1e308])),
+        ("E6", dict(rated=["zero-shot"], parts=["rates"])),
+        ("E6", dict(rated=["x"], parts=["fresh"])),
+        *((name, dict(names=["in-context"])) for name in ("tuning", "E3", "E4", "E6")),
+        ("E1", dict(seeds=5)),
+        ("E1", dict(seeds=[[1], [1]])),
     ):
-        with pytest.raises(ValueError, match="expected"):
+        with pytest.raises(ValueError, match=f"{next(iter(bad))}.*: expected|choices"):
             get_experiment(name).runs(TINY, **bad)
 
 
@@ -152,6 +165,16 @@ def test_the_best_of_the_trials_that_all_rows_have():
     assert found["rates"]["FOMAML"]["lr"] == trials_of("FOMAML", 2)[1]["lr"]
     with pytest.raises(ValueError, match="tuning: expected records"):
         best_rates([])
+
+
+def test_a_trial_without_a_held_nll_never_wins():
+    rows = [trial("MetaICL", i, nll) for i, nll in enumerate((math.nan, 0.7))]
+    with pytest.raises(ValueError, match="held nll of MetaICL at .*lr.*found nan"):
+        best_rates(rows)
+    good = trial("MetaICL", 0, 0.9)
+    for damage in ({}, 5, good | dict(held=None), good | dict(method=["MetaICL"])):
+        with pytest.raises(DataError, match="tuning: row 2: expected the record of a"):
+            best_rates([good, damage])
 
 
 def test_rates_come_from_the_record_of_the_search_alone():

@@ -123,6 +123,7 @@ FOREIGN = {
     "another record without an end": b'{"machine": {}, "rows": []}',
     "half of a log": b'{"hash": "x", "inputs": "y"}\nnothing\n',
     "no text": bytes(range(256)),
+    "bare rows": b'{"hash": "x", "inputs": "y"}\n' * 2,
     "inputs of another type": b'{"hash": "x", "inputs": 3}\n',
     "a long line": b"x" * 100_000 + b"\n",
 }

@@ -342,6 +342,8 @@ def test_a_gradient_that_cannot_be_measured_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="length: .* at most 1024, .* found 1025"):
         seconds_per_gradient(model, Step(length=1025))
     assert seconds_per_gradient(model, Step(length=12)) > 0
+    few = small_model(GPT2Config(vocab_size=40, n_embd=32, n_layer=1, n_head=2))
+    assert seconds_per_gradient(few, Step(length=60)) > 0
     monkeypatch.setattr(tensors, "machine_memory", lambda: 2**20)
     with pytest.raises(ValueError, match="prompts: .* 0.000977 GiB, this machine's"):
         seconds_per_gradient(model, Step(length=12))

@@ -276,7 +276,10 @@ def test_a_record_that_is_in_a_log_twice_counts_once():
 
 
 def test_published_records_of_one_base(tmp_path):
-    ours = [r | dict(hash=f"h{r['seed']}", inputs="i") for r in rows("MAML-en-LLM", 63)]
+    about = dict(date="2026-11-26", device="cpu", command="x")
+    more = dict(inputs="i", asked_seconds=1.0, provenance=about)
+    ours = rows("MAML-en-LLM", 63)
+    ours = [row | more | dict(hash=f"h{row['seed']}") for row in ours]
     other = json.loads(json.dumps(ours[0] | dict(hash="other")))
     other["run"]["config"]["model"] = "second-base"
     newest = ours[0] | dict(mean=1.0)

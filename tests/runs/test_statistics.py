@@ -222,11 +222,15 @@ BAD = {
     "text": (({1: {"t0": "7"}}, GOOD), "a, seed 1, target 't0': .* found '7'"),
     "not a number": (
         (GOOD, {1: GOOD[1], 2: {"t0": math.nan, "t1": 1.0}}),
-        "b, seed 2, target 't0': expected a finite number, found nan",
+        "b, seed 2, target 't0': expected a finite number, .*, found nan",
     ),
     "infinite": (
         ({1: {"t0": math.inf}}, GOOD),
-        "a, seed 1, target 't0': expected a finite number, found inf",
+        "a, seed 1, target 't0': expected a finite number, .*, found inf",
+    ),
+    "a size that no score has": (
+        ({1: {"t0": 1e200, "t1": 0}, 2: {"t0": 0, "t1": -1e200}}, GOOD),
+        "a, seed 1, target 't0': expected a finite number.* at most .*, found 1e.200",
     ),
     "two methods": (
         ({None: GOOD[1], 1: GOOD[1]}, GOOD),
@@ -273,6 +277,13 @@ def test_bad_input(given, message):
     with pytest.raises(ValueError, match=message) as caught:
         paired_difference(*given)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(("kind", "least"), [(np.int8, -100), (np.uint8, 1)])
+def test_numbers_of_other_libraries_do_not_wrap_around(kind, least):
+    high, low = ({s: {t: kind(x) for t in "ab"} for s in (1, 2)} for x in (100, least))
+    assert paired_difference(high, low).mean == 100 - least
+    assert paired_difference(low, high).mean == least - 100
 
 
 def test_records_of_two_methods_are_refused():

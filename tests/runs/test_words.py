@@ -43,6 +43,14 @@ def test_an_interval_sentence(interval, long, brief):
     assert in_brief(interval) == brief
 
 
+@pytest.mark.parametrize("given", [(5,), ("x",), (None, "x"), (None, float("nan"))])
+def test_what_is_no_interval_or_no_number_is_refused(given):
+    with pytest.raises(ValueError, match="interval: expected|paper: expected"):
+        sentence(*given)
+    with pytest.raises(ValueError, match="interval: expected an Interval"):
+        in_brief(5)
+
+
 @pytest.mark.parametrize("paper, where", [(2, "in"), (3.57, "in"), (4, "outside")])
 def test_what_the_paper_reports_is_in_the_interval_or_not(paper, where):
     told = sentence(Interval(2.07, 0.57, 3.57, 5, 31), paper)

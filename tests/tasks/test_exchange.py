@@ -1,6 +1,7 @@
 """Tasks from and to data sets of the `datasets` library, on local data only."""
 
 import json
+from typing import Any
 
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset
@@ -73,7 +74,16 @@ BAD = {
     ),
     "unknown kind": (dict(kind="clasification"), "kind: expected one of"),
     "unknown role": (dict(role="dev"), "role: expected one of"),
-    "name": (dict(name=3), "name: expected a string"),
+    "name": (dict(name=3), "name: expected a task's name, found 3"),
+    "no name": (dict(name=""), "name: expected a task's name, found ''"),
+    "a blank name": (dict(name="  "), "name: expected a task's name"),
+    "a name that leads out": (dict(name="a/../b"), "name: expected a task's name"),
+    "a name of two lines": (dict(name="a\nb"), "name: expected a task's name"),
+    "half a letter as name": (dict(name="\ud800"), "name: expected a task's name"),
+    "half a letter": (dict(instruction="\ud800"), "instruction: expected a string of"),
+    "seeds that are not read": (dict(seeds="zz"), "seeds: expected a list"),
+    "free-form with options": (dict(kind="free-form"), "kind: expected a kind with"),
+    "an unknown argument": (dict(zzz=1), "from_dataset: expected one of .*'zzz'"),
     "shots": (dict(shots=-1), "shots: expected a whole number"),
 }
 
@@ -96,6 +106,10 @@ def test_bad_data_sets_are_named(arrow):
         Task.from_dataset(DatasetDict(dev=arrow), **read)
     with pytest.raises(DataError, match="shots: expected at most 4, the rows"):
         Task.from_dataset(DatasetDict(train=arrow, test=arrow), **read)
+    with pytest.raises(DataError, match="role: expected none for a dataset of splits"):
+        Task.from_dataset(DatasetDict(train=arrow), **read, role="test")
+    with pytest.raises(DataError, match="kind: expected 'free-form', as no example"):
+        Task.from_dataset(arrow, input="text", output="text", kind="classification")
     unknown = Dataset.from_dict(ROWS | {"label": [-1, 0, 0, 0]}, FEATURES)
     with pytest.raises(DataError, match="an index of 2 options, found -1"):
         Task.from_dataset(unknown, **read)
@@ -175,11 +189,28 @@ def exported(**changes):
         ({"train": (Example("a", "b"), Example(3, "b"))}, "example 1: .* found 3"),
         ({"train": (Example("a\ud800", "b"),)}, r"example 0: .*'a.ud800'"),
         ({"name": None}, "task None, example 0: .* found None"),
+        ({"train": None}, "task 't': expected examples in a tuple, found None"),
+        ({"train": ("x",)}, "task 't': expected examples in a tuple, found 'x'"),
+        ({"test": Example("a", "b")}, "task 't': expected examples in a tuple"),
+        ({"demonstrations": None}, "task 't': expected demonstrations by seed"),
+        ({"demonstrations": [Example("a", "b")]}, "expected demonstrations by seed"),
+        ({"demonstrations": {100: Example("a", "b")}}, "expected examples in a tuple"),
     ],
 )  # fmt: skip
 def test_examples_that_no_column_holds_are_named(changes, message):
     with pytest.raises(DataError, match=message):
         exported(**changes)
+
+
+def test_tasks_that_are_none_are_named():
+    wrong: list[Any] = [None, (5,), Task("t", "c")]
+    for tasks in wrong:
+        with pytest.raises(
+            DataError, match=r"train.*: expected a (list of )?Task, found"
+        ):
+            Benchmark(tasks, ()).to_datasets()
+    with pytest.raises(DataError, match="demonstrations: expected examples by seed"):
+        Task("t", "c", demonstrations=wrong[0]).few_shot(100, 1)
 
 
 def test_the_largest_seed_that_a_column_holds():

@@ -1,6 +1,7 @@
 """Folders beside a run that hold what is not its own, and arguments that are none."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from helpers import write_benchmark
 from maml_en_llm import checkpoint, meta_train, train
 from maml_en_llm.tasks import Example, Task
 from maml_en_llm.training import folder as run_folder
+from maml_en_llm.training.inner_loop import NOTED
 
 
 def test_files_of_others_among_the_checkpoints_are_left_alone(config, tmp_path):
@@ -119,15 +121,24 @@ def change_record(output, change):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"losses": "x"}, {"losses": [1.0]}, {"losses": ["x"] * 4}, {"files": 5}],
+    [
+        *({"losses": "x"}, {"losses": [1.0]}, {"losses": ["x"] * 4}),
+        *({"losses": [bad] * 4} for bad in (math.nan, True, 10**400)),
+        *({"inner_loop": bad} for bad in ([1], "x", {"step": [1]}, None)),
+        *({"inner_loop": dict.fromkeys(NOTED, bad)} for bad in ([], ["x"], [10**400])),
+        *({"files": bad} for bad in (5, {}, [1], {"config.json": None})),
+        {"weights": None},
+    ],
     ids=str,
 )
 def test_a_record_that_was_damaged_is_none(complete, tmp_path, changes):
     folder, config = complete
     shutil.copytree(folder, tmp_path / "run")
     change_record(tmp_path / "run", lambda record: record.update(changes))
-    with pytest.raises(FileExistsError, match="^output: expected .*record.json"):
+    expected = f"^output: expected .*{next(iter(changes))}.*record.json, found"
+    with pytest.raises(FileExistsError, match=expected) as caught:
         train(config, output=tmp_path / "run")
+    assert str(caught.value).count("remove") == 1 and len(str(caught.value)) < 480
 
 
 def test_a_card_that_was_edited_is_the_users(complete, tmp_path):

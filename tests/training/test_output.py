@@ -104,7 +104,9 @@ def test_what_is_not_a_run_is_refused_before_any_work(config, tmp_path, content)
     assert [path.name for path in tmp_path.rglob("*")] == before
 
 
-@pytest.mark.parametrize("output", ["/proc/out/run", "file/run", "", "n/..", "\0", 3])
+@pytest.mark.parametrize(
+    "output", ["/proc/out/run", "file/run", "", "n/..", "\0", 3, "/"]
+)
 def test_an_output_that_cannot_be_written_is_found_first(config, tmp_path, output):
     (tmp_path / "file").write_text("mine")
     where = tmp_path / output if str(output).startswith("file") else output
@@ -184,6 +186,51 @@ def test_the_newest_checkpoint_is_damaged(config, whole, tmp_path):
         )
     assert steps == [2, 3] or steps == [3]
     assert weights(tmp_path / "run") == weights(whole[0])
+
+
+WRONG_FACTS = {  # what is put in a checkpoint's facts, or its tensors
+    "no origin": lambda facts, _: facts.pop("origin"),
+    "origin": lambda facts, _: facts.update(origin=[1]),
+    "seconds": lambda facts, _: facts.update(seconds="x"),
+    "made": lambda facts, _: facts.update(made=5),
+    "no state": lambda facts, _: facts.pop("state"),
+    "rows": lambda facts, _: facts["state"].update(rows=[]),
+    "rows of nothing": lambda facts, _: facts["state"].update(rows=[{}] * 2),
+    "slots": lambda facts, _: facts["state"].update(slots="x"),
+    "budget": lambda facts, _: facts["state"]["budget"].update(zzz=1),
+    "optimizer_step": lambda facts, _: facts["state"].update(optimizer_step="x"),
+    "skipped": lambda facts, _: facts["state"].update(skipped=5),
+    "moments": lambda _, tensors: [
+        tensors.pop(name) for name in list(tensors) if name.startswith("moments")
+    ],
+    "weird": lambda _, tensors: tensors.update(weird=torch.ones(1)),
+}
+
+
+@pytest.mark.parametrize("change", WRONG_FACTS.values(), ids=WRONG_FACTS)
+def test_a_checkpoint_of_what_no_run_keeps_is_damaged(config, tmp_path, change):
+    where = tmp_path / "run.checkpoint"
+    with pytest.raises(Stop):
+        train(config, output=tmp_path / "run", progress=stop_after(2))
+    found = checkpoint.load_checkpoint(where)
+    assert found is not None
+    step, tensors, facts = found
+    change(facts, tensors)
+    checkpoint.save_checkpoint(where, step, tensors, facts)
+    with pytest.raises(ValueError, match="step-000000002.json is damaged .*remove it"):
+        train(config, output=tmp_path / "run")
+
+
+def test_a_checkpoint_beyond_the_last_step_is_damaged(config, tmp_path):
+    with pytest.raises(Stop):
+        train(config, output=tmp_path / "run", progress=stop_after(2))
+    found = checkpoint.load_checkpoint(tmp_path / "run.checkpoint")
+    assert found is not None
+    checkpoint.save_checkpoint(tmp_path / "run.checkpoint", 7, *found[1:])
+    with pytest.raises(
+        ValueError, match="step-000000007.json is damaged .*the step of"
+    ):
+        train(config, output=tmp_path / "run")
 
 
 def test_checkpoints_of_another_run_are_refused(config, tmp_path):

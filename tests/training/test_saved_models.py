@@ -124,6 +124,14 @@ def of_another_shape(folder):
     change("adapter_config.json", base_model_name_or_path="tiny-base")(folder)
 
 
+def in_a_ring(folder):
+    (folder / "record.json").unlink()
+    other = folder.with_name("other")
+    change("adapter_config.json", base_model_name_or_path=str(other))(folder)
+    shutil.copytree(folder, other)
+    change("adapter_config.json", base_model_name_or_path=str(folder))(other)
+
+
 NO_ADAPTERS = {
     "no base": (
         lambda f: change("record.json", config={"model": str(f / "none")})(f),
@@ -134,6 +142,22 @@ NO_ADAPTERS = {
     "no name of a base": (
         lambda f: [(f / name).write_text("{}") for name in JSON_FILES],
         "expected the name of the base as base_model_name_or_path, found None",
+    ),
+    "itself in its record": (
+        lambda f: change("record.json", config={"model": str(f)})(f),
+        "^model: expected adapters whose base is a model, .*themselves",
+    ),
+    "a ring": (in_a_ring, "^model: expected adapters whose base is a model"),
+    "a long name": (
+        lambda f: [
+            (f / "record.json").unlink(),
+            change("adapter_config.json", base_model_name_or_path="x" * 300)(f),
+        ],
+        "expected the base of the adapters in",
+    ),
+    "no weights": (
+        lambda f: (f / "adapter_model.safetensors").unlink(),
+        "adapter_model.safetensors: expected weights, found no file of this name",
     ),
     "damaged": (
         lambda f: (f / "adapter_model.safetensors").write_bytes(b"half"),

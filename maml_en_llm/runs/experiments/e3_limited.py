@@ -7,7 +7,7 @@ from ..presets import Preset
 from ..rows import CONTROL
 from ..run import Run
 from .grid import Experiment, once
-from .table import EQUAL, THREE, Table, chosen
+from .table import EQUAL, THREE, Table, chosen, trained
 
 LIMITED_ROWS = ("MetaICL", "MAML-en-LLM", CONTROL, "FOMAML")
 TASKS = (0.05, 0.1, 0.25, 0.5, 1.0)
@@ -36,13 +36,13 @@ def _limited(
     changes += [
         dict(record_share=share) for share in once("record_shares", record_shares)
     ]
-    cells = once("cells", cells)
+    cells, names = once("cells", cells), trained("names", names)
     found = table.untrained(cells)
     pairs = (once("seeds", seeds), cells, once("budgets", budgets), changes)
     for seed, cell, budget, change in product(*pairs):
         found += [
             table.run(name, cell, seed, steps=steps, budget=budget, train=change)
-            for name in once("names", names)
+            for name in names
         ]
     return found
 

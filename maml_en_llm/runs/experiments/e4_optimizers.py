@@ -4,20 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from ...errors import check_number
 from ..presets import Preset
 from ..rates import rates_of
 from ..rows import CONTROL
 from ..run import Run
 from .grid import Experiment, once
-from .table import THREE, Table, chosen
+from .table import THREE, Table, chosen, trained
 
-OUTER_TIMES = (
-    1.0,
-    0.5,
-    2.0,
-    4.0,
-)  # of the tuned outer rate: each variant at its own best
+# of the tuned outer rate: each variant at its own best
+OUTER_TIMES = (1.0, 0.5, 2.0, 4.0)
 VARIANTS_OF_MOMENTS = (
     dict(moments="fresh"),
     dict(moments="shared-frozen"),
@@ -73,12 +68,11 @@ def _optimizers(
 ) -> list[Run]:
     """Variant by variant, at equal n, so that second order can be held against first.
     The control has no inner rate to vary."""
-    for factor in times:
-        check_number("times", factor, above=True)
+    chosen("times", once("times", times), OUTER_TIMES)
     chosen("parts", once("parts", parts), OPTIMIZER_PARTS)
     table = Table(preset, draws, max_records)
     names, cells, seeds = (
-        once("names", names),
+        trained("names", names),
         once("cells", cells),
         once("seeds", seeds),
     )

@@ -8,7 +8,7 @@ from ..presets import Preset
 from ..rows import CONTROL
 from ..run import Run
 from .grid import Experiment, once
-from .table import THREE, Table, chosen, lists_of
+from .table import THREE, Table, chosen, lists_of, trained
 
 COMPLEXITY_ROWS = ("MetaICL", "MAML-en-LLM", CONTROL)
 PARTS = ("kind", "n", "k", "support", "demonstrations")
@@ -41,7 +41,7 @@ def _complexity(
     """
     chosen("parts", once("parts", parts), PARTS)
     table = Table(preset, draws, max_records)
-    names, n = once("names", names), once("n", n)
+    names, n = trained("names", names), once("n", n)
     found = []
     for seed, part in product(once("seeds", seeds), parts):
         for where, name, change, how in _part(part, cell, names, n, preset):

@@ -8,9 +8,10 @@ from ...errors import check_number
 from ..presets import Preset
 from ..run import Run
 from .grid import Experiment, once
-from .table import PRIMARY, THREE, Table, chosen
+from .table import PRIMARY, THREE, Table, chosen, trained
 
 CELLS_THAT_HURT = ("non_class_to_class:direct",)
+MOST_TIMES = 100.0  # of a tuned outer rate: beyond it nothing is learned
 LOW_TIMES = (0.5, 0.25, 0.125)  # of the tuned outer rate: low-rate MetaICL
 SHORT = (20, 40, 80, 160)  # outer steps: MetaICL stopped early
 FORGETTING_PARTS = ("tuned", "rates", "stopped", "low", "fresh")
@@ -34,12 +35,12 @@ def _forgetting(
 
     ``rated``: rows of the part "rates"; ``times``: of their tuned outer rates.
     """
-    for factor in times:
-        check_number("times", factor, above=True)
+    for factor in once("times", times):
+        check_number("times", factor, most=MOST_TIMES, above=True)
     chosen("parts", once("parts", parts), FORGETTING_PARTS)
     table = Table(preset, draws, max_records)
-    cells, names = once("cells", cells), once("names", names)
-    rated = once("rated", rated)
+    cells, names = once("cells", cells), trained("names", names)
+    rated = trained("rated", rated)
     found = table.untrained(cells)
     for seed, cell, part in product(once("seeds", seeds), cells, parts):
         for name, change in _part(part, names, rated, times):

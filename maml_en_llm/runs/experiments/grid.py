@@ -21,8 +21,16 @@ class Experiment:
     preset: str = "cpu"
 
     def runs(self, preset: Preset | None = None, **choices) -> list[Run]:
-        """The runs at a preset (default: the experiment's), each once."""
+        """The runs at a preset (default: the experiment's), each once.
+
+        Raises `ValueError` for choices that leave none.
+        """
         runs = self.make(preset or get_preset(self.preset), **choices)
+        if not runs:
+            raise ValueError(
+                f"choices: expected some that leave a run, found {shown(choices)}, "
+                "which leave none; leave one of them out"
+            )
         return list({run.hash: run for run in runs}.values())
 
 
@@ -80,10 +88,10 @@ def grid(
 
 def once(argument: str, values: Iterable) -> list:
     """The values as a list; `ValueError` for none, or one that is there twice."""
-    if isinstance(values, str):
+    if isinstance(values, str) or not isinstance(values, Iterable):
         raise ValueError(f"{argument}: expected a list, found {shown(values)}")
     found = list(values)
-    if not found or len(set(found)) < len(found):
+    if not found or any(found.count(value) > 1 for value in found):
         raise ValueError(
             f"{argument}: expected one or more, each once, found {shown(found)}"
         )

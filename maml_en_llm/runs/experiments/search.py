@@ -7,7 +7,7 @@ from ..presets import Preset
 from ..rates import OUTER_ALONE, TRIALS, TUNED_ROWS, trials_of
 from ..run import Run
 from .grid import Experiment, once
-from .table import Table
+from .table import Table, trained
 
 
 def _search(
@@ -22,7 +22,7 @@ def _search(
     """Trial by trial: one that is cut short has as many of every method. The training
     seed is none of those that are compared."""
     check_integer("trials", trials, 1, len(OUTER_ALONE))
-    names, seeds = once("names", names), once("seeds", seeds)
+    names, seeds = trained("names", names), once("seeds", seeds)
     table = Table(preset, draws=1)
     return [
         table.run(

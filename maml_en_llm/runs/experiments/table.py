@@ -11,8 +11,9 @@ from ...protocol import SEEDS
 from ...tasks import load_settings
 from ..presets import Preset
 from ..rates import rates_of
-from ..rows import CONTROL, METHODS, RULES, row_of
+from ..rows import CONTROL, CONTROLS, METHODS, RULES, row_of
 from ..run import Run
+from .grid import once
 
 # Cells in which a comparison means something, by the alive rule (`runs.alive`)
 CELLS = ("hr_to_lr:direct", "class_to_class:direct")
@@ -23,6 +24,9 @@ EQUAL = ("steps", "gradients", "prompts")  # of the three budgets
 FIVE, THREE = (1, 2, 3, 4, 5), (1, 2, 3)  # training seeds
 HELD_PER_FAMILY = 2  # held tasks per family
 ALONE = dict(k=0)  # of an evaluation: no demonstrations in the prompt
+ROWS_THAT_TRAIN = tuple(
+    name for name, row in {**METHODS, **CONTROLS}.items() if row.train is not None
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Table:
             own, origin = dict(rates), ""
         own = own | dict(lr=own["lr"] * times)
         config = self.preset.train_config(
-            **where, seed=seed, steps=steps or self.preset.steps
+            **where, seed=seed, steps=self.preset.steps if steps is None else steps
         )
         return Run(
             config=config,
@@ -132,7 +136,14 @@ def lists_of(benchmark: str) -> Mapping[str, Mapping]:
     return load_settings(benchmark)
 
 
-def chosen(argument: str, values: Sequence[str], known: Sequence[str]) -> None:
+def chosen(argument: str, values: Iterable, known: Sequence) -> None:
     """`ValueError` unless all values are known."""
     for value in values:
         check_choice(argument, value, known)
+
+
+def trained(argument: str, names: Iterable[str]) -> list[str]:
+    """The names, each once; `ValueError` for a row without a training to vary."""
+    names = once(argument, names)
+    chosen(argument, names, ROWS_THAT_TRAIN)
+    return names
