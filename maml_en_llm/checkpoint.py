@@ -10,6 +10,7 @@ A checkpoint of step 40 is two files of a folder,
 The second is written last: without it the first does not count. Nothing is pickled.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -183,10 +184,9 @@ def _problem_of(path: Path, wanted: str | None) -> str:
         if wanted is not None:
             found = _hash_of_file(path)
             return "" if found == wanted else f"another, of SHA-256 {found[:12]}…"
-        if path.suffix == ".json" and not isinstance(
-            json.loads(path.read_bytes()), dict
-        ):
+        if path.suffix == ".json" and not isinstance(json.loads(read_file(path)), dict):
             return "no JSON object"
+        _check_file(path)
         if path.suffix == ".safetensors":
             with safe_open(path, "pt"):  # reads the header, checks the length
                 return ""
@@ -195,6 +195,17 @@ def _problem_of(path: Path, wanted: str | None) -> str:
         return "none"
     except DAMAGE as error:
         return f"a damaged one ({shown(str(error))})"
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file; `OSError` for none, and for a pipe, which may hang."""
+    _check_file(path)
+    return path.read_bytes()
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, "no file", str(path))
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
@@ -228,7 +239,7 @@ def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
 
 
 def _read(path: Path, step: int) -> tuple[dict[str, torch.Tensor], dict]:
-    content = json.loads(path.read_bytes())
+    content = json.loads(read_file(path))
     if not isinstance(content, dict):
         raise ValueError("it holds no JSON object")
     if content.pop("sha256") != _hash_of(content):
@@ -249,6 +260,7 @@ def _hash_of(content: dict) -> str:
 
 
 def _hash_of_file(path: Path) -> str:
+    _check_file(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -128,7 +128,7 @@ def shown(value) -> str:
 
 def listed(names: Iterable) -> str:
     """Names joined by commas, the first `LISTED` of them and how many more."""
-    names = [str(name)[:SHOWN] for name in names]
+    names = [n[:SHOWN] if isinstance(n, str) else shown(n) for n in names]
     more = f", … and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more
 

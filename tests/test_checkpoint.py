@@ -87,6 +87,17 @@ def test_json_that_is_no_checkpoint_is_damage(text, tmp_path):
         assert load_checkpoint(tmp_path)[2] == {"n": 1}
 
 
+def test_what_a_check_refuses_is_damage(tmp_path):
+    def check(step, tensors, facts):
+        if facts["n"] == 2:
+            raise ValueError(f"step {step} is wrong")
+
+    for step in (1, 2):
+        save_checkpoint(tmp_path, step, TENSORS, {"n": step})
+    with pytest.warns(UserWarning, match="2.json is damaged .'step 2 is wrong'"):
+        assert load_checkpoint(tmp_path, check)[2] == {"n": 1}
+
+
 def test_all_damaged_is_an_error(tmp_path):
     save_checkpoint(tmp_path, 1, TENSORS, {})
     damage(tmp_path / "step-000000001.json", at=3)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..checkpoint import FILE_NAMES, check_written
+from ..checkpoint import FILE_NAMES, check_written, read_file
 from ..errors import listed, shown
 from ..locks import locked
 from ..provenance import check_output, check_path, sync_folder
@@ -78,7 +78,7 @@ def _same_run(output: Path, config: PretrainConfig) -> dict:
     own = False
     record: dict = {}
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(read_file(path))
         _ = record["parameters"], record["weights"], record["probes"][-1]
         own = is_of(record["config"], config)
     except (ValueError, LookupError, TypeError, RecursionError):

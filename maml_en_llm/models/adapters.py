@@ -10,9 +10,10 @@ import torch
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from ..checkpoint import read_file
 from ..errors import check_integer, shown
 from ..provenance import weights_hash
-from .folder import check_weights, reason
+from .folder import check_weights, reason, tensors_in
 from .source import name_of
 
 ADAPTER_FILE = "adapter_config.json"
@@ -112,7 +113,9 @@ def on_base(model: PreTrainedModel, folder: Path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.filterwarnings("error", "Found missing adapter keys")
+            json.dumps(_json(folder / ADAPTER_FILE), allow_nan=False)
             adapted: Any = PeftModel.from_pretrained(model, folder, is_trainable=True)
+        _check_whole(adapted, folder)
     except Exception as error:  # whatever damaged or foreign files bring about
         raise ValueError(
             f"model: expected adapters of {shown(name_of(model))} in "
@@ -129,9 +132,28 @@ def on_base(model: PreTrainedModel, folder: Path):
     return adapted.eval()
 
 
+def _check_whole(adapted, folder: Path) -> None:
+    """`ValueError` for tensors that the adapters have not, or that are not finite."""
+    from peft import get_peft_model_state_dict
+
+    name = next(name for name in ADAPTER_WEIGHTS if (folder / name).is_file())
+    found = tensors_in(folder / name)
+    written = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    own = {*written, *adapted.state_dict()}
+    foreign = sorted(set(found) - own)
+    if foreign:
+        raise ValueError(
+            f"{len(foreign)} foreign tensors in {name}, such as {foreign[0][:80]}; "
+            f"{ADAPTER_FILE} may be of other adapters"
+        )
+    for tensor, weight in adapted.named_parameters():
+        if weight.requires_grad and not weight.isfinite().all():
+            raise ValueError(f"numbers that are not finite in {tensor}; fetch it again")
+
+
 def _json(path: Path) -> dict:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_file(path))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

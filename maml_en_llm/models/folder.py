@@ -109,7 +109,7 @@ def _coded(path: Path) -> str | None:
 
     Masks and the like, which models keep as bytes or whole numbers, are none.
     """
-    for name, (kind, _) in _tensors_in(path).items():
+    for name, (kind, _) in tensors_in(path).items():
         short = kind.removeprefix("torch.").lower()
         if short not in _VALUES and not name.endswith(_WHOLE):
             return f"{name} ({kind})"
@@ -120,12 +120,12 @@ def shapes_in(folder: Path) -> dict[str, tuple[int, ...]]:
     """The shapes of all tensors that ``folder`` holds, by name; they are not read."""
     shapes = {}
     for path in _files_to_load(folder):
-        for name, (_, shape) in _tensors_in(path).items():
+        for name, (_, shape) in tensors_in(path).items():
             shapes[name] = shape
     return shapes
 
 
-def _tensors_in(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+def tensors_in(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Types and shapes by name; of a file that cannot be read none.
 
     `from_pretrained` says what is wrong with it.

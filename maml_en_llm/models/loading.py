@@ -4,6 +4,7 @@ Code that comes with a model is never run and nothing is asked on the terminal
 (``trust_remote_code=False``); pickled weights are read as plain tensors only.
 """
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from transformers import (
     AutoModelForCausalLM,
     PretrainedConfig,
     PreTrainedModel,
+    modeling_utils,
 )
 from transformers.activations import NewGELUActivation
 
@@ -199,6 +201,8 @@ def _pretrained(name, attention: str, dtype, revision) -> PreTrainedModel:
     hub = {} if revision is None or Path(name).is_dir() else {"revision": revision}
     if Path(name).is_dir():
         check_size(Path(name))
+    logger = logging.getLogger(modeling_utils.__name__)
+    logger.addFilter(_no_report)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             name,
@@ -212,10 +216,17 @@ def _pretrained(name, attention: str, dtype, revision) -> PreTrainedModel:
         )
     except Exception as error:  # a damaged file brings about any of a dozen kinds
         raise _refused(str(name), error) from error
+    finally:
+        logger.removeFilter(_no_report)
     model, info = loaded
     check_plain(name, model)
     check_complete(name, info)
     return model
+
+
+def _no_report(said: logging.LogRecord) -> bool:
+    """Whether a message is none of the tables that `check_complete` says in a line."""
+    return "LOAD REPORT" not in said.getMessage()
 
 
 def _refused(name: str, error: Exception) -> ValueError:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import tokenizers
-from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoTokenizer, GPT2Tokenizer, PreTrainedModel
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils.hub import cached_file
 
@@ -42,11 +42,25 @@ def load_tokenizer(name: str | Path, *, revision: str | None = None):
         words = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **hub)
         return _as_written(words, where, hub)
     except Exception as error:  # a damaged file brings about any of a dozen kinds
+        _check_configuration(folder)
         raise ValueError(
             "tokenizer: expected a folder or a name on the hub, found "
             f"{shown(str(name))} ({reason(error)}); the "
             "environment variable GPT2_BPE may name a folder with GPT-2's vocab.json "
             "and merges.txt"
+        ) from error
+
+
+def _check_configuration(folder: Path) -> None:
+    """`ValueError` where it is the model's config.json, read too, that is damaged."""
+    if not (folder / "config.json").is_file():
+        return
+    try:
+        AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:
+        raise ValueError(
+            f"{folder / 'config.json'}: expected a configuration of transformers, "
+            f"found {reason(error)}; correct that file, or fetch it again"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -59,7 +60,7 @@ def emergence(
 
 def _probe(axes: Axes, probes: Sequence[Mapping], probe: str, **style) -> None:
     steps = [row["step"] for row in probes]
-    how = dict(marker="o", ms=3, ls="-", lw=1.4) | style
+    how: dict[str, Any] = dict(marker="o", ms=3, ls="-", lw=1.4) | style
     axes.plot(steps, [row[probe] for row in probes], **how)
 
 

@@ -1,10 +1,10 @@
 """Adaptation at a rate that is chosen per model, on held tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from ..errors import check_integer, check_number
+from ..errors import check_integer, check_number, shown
 from ..evaluation import Adaptation
 from ..evaluation.adaptation_curves import ADAPTATION_RATES
 from ..evaluation.held import held_loss
@@ -34,11 +34,13 @@ class Chosen:
     def __post_init__(self):
         check_integer("steps", self.steps)
         check_integer("judged_at", self.judged_at, 1)
+        if isinstance(self.rates, str) or not isinstance(self.rates, Iterable):
+            raise ValueError(f"rates: expected a list, found {shown(self.rates)}")
+        object.__setattr__(self, "rates", tuple(self.rates))
         for rate in self.rates:
             make_optimizer(self.optimizer, check_number("rates", rate, above=True))
         if not self.rates:
             raise ValueError("rates: expected one rate or more, found none")
-        object.__setattr__(self, "rates", tuple(self.rates))
 
     def made(self, rate: float):
         """The optimiser at a rate."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import shown
+from ..errors import DataError, shown
 
 BEGINNING = b'{"'  # of a row, by which a torn one is known
 
@@ -77,14 +77,29 @@ def _write(file, text: bytes) -> None:
 def _row(line: bytes) -> dict | None:
     """The object that a line of a log holds, or None."""
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=_each_once, parse_constant=_infinite)
     except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
 
 
-def _no_log(log: Path, number: int, line: bytes) -> ValueError:
-    return ValueError(
-        f"{log}:{number}: expected a log of one JSON object per line, found "
-        f"{shown(line)}; name another file"
+def _each_once(pairs: list) -> dict:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key twice")
+    return found
+
+
+def _infinite(name: str) -> float:
+    """A held loss may be infinite, see `Chosen`; NaN is nothing that a row has."""
+    if name == "NaN":
+        raise ValueError(name)
+    return float(name)
+
+
+def _no_log(log: Path, number: int, line: bytes) -> DataError:
+    return DataError(
+        f"{log}:{number}: expected a log of one JSON object per line, its keys each "
+        f"once and no NaN, found "
+        f"{shown(line)}; remove the line, or name another file"
     )

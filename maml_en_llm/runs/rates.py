@@ -153,8 +153,7 @@ def _read(path: Path) -> dict:
         return {}
     try:
         found = json.loads(path.read_bytes())
-        rates = dict(found["rates"])
-        for name, own in rates.items():
+        for name, own in found["rates"].items():
             check_number(f"lr of {name}", own["lr"], above=True)
             check_number(f"inner_lr of {name}", own.get("inner_lr", 0.0))
         return found

@@ -19,7 +19,10 @@ GRADIENTS_PER_STEP = 16
 PROMPTS_PER_STEP = 16
 
 # what `Run.evaluate` may hold; the rest are fields of `Run` and of its configuration
-_OWN = {"model", "tokenizer", "benchmark", "seeds", "max_records", "progress"}
+_OWN = {
+    *("model", "tokenizer", "benchmark", "seeds", "max_records", "progress"),
+    "mode",  # a record is named by that of its configuration
+}
 OPTIONS = tuple(
     name for name in inspect.signature(evaluate).parameters if name not in _OWN
 )
@@ -107,6 +110,9 @@ class Run:
             raise ValueError(
                 f"config: expected a TrainConfig, found {shown(self.config)}"
             )
+        row = row_of(self.name)
+        if row is not None:
+            check_choice(f"mode of {self.name!r}", self.config.mode, row.modes)
         object.__setattr__(self, "seeds", _demonstration_seeds(self.seeds))
         if self.max_records is not None:
             most = check_integer("max_records", self.max_records, 1)

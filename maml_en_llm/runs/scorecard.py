@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import DataError
 from .alive import Cell, cell_of
 from .cell_rows import Record
 from .claim_rules import LEAST, RULES_OF_CLAIMS, Found
@@ -100,12 +101,18 @@ def published_records(folder: Path, model: str) -> dict[str, list[Record]]:
 def published_cells(folder: Path, model: str) -> list[Cell]:
     """The verdicts in ``conditions-<model>.json``; none where it is not there.
 
-    Raises `ValueError` where a verdict is not what its figures give.
+    Raises `DataError` where a verdict is not what its figures give.
     """
     path = folder / f"conditions-{model}.json"
     if not path.is_file():
         return []
-    return [cell_of(row) for row in json.loads(path.read_text())["cells"]]
+    try:
+        return [cell_of(row) for row in json.loads(path.read_bytes())["cells"]]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as bad:
+        raise DataError(
+            f"{path}: expected verdicts on cells, found damaged ones "
+            f"({' '.join(str(bad).split())[:240]}); judge the cells anew"
+        ) from bad
 
 
 def _row(claim: Claim, records: Mapping, cells: Sequence) -> dict:

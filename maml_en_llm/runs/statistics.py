@@ -119,7 +119,7 @@ def mean_interval(
     table = _scores("scores", scores)
     targets = list(next(iter(table.values())))
     for seed, row in table.items():
-        _same("scores", f"targets of seed {seed}", row, targets)
+        _same("scores", f"targets of seed {shown(seed)}", row, targets)
     values = np.array([[row[t] for t in targets] for row in table.values()])
     return _interval(values, targets, over, families)
 
@@ -128,24 +128,25 @@ def scores_of(records: Iterable[Mapping]) -> dict[int | None, dict[str, float]]:
     """Training seed → target → score, of the records of one method, setting and mode.
 
     The seed of a record without training (no ``"budget"``) is ``None``. Raises
-    `ValueError` for what is no record, and for two of one seed: of two methods.
+    `ValueError` for what is no record, and two of a seed, and two methods or modes.
     """
     if not isinstance(records, Iterable):
         raise ValueError(f"records: expected a list of records, found {shown(records)}")
     found: dict[int | None, dict[str, float]] = {}
+    first = ""
     for n, record in enumerate(records, 1):
         where, whole = f"records: row {n}", isinstance(record, Mapping)
         if not whole or not isinstance(record.get("tasks"), Mapping):
-            raise ValueError(
-                f"{where}: expected a record with its tasks' scores by name, found "
-                f"{shown(record)}"
-            )
+            expected = "a record with its tasks' scores by name"
+            raise ValueError(f"{where}: expected {expected}, found {shown(record)}")
         trained = "budget" in record
         seed = check_integer(f"{where}: seed", record.get("seed")) if trained else None
-        if seed in found:
+        of = shown(tuple(map(record.get, ("method", "mode"))))
+        if seed in found or of != (first := first or of):
+            two = f"two of seed {shown(seed)}" if seed in found else f"{first} and {of}"
             raise ValueError(
-                f"records: expected one per training seed, found two of seed {seed}; "
-                "choose those of one method, setting and mode"
+                f"records: expected one per training seed, found {two}; choose those "
+                "of one method, setting and mode"
             )
         found[seed] = dict(record["tasks"])
     return found
@@ -262,7 +263,9 @@ def _scores(argument: str, given) -> Scores:
         )
     return {
         seed: {
-            t: check_number(f"{argument}, seed {seed}, target {shown(t)}", x, *RANGE)
+            t: check_number(
+                f"{argument}, seed {shown(seed)}, target {shown(t)}", x, *RANGE
+            )
             for t, x in row.items()
         }
         for seed, row in table.items()
@@ -270,19 +273,16 @@ def _scores(argument: str, given) -> Scores:
 
 
 def _paired_seeds(left: Scores, right: Scores) -> list:
-    if set(right) == {None}:
-        return list(left)
-    if set(left) != {None}:
+    if {None} not in (set(left), set(right)):
         _same("b", "training seeds of a", right, left)
-        return list(left)
-    return list(right)
+    return list(right if set(left) == {None} else left)
 
 
 def _paired_targets(left: Scores, right: Scores) -> list[str]:
     targets = list(next(iter(left.values())))
     for name, table in (("a", left), ("b", right)):
         for seed, row in table.items():
-            _same(name, f"pairs of targets, seed {seed},", row, targets)
+            _same(name, f"pairs of targets, seed {shown(seed)},", row, targets)
     return targets
 
 

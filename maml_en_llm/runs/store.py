@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 
+from ..checkpoint import DAMAGE
 from ..models import parameters, write_back
 from ..provenance import digest, write_whole
+from ..tensors import Tensors
 
 
 class Store:
@@ -32,8 +34,10 @@ class Store:
                 spent = json.loads(file.metadata()["spent"])
                 names = file.keys()
                 weights = {name: file.get_tensor(name) for name in names}
+            if not isinstance(spent, dict) or not _fit(weights, parameters(model)):
+                return None
             write_back(model, weights)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        except DAMAGE:
             return None
         return spent
 
@@ -50,3 +54,13 @@ class Store:
             write_whole(path, content)
         except OSError:
             return
+
+
+def _fit(found: Tensors, own: Tensors) -> bool:
+    """Whether these are finite weights of every name, shape and type of the model's."""
+    return found.keys() == own.keys() and all(
+        value.shape == own[name].shape
+        and value.dtype == own[name].dtype
+        and bool(value.isfinite().all())
+        for name, value in found.items()
+    )

@@ -5,7 +5,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError, check_choice, check_integer, listed, nearest, shown
+from ..errors import (
+    DataError,
+    check_choice,
+    check_integer,
+    check_once,
+    listed,
+    nearest,
+    shown,
+)
 from ..protocol import SEEDS, SHOTS
 from .examples import Example, check_example, check_labels, checked_kind
 from .settings import KINDS, ROLES, check_name, checked_seeds
@@ -129,6 +137,7 @@ def _tasks(argument: str, tasks) -> list:
     for n, task in enumerate(found):
         if not isinstance(task, Task):
             raise DataError(f"{argument}[{n}]: expected a Task, found {shown(task)}")
+    check_once(argument, [task.name for task in found], "name")
     return found
 
 
@@ -271,10 +280,8 @@ def _chosen(index: int, options: Any, where: str) -> Any:
 
 def _drawn(examples: tuple[Example, ...], shots: int, seed: str) -> tuple[Example, ...]:
     if shots > len(examples):
-        raise DataError(
-            f"shots: expected at most {len(examples)}, the rows of split 'train', "
-            f"found {shots}"
-        )
+        most = f"at most {len(examples)}, the rows of split 'train'"
+        raise DataError(f"shots: expected {most}, found {shots}")
     return tuple(random.Random(seed).sample(examples, shots))
 
 

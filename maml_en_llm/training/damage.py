@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
-from ..checkpoint import CARD, FILE_NAMES
+from ..checkpoint import CARD, FILE_NAMES, read_file
 from ..errors import shown
 from ..methods import Budget
 
@@ -87,10 +87,10 @@ def _foreign_in_output(output: Path) -> list[str]:
     if not os.path.lexists(output):
         return []
     try:
-        record = json.loads((output / "record.json").read_bytes())
-        own = {*record["files"], CARD, "record.json"}
         names = sorted(path.name for path in output.iterdir())
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        record = json.loads(read_file(output / "record.json"))
+        own = {*record.get("files", names), CARD, "record.json"}
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return [OUTPUT]
     return [f"{OUTPUT}/{name}" for name in names if name not in own]
 

@@ -20,6 +20,7 @@ from ..checkpoint import (
     check_written,
     file_hashes,
     load_checkpoint,
+    read_file,
     save_checkpoint,
 )
 from ..errors import listed, shown
@@ -85,9 +86,7 @@ class RunFolder:
         if not os.path.lexists(self.output):
             return None
         try:
-            path = self.output / "record.json"
-            check_file(path, "output")
-            record = json.loads(path.read_bytes())
+            record = json.loads(read_file(self.output / "record.json"))
             config = record["config"]
             _ = record["weights"], record["losses"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):

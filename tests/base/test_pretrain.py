@@ -28,7 +28,7 @@ from maml_en_llm.base.corpus import (
 from maml_en_llm.base.model import count_parameters
 from maml_en_llm.base.pretrain import add_newlines, batch, build_model
 from maml_en_llm.base.probes import held_out_loss, probes
-from maml_en_llm.checkpoint import load_checkpoint
+from maml_en_llm.checkpoint import load_checkpoint, save_checkpoint
 from maml_en_llm.minicrossfit import Draw
 from maml_en_llm.provenance import weights_hash
 from maml_en_llm.signals import Interrupted
@@ -161,6 +161,31 @@ def test_a_complete_run_that_was_damaged_is_none(whole, tmp_path, name, old):
     (output / file).write_bytes(damaged((output / file).read_bytes()))
     with pytest.raises(ValueError, match=f"^output: expected .*{file} as the run"):
         run_pretraining(SMALL, output)
+
+
+WRONG_FACTS = {  # what is put in a checkpoint's facts, or its tensors
+    "nothing done": lambda facts, _: facts.pop("done"),
+    "losses": lambda facts, _: facts["done"].update(losses=[1.0]),
+    "no number": lambda facts, _: facts["done"].update(losses=["x"] * 13),
+    "seconds": lambda facts, _: facts["done"].update(seconds=None),
+    "probes": lambda facts, _: facts["done"].update(probes=[5]),
+    "no weights": lambda _, tensors: tensors.clear(),
+    "a foreign tensor": lambda _, tensors: tensors.update(weird=torch.ones(1)),
+}
+
+
+@pytest.mark.parametrize("change", WRONG_FACTS.values(), ids=WRONG_FACTS)
+def test_the_checkpoint_before_wrong_facts_is_used(whole, tmp_path, change):
+    run_pretraining(SMALL, tmp_path, stop=13, every=8)
+    run_pretraining(SMALL, tmp_path, stop=14, every=1)
+    folder = tmp_path / "checkpoints"
+    found = load_checkpoint(folder)
+    assert found is not None and found[0] == 13
+    change(found[2], found[1])
+    save_checkpoint(folder, *found)
+    with pytest.warns(UserWarning, match="step-000000013.json is damaged"):
+        record = run_pretraining(SMALL, tmp_path, every=8)
+    assert record["losses"] == whole[1]["losses"]
 
 
 @pytest.mark.parametrize("stop", [9, None], ids=["unfinished", "complete"])

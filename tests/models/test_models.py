@@ -644,3 +644,30 @@ def test_dtype_and_device_by_name(tmp_path):
     model, _ = load_model(folder, dtype="float64", device="auto")
     assert model.dtype == torch.float64
     assert model.device.type == as_device("auto").type
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A folder of a model with weights and its tokenizer."""
+    for part in load_model("tiny-base"):
+        part.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def change_configuration(folder, **values):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_weights_that_do_not_fit_are_said_in_one_line(saved, capfd):
+    change_configuration(saved, vocab_size=99)
+    with pytest.raises(ValueError, match="^model: "):
+        load_model(saved)
+    assert "REPORT" not in capfd.readouterr().err
+
+
+def test_a_damaged_configuration_is_not_the_tokenizers_fault(saved):
+    change_configuration(saved, dtype="nope")
+    with pytest.raises(ValueError, match="config.json: expected a conf.*'nope'") as bad:
+        load_model(saved)
+    assert "GPT2_BPE" not in str(bad.value)

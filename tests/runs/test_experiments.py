@@ -96,6 +96,7 @@ def test_choices_cut_an_experiment():
     for name, bad in (
         ("E1", dict(cells=["hr_to_lr"])),
         ("E1", dict(cells=["hr:direct"])),
+        ("E1", dict(cells=[5])),
         ("E1", dict(budgets=["time"])),
         ("E1", dict(seeds=[])),
         ("E2", dict(shown=["both"])),
@@ -209,6 +210,7 @@ def test_a_second_base_runs_at_the_rates_of_the_first_only_where_it_says_so():
 
 NO_RATES = [
     *("{", "[]", "5", "null", "[" * 100_000, '{"rates": []'),
+    '{"rates": [["MetaICL", {"lr": 0.1}]]}',
     *(
         json.dumps({"rates": {"MetaICL": own}})
         for own in (5, {}, {"lr": "x"}, {"lr": -1}, {"lr": 0.1, "inner_lr": None})
@@ -253,3 +255,11 @@ def test_bad_run_of_an_experiment(changes, message):
 def test_bad_chosen(changes):
     with pytest.raises(ValueError, match="steps|rates"):
         Chosen(**changes)
+
+
+def test_rates_and_cells_that_are_none_are_said():
+    for rates_of_none in (5, "abc", None):
+        with pytest.raises(ValueError, match="^rates: expected a list, found"):
+            Chosen(steps=1, rates=rates_of_none)
+    with pytest.raises(ValueError, match="^cells: expected one of .* found None"):
+        Table(TINY).cell(None)

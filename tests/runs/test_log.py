@@ -371,3 +371,11 @@ def test_a_damaged_file_of_changes_is_named(tmp_path, text):
     path.write_text(text)
     with pytest.raises(DataError, match="same_code.json: expected changes of code"):
         read_changes(path)
+
+
+@pytest.mark.parametrize("line", ['{"a": 1, "a": 2}', '{"a": {"b": 1, "b": 1}}', "NaN"])
+def test_a_line_that_says_two_things_is_no_row(tmp_path, line):
+    line = line if line != "NaN" else '{"a": NaN}'
+    (tmp_path / "log").write_text(f'{{"a": Infinity}}\n{line}\n')
+    with pytest.raises(ValueError, match="log:2: expected a log .* keys each once"):
+        read_rows(tmp_path / "log")

@@ -366,7 +366,8 @@ def test_a_configuration_of_its_own_can_be_the_base():
     [
         (dict(evaluate=dict(k=-1)), "evaluate k: expected a whole number"),
         (dict(evaluate=dict(k="x")), "evaluate k: expected a whole number"),
-        (dict(evaluate=dict(mode="x")), "mode: expected one of"),
+        (dict(evaluate=dict(separator="x")), "separator: expected one of"),
+        (dict(evaluate=dict(mode="channel")), "^evaluate: .* found 'mode'"),
         (dict(evaluate=dict(pmi=1)), "evaluate pmi: expected True or False"),
         (dict(evaluate=dict(adapt=4)), "evaluate adapt: expected an Adaptation"),
         (dict(train=dict(seed=5)), "train: .* found 'seed'"),
@@ -377,3 +378,10 @@ def test_a_configuration_of_its_own_can_be_the_base():
 def test_what_would_be_refused_after_training_is_refused_now(changes, message):
     with pytest.raises(ValueError, match=message):
         Run(name="MetaICL", config=TrainConfig(), seeds=(100,), **changes)
+
+
+@pytest.mark.parametrize("name", ["PMI in-context", "PMI zero-shot"])
+def test_a_row_in_a_mode_that_it_is_not_defined_for_is_refused(name):
+    message = f"^mode of '{name}': expected one of direct, found 'channel'"
+    with pytest.raises(ValueError, match=message):
+        run_of(name, config=replace(BASE, mode="channel"))

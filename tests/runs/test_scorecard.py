@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import run_record
 
+from maml_en_llm import DataError
 from maml_en_llm.provenance import plain
 from maml_en_llm.runs import EXPERIMENTS, RULES
 from maml_en_llm.runs.alive import judge_cell
@@ -295,6 +296,16 @@ def test_published_records_of_one_base(tmp_path):
     (tmp_path / "conditions-mini-base.json").write_text(json.dumps(found))
     with pytest.raises(ValueError, match="judge it anew"):
         published_cells(tmp_path, "mini-base")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"cells":null}', '{"cells":[5]}', "{}", "[" * 100_000]
+)
+def test_cells_that_are_none_name_their_file(tmp_path, text):
+    (tmp_path / "conditions-m.json").write_text(text)
+    with pytest.raises(DataError, match="conditions-m.json: expected verdicts") as bad:
+        published_cells(tmp_path, "m")
+    assert len(str(bad.value)) < 500
 
 
 def test_the_published_scorecard_is_what_the_published_records_give():

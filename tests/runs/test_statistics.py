@@ -296,3 +296,25 @@ def test_records_of_two_methods_are_refused():
 def test_an_interval_needs_scores(given):
     with pytest.raises(ValueError, match="(records|scores): .*expected .*, found"):
         mean_interval(given)
+
+
+@pytest.mark.parametrize("part", ["method", "mode"])
+def test_records_of_two_methods_or_modes_are_no_table(part):
+    one = {"seed": 1, "budget": {}, "method": "a", "mode": "direct", "tasks": {"t": 1}}
+    other = one | {"seed": 2}
+    assert scores_of([one, other]) == {1: {"t": 1}, 2: {"t": 1}}
+    with pytest.raises(ValueError, match="^records: expected one per .* and .*'b'"):
+        scores_of([one, other | {part: "b"}])
+
+
+def test_names_and_seeds_of_any_length_are_cut():
+    long, large = "t" * 10**5, 10**4400
+    for table in ({1: {"a": 1.0}, 2: {long: 1.0}}, {1: {"a": 1.0}, large: {"b": 1.0}}):
+        with pytest.raises(ValueError, match="^scores: ") as found:
+            mean_interval(table)
+        assert len(str(found.value)) < 400
+    with pytest.raises(ValueError, match="^a, seed a int, target") as found:
+        paired_difference({large: {long: "x"}}, {1: {"a": 1.0}})
+    assert len(str(found.value)) < 400
+    with pytest.raises(ValueError, match="^b: expected the training seeds") as found:
+        paired_difference({large: {"a": 1.0}}, {1: {"a": 1.0}})

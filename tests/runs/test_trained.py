@@ -1,12 +1,15 @@
 """Runs that share a training, records of adapted models, processes, checks by date."""
 
 import json
+import math
 import sys
 import time
 from dataclasses import replace
 
 import pytest
+import torch
 from helpers import distance, records, write_benchmark, write_lines, write_model
+from safetensors.torch import load_file, save_file
 
 from maml_en_llm import (
     Adam,
@@ -20,6 +23,7 @@ from maml_en_llm import (
 )
 from maml_en_llm.evaluation import evaluate_adapted
 from maml_en_llm.protocol import SEEDS
+from maml_en_llm.provenance import weights_hash
 from maml_en_llm.runs import (
     CONTROL,
     Chosen,
@@ -136,6 +140,34 @@ def test_a_damaged_file_of_the_store_is_passed_over(config, tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     again = reproduce(runs[:1], tmp_path / "another", store=store)
     assert again[0]["tasks"] == first[0]["tasks"]
+
+
+STORED = {  # what a file of the store might hold instead
+    "fewer": lambda weights, _: weights.popitem(),
+    "more": lambda weights, _: weights.update(weird=torch.ones(1)),
+    "not a number": lambda weights, _: next(iter(weights.values())).fill_(math.nan),
+    "half": lambda weights, _: weights.update(
+        {n: w.half() for n, w in weights.items()}
+    ),
+    "long": lambda weights, _: weights.update(
+        {n: w.long() for n, w in weights.items()}
+    ),
+    "a list": lambda _, about: about.update(spent="[1]"),
+    "deep": lambda _, about: about.update(spent="[" * 100_000),
+}
+
+
+@pytest.mark.parametrize("change", STORED.values(), ids=STORED)
+def test_what_the_store_would_not_keep_is_not_fetched(config, tmp_path, change):
+    store, model = Store(tmp_path), load_model(config.model)[0]
+    path = store.path("a")
+    store.keep(path, model, {"seconds": 1})
+    assert store.fetch(path, model) == {"seconds": 1}
+    weights, about = load_file(path), {"spent": '{"seconds": 1}'}
+    change(weights, about)
+    save_file(weights, path, about)
+    before = weights_hash(model)
+    assert store.fetch(path, model) is None and weights_hash(model) == before
 
 
 def test_where_rates_are_tuned_no_target_is_looked_at(config, tmp_path, monkeypatch):

@@ -238,3 +238,10 @@ def test_a_split_of_text_has_the_labels_of_the_other(arrow, labels):
     task = Task.from_dataset(splits, input="text", output="label", shots=2)
     assert task.train == task.test and task.kind == "classification"
     assert task.train[1] == Example("a dog", "no", ("yes", "no"))
+
+
+def test_two_tasks_of_one_name_are_not_merged():
+    twice = [Task("a", "classification"), Task("a", "classification")]
+    for train, test in ((twice, []), ([], twice)):
+        with pytest.raises(DataError, match="each name once, found a more than once"):
+            Benchmark(train=train, test=test).to_datasets()

@@ -30,6 +30,29 @@ def test_files_of_others_among_the_checkpoints_are_left_alone(config, tmp_path):
     assert (beside / "mine").read_text() == "mine"
 
 
+FOREIGN = (
+    *("last-good-thesis.txt", "output/mine.txt", "output-2", "last-good/mine.txt"),
+    *("step-000000001.json-mine", ".output.mine", "output.csv"),
+)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_names_that_only_begin_as_those_of_a_run_are_of_others(config, tmp_path, name):
+    mine = tmp_path / "run.checkpoint" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(ValueError, match="holds what is no checkpoint"):
+        train(config, output=tmp_path / "run")
+    assert mine.read_text() == "mine"
+
+
+def test_a_pipe_for_a_record_is_no_run(config, tmp_path):
+    (tmp_path / "run").mkdir()
+    os.mkfifo(tmp_path / "run" / "record.json")
+    with pytest.raises(ValueError, match="is there already; name a new folder"):
+        train(config, output=tmp_path / "run")
+
+
 @pytest.mark.parametrize("kind", ["file", "link"])
 def test_something_where_checkpoints_would_lie(config, tmp_path, kind):
     beside = tmp_path / "run.checkpoint"

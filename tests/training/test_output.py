@@ -207,6 +207,7 @@ WRONG_FACTS = {  # what is put in a checkpoint's facts, or its tensors
 }
 
 
+@pytest.mark.filterwarnings("ignore:checkpoint. .* is damaged")
 @pytest.mark.parametrize("change", WRONG_FACTS.values(), ids=WRONG_FACTS)
 def test_a_checkpoint_of_what_no_run_keeps_is_damaged(config, tmp_path, change):
     where = tmp_path / "run.checkpoint"
@@ -217,8 +218,39 @@ def test_a_checkpoint_of_what_no_run_keeps_is_damaged(config, tmp_path, change):
     step, tensors, facts = found
     change(facts, tensors)
     checkpoint.save_checkpoint(where, step, tensors, facts)
-    with pytest.raises(ValueError, match="step-000000002.json is damaged .*remove it"):
+    with pytest.raises(ValueError, match="damaged.*remove (it|the folder)"):
         train(config, output=tmp_path / "run")
+
+
+def stopped_with_two(config, output):
+    """The folder of the checkpoints of steps 1 and 2."""
+    with pytest.raises(Stop):
+        train(config, output=output, checkpoint_every=1, progress=stop_after(2))
+    return output.with_name(f"{output.name}.checkpoint")
+
+
+def test_the_one_before_wrong_facts_is_used(config, whole, tmp_path):
+    where = stopped_with_two(config, tmp_path / "run")
+    facts = where / "step-000000002.json"
+    content = json.loads(facts.read_text())
+    content["facts"]["state"]["rows"] = []
+    content.pop("sha256")
+    content["sha256"] = checkpoint._hash_of(content)
+    facts.write_text(json.dumps(content))
+    with pytest.warns(UserWarning, match="2.json is damaged .*the rows of step 2"):
+        record = train(config, output=tmp_path / "run")
+    assert record["losses"] == whole[1]["losses"]
+
+
+@pytest.mark.parametrize("other", [3, 99])
+def test_a_checkpoint_under_another_name_is_not_used(config, whole, tmp_path, other):
+    where = stopped_with_two(config, tmp_path / "run")
+    for end in ("json", "safetensors"):
+        old = where / f"step-000000001.{end}"
+        shutil.copy(old, where / f"step-{other:09}.{end}")
+    with pytest.warns(UserWarning, match="is damaged .*it is of step 1, under another"):
+        record = train(config, output=tmp_path / "run")
+    assert record["losses"] == whole[1]["losses"]
 
 
 def test_a_checkpoint_beyond_the_last_step_is_damaged(config, tmp_path):
@@ -227,10 +259,9 @@ def test_a_checkpoint_beyond_the_last_step_is_damaged(config, tmp_path):
     found = checkpoint.load_checkpoint(tmp_path / "run.checkpoint")
     assert found is not None
     checkpoint.save_checkpoint(tmp_path / "run.checkpoint", 7, *found[1:])
-    with pytest.raises(
-        ValueError, match="step-000000007.json is damaged .*the step of"
-    ):
-        train(config, output=tmp_path / "run")
+    with pytest.warns(UserWarning, match="07.json is damaged .*the step of step 7"):
+        record = train(config, output=tmp_path / "run")
+    assert len(record["losses"]) == config.steps
 
 
 def test_checkpoints_of_another_run_are_refused(config, tmp_path):

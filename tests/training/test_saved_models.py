@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from maml_en_llm import load_model, parameters, train
@@ -132,6 +133,13 @@ def in_a_ring(folder):
     change("adapter_config.json", base_model_name_or_path=str(folder))(other)
 
 
+def not_a_number(folder):
+    path = folder / "adapter_model.safetensors"
+    tensors = load_file(path)
+    next(iter(tensors.values()))[0, 0] = float("nan")
+    save_file(tensors, path, {"format": "pt"})
+
+
 NO_ADAPTERS = {
     "no base": (
         lambda f: change("record.json", config={"model": str(f / "none")})(f),
@@ -158,6 +166,15 @@ NO_ADAPTERS = {
     "no weights": (
         lambda f: (f / "adapter_model.safetensors").unlink(),
         "adapter_model.safetensors: expected weights, found no file of this name",
+    ),
+    "fewer matrices": (
+        change("adapter_config.json", target_modules=["c_attn"]),
+        "found 12 foreign tensors in .*; adapter_config.json may be of other adapters",
+    ),
+    "numbers that are none": (not_a_number, "numbers that are not finite in .*lora"),
+    "a factor that is none": (
+        change("adapter_config.json", lora_alpha=float("nan")),
+        "expected adapters of 'base' .*not JSON compliant",
     ),
     "damaged": (
         lambda f: (f / "adapter_model.safetensors").write_bytes(b"half"),

@@ -112,6 +112,8 @@ class Table:
 
     def cell(self, cell: str) -> tuple[str, str]:
         """Setting and mode of a cell, written ``setting:mode``."""
+        if not isinstance(cell, str):
+            check_choice("cells", cell, CELLS)
         setting, _, mode = cell.partition(":")
         check_choice("cells", setting, list(lists_of(self.preset.benchmark)))
         check_choice("cells", mode, MODES)
