@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import check_integer, check_number, shown
 from ..evaluation import Adaptation
+from ..models import as_device
 from ..optimizers import OPTIMIZERS
 from ..provenance import digest
 from ..training import TrainConfig
@@ -100,7 +101,7 @@ def compute_again(
     """
     count = check_integer("count", count, 1)
     check_number("seconds", seconds)
-    TrainConfig(device=device)  # one that is not here is refused now
+    as_device(device)  # one that is not here is refused now
     date = _day(date)
     records = checked_rows("records", records)
     found = Check()
