@@ -66,6 +66,10 @@ class Book:
             self.titles.setdefault(name, heading["title"])
             if heading["label"]:
                 self.places[heading["label"]] = name, heading["title"]
+        for box in FENCE.finditer("\n\n".join(texts)):
+            label = options_of(box["body"])[0].get("name")
+            if box["kind"] == "admonition" and label:  # an algorithm
+                self.places[label] = name, box["title"].strip()
         for kind, label in found:
             count[kind] += 1
             self.labels[label] = f"{prefix}{count[kind]}"

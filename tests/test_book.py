@@ -16,6 +16,7 @@ HIDDEN = {"hide-input", "hide-cell", "remove-cell", "parameters"}
 CONTENTS = re.findall(r"(?m)^ *- file: (\S+)", (ROOT / "_toc.yml").read_text("utf-8"))
 NOTEBOOKS = [file for page in CONTENTS if (file := ROOT / f"{page}.ipynb").is_file()]
 MOST_WORDS, MOST_CELLS = 2500, 30
+TERM = r"\{term\}`([^`]+)`"
 # what is not counted as words of prose
 FENCE = r"(?ms)^(`{3,}|:{3,})\{%s.*?^\1[`:]*[ \t]*$"
 NOT_PROSE = [
@@ -39,6 +40,14 @@ def test_cells_fit_a_page(chapter):
         shown = not HIDDEN & set(cell["metadata"].get("tags", ()))
         code = [line for line in lines if line.strip()]
         assert not shown or len(code) <= 15, f"cell {number}: {lines[0]}"
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_links_its_words_to_the_glossary(chapter):
+    cells = json.loads(chapter.read_text(encoding="utf-8"))["cells"]
+    prose = "".join(source(x) for x in cells if x["cell_type"] == "markdown")
+    linked = {x.rpartition("<")[2].rstrip(">") for x in re.findall(TERM, prose)}
+    assert len(linked) >= 2
 
 
 def words_of_prose(markdown: str) -> int:

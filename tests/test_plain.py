@@ -189,6 +189,13 @@ def test_links_lead_to_notebooks_or_to_the_published_book(plain, book, published
             plain.text(bad, book, {})
 
 
+def test_an_algorithm_can_be_referred_to(plain, book):
+    assert book.places["alg-outer"][0] == "03-meta-training"
+    assert "[Algorithm 2.1](02-meta-gradients.ipynb#alg-sweep)" in plain.text(
+        "{ref}`Algorithm 2.1 <alg-sweep>`", book, {}
+    )
+
+
 def test_pages_without_a_number_share_one_count(book):
     """As in the built pages, which tests/browser compares number by number."""
     assert book.labels["fig-loops"] == "1"  # of the front page
