@@ -227,7 +227,7 @@ def test_train_then_evaluate(tmp_path):
         *("evaluate", "--model", tmp_path / "model", "--output", tmp_path / "r.json"),
         *("--benchmark", "minicrossfit:easy", "--demonstrations", "2"),
         *("--demonstration-seeds", "13", "--max-records", "2"),
-        *("--max-length", "256"),
+        *("--max-length", "256", "--setting", "non_paraphrase_to_paraphrase"),
     )
     assert scored.returncode == 0, scored.stderr[-2000:]
     record = json.loads((tmp_path / "r.json").read_text())
