@@ -29,6 +29,7 @@ def _complexity(
     cell: str = "hr_to_lr:direct",
     names: Sequence[str] = COMPLEXITY_ROWS,
     n: Sequence[int] = N,
+    k: Sequence[int] = K,
     seeds: Sequence[int] = THREE,
     steps: int = 320,
     draws: int | None = None,
@@ -37,14 +38,15 @@ def _complexity(
     """Seed by seed, part by part. The number of labels and of distractors is a property
     of a target: those parts of the question are in the records by target.
 
-    ``names``: rows of the parts "kind" and "n"; ``n``: tasks per outer step of "n".
+    ``names``: rows of the parts "kind" and "n"; ``n``: tasks per outer step of "n";
+    ``k``: inner steps of "k".
     """
     chosen("parts", once("parts", parts), PARTS)
     table = Table(preset, draws, max_records)
-    names, n = trained("names", names), once("n", n)
+    names, n, k = trained("names", names), once("n", n), once("k", k)
     found = []
     for seed, part in product(once("seeds", seeds), parts):
-        for where, name, change, how in _part(part, cell, names, n, preset):
+        for where, name, change, how in _part(part, cell, names, n, k, preset):
             found += [
                 table.run(
                     name, where, seed, steps=steps, train=change, evaluate=options
@@ -54,7 +56,9 @@ def _complexity(
     return found
 
 
-def _part(part: str, cell: str, names: list[str], n: list[int], preset: Preset):
+def _part(
+    part: str, cell: str, names: list[str], n: list[int], k: list[int], preset: Preset
+):
     """(cell, row, change of training, changes of evaluation) of a part's runs."""
     once_each: Sequence[Mapping[str, Any]] = ({},)
     if part == "kind":
@@ -66,8 +70,8 @@ def _part(part: str, cell: str, names: list[str], n: list[int], preset: Preset):
             yield cell, name, dict(tasks_per_step=count), once_each
     elif part == "k":
         yield cell, "MetaICL", {}, once_each
-        for k, name in product(K, ("MAML-en-LLM", "FOMAML", CONTROL)):
-            yield cell, name, dict(inner_steps=k), once_each
+        for steps, name in product(k, ("MAML-en-LLM", "FOMAML", CONTROL)):
+            yield cell, name, dict(inner_steps=steps), once_each
     elif part == "support":
         for prompts, name in product(SUPPORT, COMPLEXITY_ROWS):
             yield cell, name, dict(prompts=prompts), once_each
