@@ -11,6 +11,8 @@ import json
 import os
 import re
 import string
+import subprocess
+import sys
 import traceback
 import warnings
 from pathlib import Path
@@ -401,6 +403,23 @@ def script(folder: str, name: str):
 
 
 # --- notebooks ---
+
+
+def python(*command, timeout: int = 1200) -> subprocess.CompletedProcess:
+    """Run Python with ``command`` in the repository's root.
+
+    Under a timeout in seconds, which is no bound on the work: papermill waits for ever
+    for a killed kernel. One thread: on a busy machine a second one costs more in
+    waiting than it brings.
+    """
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=Path(__file__).parents[1],
+        timeout=timeout,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
 
 
 def code_cells(chapter: Path) -> list[dict]:

@@ -11,10 +11,10 @@ from helpers import assigned, code_cells, source
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
-CHAPTERS = sorted(BOOK.glob("[0-9]*.ipynb"))
 HIDDEN = {"hide-input", "hide-cell", "remove-cell", "parameters"}
 CONTENTS = re.findall(r"(?m)^ *- file: (\S+)", (ROOT / "_toc.yml").read_text("utf-8"))
 NOTEBOOKS = [file for page in CONTENTS if (file := ROOT / f"{page}.ipynb").is_file()]
+CHAPTERS = [path for path in NOTEBOOKS if path.stem[0].isdigit()]
 MOST_WORDS, MOST_CELLS = 2500, 30
 TERM = r"\{term\}`([^`]+)`"
 # what is not counted as words of prose
@@ -31,7 +31,7 @@ def without_magics(text: str) -> str:
     return re.sub(r"(?m)^(\s*)%.*$", r"\1pass", text)
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("chapter", NOTEBOOKS, ids=lambda path: path.stem)
 def test_cells_fit_a_page(chapter):
     """79 columns; 15 lines of code where a reader sees them."""
     for number, cell in enumerate(code_cells(chapter)):
@@ -76,6 +76,23 @@ def test_a_chapter_is_read_in_one_sitting(chapter):
     assert len(kept) <= MOST_CELLS
 
 
+# a heading of an exercise, such as "**1. (a number)**"
+EXERCISE = re.compile(r"(?m)^\*\*(\d+)\. \(([a-z ]+)\)\*\*")
+KINDS = ({"a number", "numbers"}, {"code"}, {"what breaks if"})
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_has_exercises_of_three_kinds(chapter):
+    """A number, code, and what breaks if; they are numbered from 1."""
+    cells = json.loads(chapter.read_text(encoding="utf-8"))["cells"]
+    texts = [source(cell) for cell in cells if cell["cell_type"] == "markdown"]
+    text = "\n\n".join(texts).partition("\n## Exercises\n")[2]
+    numbers, kinds = zip(*EXERCISE.findall(text), strict=True)
+    assert [int(number) for number in numbers] == [*range(1, len(numbers) + 1)]
+    for kind in KINDS:
+        assert kind & set(kinds), f"expected an exercise ({min(kind)}), found {kinds}"
+
+
 def test_what_counts_as_a_word_of_prose():
     text = (
         "Two words.\n\n| a | table |\n| --- | --- |\n\n"
@@ -86,7 +103,7 @@ def test_what_counts_as_a_word_of_prose():
     assert words_of_prose(text) == 4  # "Two", "words.", "(eq)" and "End."
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("chapter", NOTEBOOKS, ids=lambda path: path.stem)
 def test_zero_is_a_value_and_not_the_default(chapter):
     """Parameters are never taken by ``parameter or default``."""
     cells = code_cells(chapter)

@@ -1,50 +1,22 @@
 """Chapters run by papermill from the command line, as a reader would run them."""
 
-import os
 import re
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
-from transformers import GPT2Config
+from helpers import python
 
-ROOT = Path(__file__).parents[1]
-TIMEOUT = 1200  # seconds, against kernels that hang; no bound on the work
 META_GRADIENTS = "book/02-meta-gradients.ipynb"
 META_TRAINING = "book/03-meta-training.ipynb"
 # "loss 10.82 → 6.31", "loss from 10.82 to 6.31"
 LOSS = re.compile(r"loss\D{0,40}?(\d+\.\d+)\D{0,20}?(?:→|->|to)\D{0,20}?(\d+\.\d+)")
 
 
-def run(*command, timeout=TIMEOUT) -> subprocess.CompletedProcess:
-    # Under a timeout: papermill waits for ever for a killed kernel. One thread:
-    # on a busy machine a second one costs more in waiting than it brings.
-    return subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=ROOT,
-        timeout=timeout,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-
-
-def papermill(
-    notebook, output, timeout=TIMEOUT, **parameters
-) -> subprocess.CompletedProcess:
+def papermill(notebook, output, **parameters) -> subprocess.CompletedProcess:
     given = [word for name, value in parameters.items() for word in ("-p", name, value)]
-    return run(
-        "-m",
-        "papermill",
-        "--no-progress-bar",
-        notebook,
-        output,
-        *given,
-        timeout=timeout,
-    )
+    return python("-m", "papermill", "--no-progress-bar", notebook, output, *given)
 
 
 def printed(notebook: Path) -> list[str]:
@@ -60,16 +32,6 @@ def printed(notebook: Path) -> list[str]:
     ]
 
 
-@pytest.fixture
-def small_gpt2(bpe, tmp_path) -> Path:
-    """A folder with a small GPT-2's configuration and the tokenizer, no weights."""
-    folder = tmp_path / "small-gpt2"
-    GPT2Config(n_layer=2, n_embd=32, n_head=2).save_pretrained(folder)
-    for name in ("vocab.json", "merges.txt"):
-        shutil.copy(Path(os.environ["GPT2_BPE"]) / name, folder)
-    return folder
-
-
 @pytest.mark.long
 def test_meta_training_on_real_files_with_a_model_of_ones_own(
     metaicl_data, small_gpt2, tmp_path
@@ -79,12 +41,11 @@ def test_meta_training_on_real_files_with_a_model_of_ones_own(
     done = papermill(
         META_TRAINING,
         output,
-        timeout=TIMEOUT,
         benchmark=metaicl_data,
         setting="hr_to_lr",
         model=small_gpt2,
         seeds=1,
-        steps=10,
+        steps=4,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     outputs = printed(output)
@@ -129,7 +90,7 @@ def test_unknown_parameter_stops_the_chapter(tmp_path):
 
 
 def test_unknown_parameter_leaves_nothing_of_a_built_chapter(tmp_path):
-    done = run(
+    done = python(
         "book/execute.py",
         META_GRADIENTS,
         tmp_path / "out.ipynb",

@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 import torch
-from helpers import assigned, code_cells, source
+from helpers import assigned, code_cells, source, write_benchmark
 from transformers import GPT2Config
 from transformers.utils import logging
 
@@ -86,6 +86,36 @@ def test_a_wrong_parameter_is_refused_in_one_line(chapter, undone):
         near = "found 'inner_stepz'; nearest: inner_steps"
         with pytest.raises(ValueError, match=f"parameter: expected one of .*, {near}"):
             opening.run(inner_stepz=2)
+
+
+# one beyond what works: with it a later cell would fail
+BEYOND = [
+    ("01-in-context-learning", dict(max_length=31)),
+    ("01-in-context-learning", dict(max_example_length=15)),
+    ("02-meta-gradients", dict(inner_lr=0.51)),
+    ("02-meta-gradients", dict(inner_steps=65)),
+    ("03-meta-training", dict(lr=1.01)),
+    ("03-meta-training", dict(inner_lr=1.01)),
+    ("05-adaptation", dict(rates=[1e-3, 1.01])),
+    ("06-limited-data", dict(record_share=0.049)),
+    ("07-optimizers", dict(draws=1)),
+    ("08-tasks", dict(pool=15)),
+    ("09-real-model", dict(length=8)),
+]
+
+
+@pytest.mark.parametrize("stem, given", BEYOND, ids=str)
+def test_what_would_fail_later_is_refused_at_once(stem, given, undone):
+    with pytest.raises(ValueError, match=f"^{list(given)[-1]}: expected .* found"):
+        Opening(ROOT / "book" / f"{stem}.ipynb").run(**given)
+
+
+def test_an_example_of_other_files_fits_a_prompt_of_chapter_1(undone, tmp_path):
+    opening = Opening(ROOT / "book" / "01-in-context-learning.ipynb")
+    given = dict(benchmark=str(write_benchmark(tmp_path)), setting="mini")
+    opening.run(**given, max_length=256)
+    with pytest.raises(ValueError, match="^max_length: expected .* 256, found 255"):
+        opening.run(**given, max_length=255)
 
 
 # the cells of chapter 3 that lead to its trained models: how each begins

@@ -98,4 +98,4 @@ def _names(axes: Axes, paths) -> None:
             size=14,
         )
     axes.plot([], [], "-", color="black", lw=2, label="mean meta-gradient, downhill")
-    axes.legend(loc="upper left", fontsize="small", frameon=True)
+    axes.legend(loc="upper left")

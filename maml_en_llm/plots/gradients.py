@@ -49,14 +49,15 @@ def descent_paths(
     height = [[objective(torch.stack([u, v])) for u in x] for v in y]
     levels = np.geomspace(np.min(height), np.max(height), 25)
     axes.contourf(x, y, height, levels=levels, norm="log", cmap="Greys")
-    for (name, path), color in zip(paths.items(), colors, strict=False):
-        axes.plot(path[:, 0], path[:, 1], color=color, lw=2.5, label=name)
+    looks = zip(paths.items(), colors, ("-", "--", "-."), strict=False)
+    for (name, path), color, line in looks:
+        axes.plot(path[:, 0], path[:, 1], line, color=color, lw=2.5, label=name)
         axes.plot(*path[-1], "o", color=color, ms=9, mec="white")
     start = next(iter(paths.values()))[0]
     axes.plot(*minimum, "*", color="black", ms=9, zorder=5)
     axes.plot(*start, "s", color="black", ms=6)
     axes.set(xlabel="first weight", ylabel="second weight", aspect="equal")
-    axes.legend(loc="lower right", frameon=True)
+    axes.legend(loc="lower right")
     return axes
 
 
@@ -80,7 +81,7 @@ def saved_memory(
     label = "unrolled: activations of all steps"
     axes.plot(steps, unrolled, "o-", color=PALETTE[0], label=label)
     label = "reverse sweep: activations of one step"
-    axes.plot(steps, reverse, "o-", color=PALETTE[1], label=label)
+    axes.plot(steps, reverse, "s-", color=PALETTE[1], label=label)
     band = axes.fill_between(steps, reverse, total, color=PALETTE[1], alpha=0.25, lw=0)
     band.set_label("its trajectory (θ, m, v)")
     axes.set(xlabel="inner steps k", ylabel="memory (MiB)", xticks=steps)
@@ -116,7 +117,8 @@ def against_peers(panels: np.ndarray, rows: Sequence[Mapping]) -> np.ndarray:
             axes.yaxis.set_major_formatter("{x:g}")
     for axes in panels[1]:
         axes.set(xlabel="inner steps k")
-    panels[0][0].legend(fontsize="small")
+    above = dict(loc="outside upper center", ncols=3)
+    panels[0][0].figure.legend(*panels[0][0].get_legend_handles_labels(), **above)
     return panels
 
 

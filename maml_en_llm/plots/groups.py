@@ -6,7 +6,7 @@ from statistics import fmean
 from matplotlib.axes import Axes
 
 from .given import check_count, check_rows
-from .style import PALETTE
+from .style import LINE_MARKS, PALETTE
 
 WIDTH = 0.7  # of a group, in distances between two groups
 
@@ -27,14 +27,16 @@ def curves_by_group(
     pairs = {(g, name): c for g in groups for name, c in groups[g].items()}
     check_rows("groups", pairs)
     steps = list(next(iter(pairs.values()), ()))
-    for (group, curves), color in zip(groups.items(), PALETTE, strict=False):
+    for (group, curves), color, mark in zip(
+        groups.items(), PALETTE, LINE_MARKS, strict=False
+    ):
         at = range(len(steps))
         for curve in curves.values():
             axes.plot(at, [curve[j] for j in steps], color=color, lw=0.8, alpha=0.5)
         mean = [fmean(curve[j] for curve in curves.values()) for j in steps]
-        axes.plot(at, mean, "o-", color=color, lw=2.5, label=group)
+        axes.plot(at, mean, mark + "-", color=color, lw=2.5, label=group)
     axes.set_xticks(range(len(steps)), [str(j) for j in steps])
-    axes.legend(fontsize=9)
+    axes.legend()
     return axes
 
 
@@ -50,7 +52,8 @@ def dots_by_group(
     """
     names = list(dict.fromkeys(name for found in groups.values() for name in found))
     check_count("names in groups", names, 0, len(PALETTE))
-    for i, (name, color) in enumerate(zip(names, PALETTE, strict=False)):
+    looks = zip(names, PALETTE, LINE_MARKS, strict=False)
+    for i, (name, color, mark) in enumerate(looks):
         shift = (i - (len(names) - 1) / 2) * WIDTH / len(names)
         label: str | None = name
         for x, found in enumerate(groups.values()):
@@ -58,11 +61,11 @@ def dots_by_group(
             if not values:
                 continue
             at = [x + shift] * len(values)
-            axes.plot(at, values, "o", color=color, ms=4, alpha=0.6)
+            axes.plot(at, values, mark, color=color, ms=4, alpha=0.6)
             axes.plot(at[:1], [fmean(values)], "_", color=color, ms=16, mew=3)
-            axes.plot([], [], "o", color=color, label=label)
+            axes.plot([], [], mark, color=color, label=label)
             label = None
     axes.set_xticks(range(len(groups)), list(groups))
     axes.set_xlim(-0.5, len(groups) - 0.5)
-    axes.legend(fontsize=9)
+    axes.legend()
     return axes

@@ -52,8 +52,8 @@ def inner_step_changes(
         axes.axhline(0, color=COLORS["neutral"], lw=1)
         prompts = "prompt" if support == 1 else "prompts"
         axes.set(xscale="log", xlabel="inner rate α", title=f"{support} {prompts}")
-    panels[0].set(ylabel="change of the query loss (nats per token)")
-    panels[0].legend(fontsize="small")
+    panels[0].set(ylabel="change of the query loss\n(nats per token)")
+    panels[0].legend()
     return panels
 
 

@@ -11,9 +11,9 @@ from .style import PALETTE, tint
 
 Token = tuple[str, str, bool]  # its text, its role, whether it is scored
 
-_FILL = {
-    "text": tint(PALETTE[9]),
-    "answer": tint(PALETTE[1]),
+_FILL = {  # in grey: light, dark and between
+    "text": tint(PALETTE[9], 0.3),
+    "answer": tint(PALETTE[1], 0.75),
     "within": tint(PALETTE[7]),
     "between": tint(PALETTE[7]),
 }
@@ -37,7 +37,7 @@ def prompt_tokens(
     rows = _rows(prompts, columns)
     for y, row in enumerate(rows):
         if isinstance(row, str):
-            axes.text(0, y, row, fontsize=11.5, fontweight="bold", va="center")
+            axes.text(0, y, row, fontweight="bold", va="center")
             continue
         for x, width, text, role, scored in row:
             _box(axes, x, y, width, role, scored)
@@ -45,7 +45,6 @@ def prompt_tokens(
                 x + width / 2,
                 y,
                 text,
-                fontsize=10.5,
                 family="monospace",
                 ha="center",
                 va="center",
@@ -84,7 +83,6 @@ def prompt_cut(axes: Axes, lengths: Sequence[int], cut: int, limit: int) -> Axes
             "query" if is_query else str(number),
             ha="center",
             va="center",
-            fontsize=8,
             rotation=90 if is_query else 0,
         )
         start += length
@@ -119,7 +117,6 @@ def _token_legend(axes: Axes, columns: int) -> None:
         ncols=4 if columns > 60 else 2,
         loc="upper left",
         bbox_to_anchor=(0, 0),
-        fontsize=10,
         borderaxespad=0.2,
         handlelength=1.2,
     )

@@ -1,11 +1,14 @@
 """Figures of a real model: what memory allows, and held tasks during meta-training."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 from matplotlib.axes import Axes
 
 from .given import check_count
-from .style import COLORS, PALETTE
+from .style import COLORS, LINE_MARKS, PALETTE
+
+_LINES = ("-", "--", "-.")
 
 
 def memory_limits(
@@ -24,8 +27,10 @@ def memory_limits(
         limits: {device: GiB}, drawn as horizontal lines
     """
     check_count("curves", curves, 0, len(PALETTE))
-    for (label, gib), color in zip(curves.items(), PALETTE, strict=False):
-        axes.plot(sizes, gib, color=color, label=label)
+    for (label, gib), color, line in zip(
+        curves.items(), PALETTE, cycle(_LINES), strict=False
+    ):
+        axes.plot(sizes, gib, line, color=color, label=label)
         at, measured = points.get(label, ((), ()))
         axes.plot(at, measured, "o", color=color)
     for name, gib in limits.items():
@@ -34,9 +39,9 @@ def memory_limits(
             name,
             (1, gib),
             xycoords=("axes fraction", "data"),
-            ha="right",
-            va="bottom",
-            fontsize="small",
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center",
         )
     axes.set(xscale="log", yscale="log", ylabel="peak (GiB)")
     axes.set_xticks(list(sizes), [str(size) for size in sizes])
@@ -57,8 +62,10 @@ def held_curves(
     """
     check_count("runs", runs, 0, len(PALETTE))
     check_count("levels", levels, 0, 2)
-    for (label, (steps, values)), color in zip(runs.items(), PALETTE, strict=False):
-        axes.plot(steps, values, marker="o", ms=4, color=color, label=label)
+    for (label, (steps, values)), color, mark in zip(
+        runs.items(), PALETTE, LINE_MARKS, strict=False
+    ):
+        axes.plot(steps, values, marker=mark, ms=4, color=color, label=label)
     for (label, value), line in zip(levels.items(), ("--", ":"), strict=False):
         axes.axhline(value, color=COLORS["neutral"], ls=line, label=label)
     axes.set(xlabel="outer step")

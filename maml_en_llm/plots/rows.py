@@ -26,4 +26,5 @@ def dots_in_rows(
             axes.plot([fmean(values)], [y], "|", color="black", ms=12)
     axes.set_yticks(range(len(rows)), list(rows) if names else [""] * len(rows))
     axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.locator_params(axis="x", nbins=4)  # panels are narrow
     return axes

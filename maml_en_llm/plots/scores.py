@@ -56,7 +56,7 @@ def against_demonstrations(
         axes.set(xticks=range(len(numbers)), xticklabels=numbers, ylim=(0, 100))
         axes.set(xlabel="demonstrations", title=kind)
     panels[0].set_ylabel("accuracy (points)")
-    panels[0].legend(loc="upper left", fontsize=9)
+    panels[0].legend()
     return panels
 
 
@@ -103,7 +103,7 @@ def bars_with_range(
         axes.errorbar(at, means, [below, above], fmt="none", color="black", capsize=4)
     axes.axhline(guessing, ls="--", color="0.5")
     axes.set(xticks=range(len(groups)), xticklabels=groups, ylim=(0, 100))
-    axes.legend(fontsize=9)
+    axes.legend()
     return axes
 
 
@@ -159,12 +159,14 @@ def forest(axes: Axes, differences: Mapping[str, "Interval"]) -> Axes:
 
     Args:
         axes: where to draw
-        differences: {what: interval}; those that exclude 0 are blue, the others grey
+        differences: {what: interval}; those that exclude 0 are blue with a full dot,
+            the others grey with an empty one
     """
     for y, gap in enumerate(differences.values()):
         color = PALETTE[0] if gap.decided else COLORS["neutral"]
+        inside = color if gap.decided else "white"
         axes.plot([gap.low, gap.high], [y, y], "-", color=color, lw=2)
-        axes.plot([gap.mean], [y], "o", color=color, ms=6)
+        axes.plot([gap.mean], [y], "o", color=color, mfc=inside, ms=6)
     axes.axvline(0, color="black", lw=0.8)
     axes.set_yticks(range(len(differences)), list(differences))
     axes.set_ylim(len(differences) - 0.5, -0.5)

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..errors import check_integer
 from .given import check_count, check_keys, check_rows
-from .style import COLORS, PALETTE
+from .style import COLORS, LINE_MARKS, PALETTE
 
 _LATER = {  # what a longer run is probed for: a name in words
     "recall": "glossaries",
@@ -38,13 +38,17 @@ def emergence(
     check_count("starts", starts, 0, len(PALETTE))
     rows, pairs, late = panels
     for axes, probe in ((rows, "repeats"), (pairs, "recall")):
-        for (name, seeds), color in zip(starts.items(), PALETTE, strict=False):
+        looks = zip(starts.items(), PALETTE, LINE_MARKS, strict=False)
+        for (name, seeds), color, mark in looks:
             for number, probes in enumerate(seeds):
                 label = name if number == 0 else None
-                _probe(axes, probes, probe, color=color, label=label)
-    for (probe, name), color in zip(_LATER.items(), PALETTE[3:], strict=False):
+                _probe(axes, probes, probe, color=color, marker=mark, label=label)
+    looks = zip(_LATER.items(), PALETTE[3:], LINE_MARKS, strict=False)
+    for (probe, name), color, mark in looks:
         for number, probes in enumerate(longer):
-            style = dict(label=name) if number == 0 else dict(ls="--", marker="")
+            style = dict(label=name, marker=mark)
+            if number:
+                style = dict(ls="--", marker="")
             _probe(late, probes, probe, color=color, **style)
         if probe in guesses:
             late.axhline(guesses[probe], color=color, ls=":", lw=1)
@@ -53,8 +57,8 @@ def emergence(
     late.set(title="longer runs")
     for axes in panels:
         axes.set(xlabel="pre-training step", ylim=(0, 1.03))
-    rows.legend(fontsize=9, loc="lower right", title="heads look back")
-    late.legend(fontsize=9, loc="lower right")
+    pairs.legend(loc=(0.22, 0.4), title="heads look back")
+    late.legend(loc="lower right")
     return panels
 
 
@@ -111,18 +115,17 @@ def meta_training(
     _seeds_and_mean(left, after, window, colors[1], "MAML-en-LLM, at the adapted θᵢ")
     left.axhline(uniform, color=COLORS["neutral"], linestyle=":")
     edge = left.get_xlim()[1]
-    known = left.text(edge, uniform, "all tokens alike", ha="right", va="bottom")
-    known.set_fontsize(9)
+    left.text(edge, uniform, "all tokens alike", ha="right", va="bottom")
     left.set(title="Query loss", ylabel="loss (nats per target token)")
     label = "before: support prompt, at θ"
-    _seeds_and_mean(right, before, window, colors[2], label)
+    _seeds_and_mean(right, before, window, colors[2], label, "--")
     label = "after: query prompt, at the adapted θᵢ"
     _seeds_and_mean(right, after, window, colors[1], label)
     right.set(title="MAML-en-LLM, before and after adaptation")
     for axes in panels:
         axes.set(xlabel="outer step")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(fontsize=9, loc="lower left")
+        axes.legend(loc="upper right", bbox_to_anchor=(1, 0.93))
     return panels
 
 
@@ -147,8 +150,8 @@ def _first_losses(record: Mapping) -> list[float]:
     ]
 
 
-def _seeds_and_mean(axes: Axes, runs, window: int, color, label: str) -> None:
+def _seeds_and_mean(axes: Axes, runs, window, color, label, line="-") -> None:
     smooth = np.array([running_mean(run, window) for run in runs])  # (seeds, steps)
     steps = np.arange(window, window + smooth.shape[1])
     axes.plot(steps, smooth.T, color=color, linewidth=0.8, alpha=0.45)
-    axes.plot(steps, smooth.mean(0), color=color, linewidth=2.6, label=label)
+    axes.plot(steps, smooth.mean(0), line, color=color, linewidth=2.6, label=label)

@@ -22,6 +22,7 @@ SEEN_AS = {  # verdict of a claim: colour
     "not reproduced": PALETTE[3],
     "not testable here": GREY,
 }
+_REASON = 66  # characters in a line of it
 _FIGURES = {  # figure of a cell: mark, colour, label
     "zero_shot": ("o", PALETTE[7], "base, zero-shot"),
     "in_context": ("s", "black", "base, in context"),
@@ -49,7 +50,7 @@ def alive_cells(panels: Sequence[Axes], cells: Sequence["Cell"]) -> Sequence[Axe
         axes.set_ylim(len(settings) - 0.4, -0.6)
     for mark, color, label in _FIGURES.values():
         panels[0].plot([], [], mark, color=color, label=label)
-    panels[0].legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1.1), fontsize=9)
+    _legend_above(panels[0])
     return panels
 
 
@@ -74,7 +75,7 @@ def claims_at_a_glance(axes: Axes, rows: Sequence[Mapping]) -> Axes:
                 axes.plot(line, [y + 0.3] * 2, "-", color=GREY, lw=2)
                 axes.plot([other["ours"]], [y + 0.3], "s", color=GREY, ms=5)
         across = axes.get_yaxis_transform()  # x in shares of the axes, y in claims
-        look: dict[str, Any] = dict(transform=across, fontsize=9, va="center")
+        look: dict[str, Any] = dict(transform=across, va="center")
         axes.text(1.02, y, row["verdict"], color=color, **look)
         if row["unit"] == "cells" and row["ours"] is not None:
             words = f"ahead in {row['ours']} of {len(row['cells'])} cells"
@@ -83,7 +84,7 @@ def claims_at_a_glance(axes: Axes, rows: Sequence[Mapping]) -> Axes:
     axes.plot([], [], "D", mfc="white", mec="black", label="the paper")
     axes.plot([], [], "o-", color="black", label="ours, 95% interval")
     axes.plot([], [], "s-", color=GREY, label="against α = 0")
-    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, fontsize=9)
+    _legend_above(axes)
     names = [f"{row['claim']}  {row['says']}" for row in rows]
     axes.set_yticks(range(len(rows)), [textwrap.fill(name, 36) for name in names])
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -147,6 +148,12 @@ def seeds_needed(
     return axes
 
 
+def _legend_above(axes: Axes) -> None:
+    """Over the whole figure, as it may be wider than the axes."""
+    found = axes.get_legend_handles_labels()
+    axes.figure.legend(*found, ncols=3, loc="outside upper center")
+
+
 def _cell(axes: Axes, y: int, cell: "Cell") -> None:
     known = {name: x for name, x in cell.figures.items() if x is not None}
     band = [known["guess"], known["rule"]]
@@ -157,7 +164,8 @@ def _cell(axes: Axes, y: int, cell: "Cell") -> None:
         axes.plot([known[name]], [y], mark, color=shade, ms=6)
     words = [] if cell.final else ["preliminary"]
     words += cell.reasons[:1]
-    axes.text(1, y + 0.38, "; ".join(words), color="0.4", fontsize=7, va="center")
+    lines = textwrap.fill("; ".join(words), _REASON)
+    axes.text(1, y + 0.2, lines, color="0.3", va="top", linespacing=1.05)
 
 
 def _arrow(setting: str) -> str:

@@ -1,7 +1,10 @@
-"""Axes to draw on, closed after the test."""
+"""Axes to draw on in the book's style, closed after the test."""
 
+import matplotlib
 import matplotlib.pyplot as plt
 import pytest
+
+from maml_en_llm.plots import use_style
 
 
 def drawn_on(rows: int = 1, columns: int = 1):
@@ -9,8 +12,10 @@ def drawn_on(rows: int = 1, columns: int = 1):
 
     @pytest.fixture
     def panels():
-        figure, panels = plt.subplots(rows, columns)
-        yield panels
+        with matplotlib.rc_context():
+            use_style()
+            figure, panels = plt.subplots(rows, columns)
+            yield panels
         plt.close(figure)
 
     return panels

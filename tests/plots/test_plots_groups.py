@@ -19,7 +19,7 @@ def test_curves_of_groups_and_their_means(axes):
         "unseen": {"c": {0: 4.0, 1: 4.0, 4: 1.0}},
     }
     assert plots.curves_by_group(axes, groups) is axes
-    seen, unseen = drawn(axes, "o")
+    (seen,), (unseen,) = drawn(axes, "o"), drawn(axes, "s")
     assert list(seen.get_ydata()) == [1.5, 4, 1]
     assert list(unseen.get_ydata()) == [4, 4, 1]
     thin = drawn(axes, "None")
@@ -39,8 +39,8 @@ def test_dots_of_groups_and_their_means(axes):
     assert plots.dots_by_group(axes, groups) is axes
     means = drawn(axes, "_")
     assert [x.get_ydata()[0] for x in means] == [50, 60, 72]
-    dots = [list(x.get_ydata()) for x in drawn(axes, "o")]
-    assert dots == [[50], [60], [70, 74]]
+    dots = [list(x.get_ydata()) for mark in "os" for x in drawn(axes, mark)]
+    assert dots == [[50], [60], [70, 74]]  # in grey, too, one is told from the other
     before, after, other = means
     assert before.get_xdata()[0] < 0 < after.get_xdata()[0] < 0.5
     assert 1 < other.get_xdata()[0] < 1.5

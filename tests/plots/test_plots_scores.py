@@ -97,6 +97,8 @@ def test_forest_draws_intervals_from_top_to_bottom(axes):
     assert bars[0].get_ydata().tolist() == [0, 0]
     points = [x.get_xdata()[0] for x in axes.lines if x.get_marker() == "o"]
     assert points == [2, -1]
+    full = [x.get_mfc() == x.get_color() for x in axes.lines if x.get_marker() == "o"]
+    assert full == [True, False]
     assert axes.get_ylim()[0] > axes.get_ylim()[1]
     assert to_rgb(bars[0].get_color()) != to_rgb(bars[1].get_color())
     assert [text.get_text() for text in axes.get_yticklabels()] == list(found)

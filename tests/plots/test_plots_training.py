@@ -20,7 +20,7 @@ def test_emergence_draws_a_line_per_seed_and_late_probes_with_guessing(three):
         assert np.allclose(ends, [1, 0.8, 0.2])
         colors = [line.get_color() for line in axes.lines]
         assert colors[0] == colors[1] != colors[2]
-    named = [text.get_text() for text in three[0].get_legend().get_texts()]
+    named = [text.get_text() for text in three[1].get_legend().get_texts()]
     assert named == ["two words", "no word"]
     named = [text.get_text() for text in three[2].get_legend().get_texts()]
     assert named == ["glossaries", "sections", "relations"]
