@@ -28,7 +28,7 @@ book: $(ENV)
 	@$(MAKE) --no-print-directory -j "$$JOBS" chapters
 	@mkdir -p $(STAGE)/book
 	@cp _config.yml _toc.yml $(STAGE)
-	@cp -r book/*.md book/*.bib book/_static book/book_pages.py $(STAGE)/book
+	@cp -r book/*.md book/*.bib book/_static book/book_*.py $(STAGE)/book
 	$(BIN)/python $(BIN)/jupyter-book build $(STAGE) --path-output . --all -q -W -n --keep-going
 	@$(BIN)/python book/check_html.py
 
@@ -79,7 +79,7 @@ $(STAGE)/book/%.ipynb: book/%.ipynb $(STAGE)/.inputs $(ENV)
 $(STAGE)/.inputs: FORCE
 	@mkdir -p $(@D)
 	@{ printf '%s\n' "PRESET=$$PRESET" "METAICL_DATA=$$METAICL_DATA" "GPT2_BPE=$$GPT2_BPE" "SMOLLM2=$$SMOLLM2"; \
-	find maml_en_llm results book/execute.py book/solutions.py -type f ! -path '*/__pycache__/*' -print0 \
+	find maml_en_llm results book/execute.py book/book_runs.py book/solutions.py -type f ! -path '*/__pycache__/*' -print0 \
 	    | LC_ALL=C sort -z | xargs -0 cksum; } > $@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 

@@ -102,7 +102,7 @@ def in_text(source: str) -> list[tuple[str, str | None]]:
     for start, kind, options in directives(source):
         if kind == "math" and "label" in options:
             found[start] = "equation", options["label"]
-        if kind == "figure":
+        if kind in ("figure", "scorecard"):
             found[start] = "figure", options.get("name")
     return [found[start] for start in sorted(found)]
 

@@ -15,6 +15,7 @@ import papermill
 from maml_en_llm.errors import check_integer, check_once
 from maml_en_llm.provenance import check_file, write_whole
 
+import book_runs
 import solutions
 
 # what may name a local folder; addresses and names of models are left alone
@@ -72,6 +73,7 @@ def main():
     )
     signal.alarm(0)
     notebook = solutions.checked(notebook)
+    book_runs.note(notebook)
     copy_tags(notebook)
     if args.store:
         strip(notebook)
@@ -163,7 +165,10 @@ def copy_tags(notebook):
 
 
 def strip(notebook):
-    """Drop times and paths: a new run differs only in what it computes."""
+    """Drop times and paths: a new run differs only in what it computes.
+
+    What `book_runs.note` wrote stays: the outputs are of that machine.
+    """
     for item in (notebook, *notebook.cells):
         item.metadata.pop("papermill", None)
     notebook.metadata.get("language_info", {}).pop("version", None)

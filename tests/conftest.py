@@ -22,7 +22,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def small_gpt2(bpe, tmp_path) -> Path:
     """A folder with a small GPT-2's configuration and the tokenizer, no weights."""
     folder = tmp_path / "small-gpt2"
-    GPT2Config(n_layer=2, n_embd=32, n_head=2).save_pretrained(folder)
+    shape = dict(n_layer=2, n_embd=16, n_head=2, n_positions=128)
+    GPT2Config(**shape).save_pretrained(folder)
     for name in ("vocab.json", "merges.txt"):
         shutil.copy(Path(os.environ["GPT2_BPE"]) / name, folder)
     return folder

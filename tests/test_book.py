@@ -151,7 +151,7 @@ def test_pages_of_the_contents_exist():
 
 def test_the_front_page_says_what_the_scorecard_says(monkeypatch):
     monkeypatch.syspath_prepend(str(BOOK))
-    words = importlib.import_module("book_pages").found_words
+    words = importlib.import_module("book_parts").found_words
     row = dict(unit="points", ours=1.24, low=-0.5, high=3.0, verdict="not reproduced")
     assert words(row) == "+1.2 points (-0.5 to +3.0): not reproduced"
     assert words(row | dict(low=None)) == "not reproduced"

@@ -71,9 +71,23 @@ def test_the_output_is_whole_and_alone(run, tmp_path):
     run("a.ipynb", "new/folder/b.ipynb")
     output = tmp_path / "new/folder/b.ipynb"
     assert [*output.parent.iterdir()] == [output]
-    assert nbformat.read(output, 4) == nbformat.read("a.ipynb", 4)
-    nbformat.write(nbformat.read("a.ipynb", 4), "c.ipynb")
+    expected = nbformat.read("a.ipynb", 4)
+    expected.metadata.ran_with = nbformat.read(output, 4).metadata.ran_with
+    assert nbformat.read(output, 4) == expected
+    nbformat.write(expected, "c.ipynb")
     assert output.read_bytes() == (tmp_path / "c.ipynb").read_bytes()
+
+
+def test_a_notebook_keeps_its_machine_and_a_stored_one_no_times(run, execute):
+    notebook = nbformat.read("a.ipynb", 4)
+    notebook.metadata.papermill = {"duration": 1.0}
+    nbformat.write(notebook, "a.ipynb")
+    for words, kept in (([], True), (["--store"], False)):
+        run("a.ipynb", "b.ipynb", *words)
+        found = nbformat.read("b.ipynb", 4).metadata
+        assert set(found.ran_with) == {"device", "versions"}
+        assert found.ran_with.device == execute.book_runs.machine()
+        assert ("papermill" in found) == kept
 
 
 def test_local_folders_are_named_from_the_root(run, execute, tmp_path, monkeypatch):

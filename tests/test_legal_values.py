@@ -31,7 +31,7 @@ SETS = {
         dict(benchmark="minicrossfit:hard", model="tiny-base", draws=1, records=1)
         | dict(demonstrations=2, setting="non_nli_to_nli", preset="mini"),
         dict(benchmark=DATA, model=MODEL, tokenizer=BPE, draws=1, records=1)
-        | dict(setting="class_to_class", max_length=128, max_example_length=128),
+        | dict(setting="class_to_class"),
     ],
     "02-meta-gradients": [
         dict(inner_steps=1, inner_lr=0.5, draws=1, seed=7),
@@ -43,8 +43,7 @@ SETS = {
         dict(steps=1, seeds=1, inner_steps=2, inner_lr=0, adaptation=1, mode="channel"),
         dict(steps=2, seeds=2, inner_lr=0.5, lr=1e-8, moments="fresh")
         | dict(setting="class_to_class"),
-        dict(steps=2, seeds=1, lr=1, inner_lr=1, moments="shared-frozen")
-        | dict(adaptation=0),
+        dict(steps=3, seeds=1, lr=0.1, moments="shared-frozen", adaptation=0),
         dict(benchmark="minicrossfit:easy", model="mini-base", steps=1, seeds=1),
         dict(keep=KEEP, setting="non_paraphrase_to_paraphrase", steps=2, seeds=1),
         dict(preset="colab", benchmark="minicrossfit:hard", model="tiny-base")

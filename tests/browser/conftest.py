@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import importlib
 import os
 import shutil
 import threading
@@ -11,6 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HTML = Path(os.environ.get("BOOK_HTML", ROOT / "_build" / "html"))
+# OWNER/NAME stamped into the pages that are published; other pages name none
+REPOSITORY = os.environ.get("BOOK_REPOSITORY", "")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WIDE, NARROW = 1280, 390  # px, a laptop and a telephone
 
@@ -22,6 +25,14 @@ def needs(there, what: str):
     if os.environ.get("REQUIRE_BROWSER", "0") not in ("", "0"):
         pytest.fail(f"expected {what}; REQUIRE_BROWSER is set", pytrace=False)
     return pytest.skip(f"needs {what}")
+
+
+def package(name: str):
+    """A module of another package, or what `needs` does without it."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        return needs(None, f"the package {name} (pip install -r requirements.txt)")
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -46,7 +57,7 @@ def site():
 @pytest.fixture(scope="session")
 def browser():
     """The system's Chromium."""
-    playwright = pytest.importorskip("playwright.sync_api")
+    playwright = package("playwright.sync_api")
     found = [path for name in BROWSERS if (path := shutil.which(name))]
     path = needs(found, "a Chromium on the PATH (apt-get install chromium)")[0]
     with playwright.sync_playwright() as running:
@@ -91,6 +102,34 @@ class Visit:
         self.page.goto(f"{self.site}/{name}.html", wait_until="load")
         self.page.evaluate("() => window.MathJax?.startup?.promise")
         return self.page
+
+
+# on a busy machine a colour may still be on its way when it is looked at
+AT_ONCE = (
+    "*, ::before, ::after { transition: none !important; animation: none !important }"
+)
+
+
+def grave(page) -> list[str]:
+    """What axe-core calls critical or serious, in light and dark mode.
+
+    The first elements of each kind. axe-core asks for style sheets at addresses of its
+    own: what a `Visit` notes after it is no fault of the page.
+    """
+    axe = package("axe_playwright_python.sync_playwright")
+    page.add_style_tag(content=AT_ONCE)
+    bad = []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_selector(f"html[data-theme={scheme}]")
+        found = axe.Axe().run(page, options={"resultTypes": ["violations"]})
+        bad += [
+            f"{scheme}, {rule['impact']} {rule['id']}: {node['html'][:120]}"
+            for rule in found.response["violations"]
+            if rule["impact"] in ("critical", "serious")
+            for node in rule["nodes"][:3]
+        ]
+    return bad
 
 
 @pytest.fixture

@@ -96,9 +96,12 @@ def test_outer_steps_lower_the_objective(visit):
     assert objective() == before
 
 
-def test_without_scripts_a_picture_stands_there(browser, site):
+@pytest.mark.parametrize("name", [INDEX, CHAPTER])
+def test_without_scripts_a_picture_stands_there(browser, site, name):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(f"{site}/{INDEX}.html")
-    assert page.locator("[data-bowls] img").first.is_visible()
+    page.goto(f"{site}/{name}.html")
+    picture = page.locator("[data-bowls] img").first
+    assert picture.is_visible() and picture.bounding_box()["height"] > 200
+    assert len(picture.get_attribute("alt")) > 40
     context.close()

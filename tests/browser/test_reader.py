@@ -1,0 +1,63 @@
+"""What a reader does: search, dark mode; and pages that no source is written for."""
+
+import pytest
+from browser.conftest import grave, needs, package
+
+pytestmark = pytest.mark.browser
+
+
+def test_search_finds(visit):
+    seen = visit()
+    page = seen.open("search")
+    page.goto(f"{seen.site}/search.html?q=meta-gradient")
+    page.wait_for_selector("#search-results li")
+    assert "Meta-gradients" in page.locator("#search-results").inner_text()
+    assert seen.faults == []
+
+
+@pytest.mark.parametrize("name", ["search", "genindex"])
+def test_a_page_that_is_generated(visit, name):
+    seen = visit()
+    page = seen.open(name)
+    words = page.locator('meta[name="description"]').get_attribute("content")
+    assert len(words) > 40
+    assert seen.faults == []
+    assert grave(page) == []
+
+
+def test_the_theme_button_makes_the_page_dark(visit):
+    """Pressed by keyboard, until the page is dark; the choice is kept."""
+    seen = visit()
+    page = seen.open("book/index")
+    button = page.locator(".theme-switch-button:visible").first
+
+    def lightness() -> float:
+        """Of what the page is painted with, 0 for black to 255."""
+        colour = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+        parts = [float(x) for x in colour[colour.index("(") + 1 : -1].split(",")]
+        return sum(parts[:3]) / 3
+
+    assert lightness() > 200
+    modes = []
+    for _ in range(3):  # auto, light and dark take turns
+        button.focus()
+        page.keyboard.press("Enter")
+        modes.append(page.locator("html").get_attribute("data-mode"))
+        if modes[-1] == "dark":
+            break
+    assert modes[-1] == "dark"
+    page.wait_for_function("() => document.documentElement.dataset.theme == 'dark'")
+    assert lightness() < 60
+    assert page.reload() and lightness() < 60
+    assert seen.faults == []
+
+
+@pytest.mark.parametrize("required", ["", "1"])
+def test_a_missing_part_is_skipped_only_where_it_is_not_required(monkeypatch, required):
+    monkeypatch.setenv("REQUIRE_BROWSER", required)
+    result = pytest.fail.Exception if required else pytest.skip.Exception
+    with pytest.raises(result, match="no_such_package"):
+        package("no_such_package.sync_api")
+    with pytest.raises(result, match="a browser"):
+        needs([], "a browser")
+    assert package("json").dumps
