@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from docutils import nodes
 from helpers import script
 
@@ -157,3 +158,19 @@ def test_pages_without_prose_have_a_text_of_their_own(name):
     pages = script("book", "book_pages")
     found = pages.description(name, None)
     assert found != pages.FRONT and len(found) > 40
+
+
+def test_pages_are_tried_in_a_browser_before_they_are_published():
+    """The stamped ones, with the name of their own repository."""
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+    jobs = yaml.safe_load(workflow)["jobs"]
+    steps = [step.get("run", step.get("uses")) for step in jobs["site"]["steps"]]
+    order = ("book/stamp.py", "make book", "-m browser", "upload-pages-artifact")
+    at = [next(n for n, step in enumerate(steps) if word in step) for word in order]
+    assert at == sorted(at)
+    env = jobs["site"]["steps"][at[2]]["env"]
+    assert env == {
+        "REQUIRE_BROWSER": "1",
+        "BOOK_REPOSITORY": "${{ github.repository }}",
+    }
+    assert "site" in jobs["pages"]["needs"]
