@@ -110,7 +110,7 @@ AT_ONCE = (
 )
 
 
-# the theme lets the keyboard reach boxes that scroll, 0.3 s after the page's last change
+# the theme lets the keyboard reach boxes that scroll, 0.3 s after the last change
 REACHED = """() => [...document.querySelectorAll(
         ".cell_output > .output, .pst-scrollable-table-container")]
     .every((box) => box.scrollWidth <= box.clientWidth || box.tabIndex == 0)"""
