@@ -57,6 +57,14 @@ def test_the_scorecards_figures_say_what_was_found(monkeypatch):
     parts = script("book", "book_parts")
     alts, glued = alts_of("10-scorecard")
     assert alts["fig-claims"] == parts.at_a_glance(parts.claims())
+    verdicts = [row["verdict"] for row in parts.claims()]
+    good, all_of_them = verdicts.count("reproduced"), len(verdicts)
+    assert good + verdicts.count("not reproduced") == all_of_them
+    shares = (good, all_of_them, all_of_them - good)
+    words = "{} of the paper's {} claims are reproduced and {} are not".format(
+        *(parts.NUMBERS[count].lower() for count in shares)
+    )
+    assert words in (ROOT / "book/index.md").read_text(encoding="utf-8")
     found = re.search(
         r"with (\d) seeds the half-width is ([\d.]+) points, (wider|narrower) "
         r"than the effect of (\d) points",

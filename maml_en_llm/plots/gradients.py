@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
 from .given import check_count, check_keys
-from .style import PALETTE
+from .style import LINE_STYLES, PALETTE
 
 _METHODS = {  # method of benchmarks/meta_gradient.py: label, colour, mark
     "reverse": ("this package, reverse", PALETTE[1], "o"),
@@ -49,7 +49,7 @@ def descent_paths(
     height = [[objective(torch.stack([u, v])) for u in x] for v in y]
     levels = np.geomspace(np.min(height), np.max(height), 25)
     axes.contourf(x, y, height, levels=levels, norm="log", cmap="Greys")
-    looks = zip(paths.items(), colors, ("-", "--", "-."), strict=False)
+    looks = zip(paths.items(), colors, LINE_STYLES, strict=False)
     for (name, path), color, line in looks:
         axes.plot(path[:, 0], path[:, 1], line, color=color, lw=2.5, label=name)
         axes.plot(*path[-1], "o", color=color, ms=9, mec="white")

@@ -6,9 +6,7 @@ from itertools import cycle
 from matplotlib.axes import Axes
 
 from .given import check_count
-from .style import COLORS, LINE_MARKS, PALETTE
-
-_LINES = ("-", "--", "-.")
+from .style import COLORS, LINE_MARKS, LINE_STYLES, PALETTE
 
 
 def memory_limits(
@@ -28,7 +26,7 @@ def memory_limits(
     """
     check_count("curves", curves, 0, len(PALETTE))
     for (label, gib), color, line in zip(
-        curves.items(), PALETTE, cycle(_LINES), strict=False
+        curves.items(), PALETTE, cycle(LINE_STYLES), strict=False
     ):
         axes.plot(sizes, gib, line, color=color, label=label)
         at, measured = points.get(label, ((), ()))

@@ -4,7 +4,9 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 
 PALETTE = sns.color_palette("colorblind")
-LINE_MARKS = "osD^vPX<>*"  # with the colours, for who sees no colours
+# with the colours, for who sees no colours
+LINE_MARKS = "osD^vPX<>*"
+LINE_STYLES = ("-", "--", "-.")
 
 # A page shows a figure of WIDEST inches 752 CSS pixels wide: 100 pixels per inch.
 WIDEST = 7.5  # inches; a narrower figure takes its share of the page's column

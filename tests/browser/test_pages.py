@@ -187,6 +187,9 @@ def test_no_page_names_a_repository_that_is_not_its_own():
         found = set(address.findall(text.replace(article, "")))
         if REPOSITORY:
             assert found
+        else:
+            assert "colab.research.google.com" not in text
+            assert "github.com/maml" not in text
         assert {x for x in found if not f"{x}/".startswith(f"{REPOSITORY}/")} == set()
 
 
