@@ -1,4 +1,4 @@
-# make book | make test | make check | make store | make smollm2 | make clean
+# make book | make pages | make test | make check | make store | make smollm2 | make clean
 # Every path is relative or reaches the shell through the environment and in quotes: the
 # folder of this file, and those of the data, may have blanks and quotes in their names.
 PYTHON ?= python3
@@ -20,7 +20,7 @@ RUN := $(NOTEBOOKS:%=$(STAGE)/%)
 # waiting threads leave the processor to others: on a busy machine this is several times faster
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: book chapters test tested compared check store smollm2 clean FORCE
+.PHONY: book chapters pages test tested compared check store smollm2 clean FORCE
 .DELETE_ON_ERROR:
 
 # --all: an incremental build would not repeat the warnings of pages it keeps, and pass the second time
@@ -34,13 +34,17 @@ book: $(ENV)
 
 chapters: $(RUN)
 
+# the built pages in a browser, after `make book`
+pages: $(ENV)
+	$(BIN)/python -m pytest -q -n "$$JOBS" --dist worksteal -m browser
+
 # Both at once, so that a long chapter leaves no processor idle; the chapters are compared
 # with their stored outputs also where a test has failed (-k), and both results decide.
 test: $(ENV)
 	@$(MAKE) --no-print-directory -k -j "$$JOBS" compared tested
 
 tested: $(ENV)
-	@$(BIN)/python -m pytest -q -n "$$JOBS" --dist worksteal
+	@$(BIN)/python -m pytest -q -n "$$JOBS" --dist worksteal -m "not browser"
 
 # what it prints is kept apart, and shown in one piece
 compared: $(ENV)

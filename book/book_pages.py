@@ -170,11 +170,13 @@ def _unused(text: str) -> bool:
 
 
 def mend_body(body: str) -> str:
-    """Roles and empty headers that a screen reader stumbles over."""
+    """Roles, names and empty headers that a screen reader stumbles over."""
     body = re.sub(
         r'(<div) role="list"( class="citation-list">)', r"\1\2", body
     )
     body = re.sub(r"<th>\s*</th>", "<td></td>", body)
+    # a folded cell's name is the text that is seen
+    body = body.replace(' aria-label="Toggle hidden content"', "")
     return body.replace(' role="doc-biblioentry"', "")
 
 
