@@ -13,6 +13,7 @@ from .record_rows import checked_rows, read_log
 
 MODEL_OF_RECORDS = "mini-base"
 NAME_OF_LOG = re.compile(r"[\w.-]{1,100}")
+SHOWN = 3  # commands
 
 
 def record_folder(records: str | Path | None = None) -> Path:
@@ -54,7 +55,8 @@ def published_rows(
 def made_by(rows: Iterable[Record]) -> list[str]:
     """Lines on how records were made: when, on what, in how long, by which command.
 
-    They also say how many are of the code and the torch that are here. Raises
+    They also say how many are of the code and the torch that are here; of many commands
+    the first few are named. Raises
     `DataError` for a row that is no record, `ValueError` for no number of seconds.
     """
     rows = checked_rows("rows", rows)
@@ -71,7 +73,11 @@ def made_by(rows: Iterable[Record]) -> list[str]:
         "one core",
         f"{current} made by this code and this torch, {len(rows) - current} by older",
     ]
-    return lines + list(dict.fromkeys(about["command"] for about in made))
+    commands = list(dict.fromkeys(about["command"] for about in made))
+    if len(commands) > SHOWN:
+        left = len(commands) - SHOWN
+        commands[SHOWN:] = [f"{left} more commands: each record's provenance has its own"]
+    return lines + commands
 
 
 def _seconds(rows: Iterable[Record]) -> float:

@@ -63,7 +63,7 @@ def test_chapters_are_compared_whatever_the_tests_say(clone, fails):
     done, calls, _ = make(clone, "test", fails=fails)
     assert sorted(calls) == [
         "-m pytest -q -n 2 --dist loadfile --nbval book",
-        "-m pytest -q -n 2 --dist worksteal",
+        "-m pytest -q -n 2 --dist worksteal -m not browser",
     ]  # at once, in either order
     assert (done.returncode != 0) == (fails != "nothing")
 

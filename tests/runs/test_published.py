@@ -57,6 +57,18 @@ def test_a_training_that_several_rows_share_is_counted_once():
     assert made_by([]) == ["no records"]
 
 
+def test_of_many_commands_a_few_are_named():
+    rows = [record(str(n)) for n in range(5)]
+    rows = [
+        r | dict(provenance=r["provenance"] | dict(command=f"c {n}"))
+        for n, r in enumerate(rows)
+    ]
+    told = made_by(rows)[2:]
+    assert told[:-1] == ["c 0", "c 1", "c 2"]
+    assert told[-1].startswith("2 more commands")
+    assert made_by(rows[:3])[2:] == ["c 0", "c 1", "c 2"]
+
+
 @pytest.mark.parametrize("path", LOGS, ids=lambda path: path.stem)
 def test_published_records_are_as_they_were_made(path):
     rows = read_rows(path)
