@@ -1,12 +1,14 @@
 """What the book's references point at: titles, numbers and papers.
 
 Numbers are those of the built pages. Figures and equations count from 1 in
-each numbered chapter. All other pages share one count, from the front page on.
+each numbered chapter and in each appendix, which has a letter. All other pages
+share one count, from the front page on.
 """
 
 import re
 from collections import Counter
 from pathlib import Path
+from string import ascii_uppercase
 
 import nbformat
 import yaml
@@ -40,14 +42,16 @@ class Book:
         self.places = {}  # label of a section: its page and title
         outside = Counter()
         self._add(folder, contents["root"], "", outside)
-        number = 0
         for part in contents["parts"]:
-            for entry in part["chapters"]:
-                if part.get("numbered"):
-                    number += 1
-                    self._add(folder, entry["file"], f"{number}.", Counter())
-                else:
-                    self._add(folder, entry["file"], "", outside)
+            letters = part.get("style") == "alphaupper"
+            for number, entry in enumerate(part["chapters"], 1):
+                prefix, count = "", outside
+                if part.get("numbered"):  # each numbered part begins anew
+                    of_page = (
+                        ascii_uppercase[number - 1] if letters else number
+                    )
+                    prefix, count = f"{of_page}.", Counter()
+                self._add(folder, entry["file"], prefix, count)
         self.papers = papers(ROOT / "book" / "references.bib")
 
     def _add(self, folder: Path, file: str, prefix: str, count: Counter):

@@ -196,18 +196,20 @@ def test_an_algorithm_can_be_referred_to(plain, book):
     )
 
 
-def test_pages_without_a_number_share_one_count(book):
-    """As in the built pages, which tests/browser compares number by number."""
+def test_figures_have_the_numbers_of_the_built_pages(book):
+    """Which tests/browser compares one by one. Chapters have numbers, appendices letters;
+    what is outside of them shares one count."""
     # two on the front page, of which book_pages draws the second
     assert book.labels["fig-loops"] == "1" and book.labels["fig-scorecard"] == "2"
-    captions = [
-        cell.metadata["mystnb"]["figure"]["name"]
-        for name in ("appendix-robustness", "appendix-fast-sweep")  # in this order
-        for cell in book.notebooks[name].cells
-        if "figure" in cell.metadata.get("mystnb", {})
-    ]
-    numbers = [book.labels[name] for name in captions]
-    assert numbers == [str(3 + n) for n in range(len(captions))]
+    for letter, name in (("A", "appendix-robustness"), ("B", "appendix-fast-sweep")):
+        captions = [
+            cell.metadata["mystnb"]["figure"]["name"]
+            for cell in book.notebooks[name].cells
+            if "figure" in cell.metadata.get("mystnb", {})
+        ]
+        numbers = [book.labels[name] for name in captions]
+        assert numbers == [f"{letter}.{n}" for n in range(1, len(captions) + 1)]
+        assert numbers
     assert book.labels["fig-bowls"] == book.labels["eq-inner"] == "2.1"
 
 
