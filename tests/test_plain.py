@@ -197,8 +197,10 @@ def test_an_algorithm_can_be_referred_to(plain, book):
 
 
 def test_figures_have_the_numbers_of_the_built_pages(book):
-    """Which tests/browser compares one by one. Chapters have numbers, appendices letters;
-    what is outside of them shares one count."""
+    """Chapters have numbers, appendices letters; all else shares one count.
+
+    tests/browser compares them with the pages one by one.
+    """
     # two on the front page, of which book_pages draws the second
     assert book.labels["fig-loops"] == "1" and book.labels["fig-scorecard"] == "2"
     for letter, name in (("A", "appendix-robustness"), ("B", "appendix-fast-sweep")):

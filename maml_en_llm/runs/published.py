@@ -74,9 +74,9 @@ def made_by(rows: Iterable[Record]) -> list[str]:
         f"{current} made by this code and this torch, {len(rows) - current} by older",
     ]
     commands = list(dict.fromkeys(about["command"] for about in made))
-    if len(commands) > SHOWN:
+    if len(commands) > SHOWN + 1:  # a line in place of one would save none
         left = len(commands) - SHOWN
-        commands[SHOWN:] = [f"{left} more commands: each record's provenance has its own"]
+        commands[SHOWN:] = [f"{left} more commands, in the records' provenance"]
     return lines + commands
 
 

@@ -201,10 +201,10 @@ def test_plain_notebooks_have_the_numbers_of_the_pages(monkeypatch):
         text = (HTML / f"{name}.html").read_text(encoding="utf-8")
         for figure in re.findall(r"(?s)<figure.*?</figure>", text):
             named = re.match(r'<figure[^>]* id="([^"]+)"', figure)
-            number = re.search(r'caption-number">Fig\. ([\d.]+)', figure)
+            number = re.search(r'caption-number">Fig\. ([A-Z\d.]+)', figure)
             if named and number:
                 shown[named[1]] = number[1]
-        equations = r'eqno">\(([\d.]+)\)<a[^>]* href="#equation-([^"]+)"'
+        equations = r'eqno">\(([A-Z\d.]+)\)<a[^>]* href="#equation-([^"]+)"'
         shown |= {label: number for number, label in re.findall(equations, text)}
     monkeypatch.syspath_prepend(ROOT / "book")
     labels = script("book", "contents").Book(ROOT / "book").labels

@@ -66,7 +66,7 @@ def test_of_many_commands_a_few_are_named():
     told = made_by(rows)[2:]
     assert told[:-1] == ["c 0", "c 1", "c 2"]
     assert told[-1].startswith("2 more commands")
-    assert made_by(rows[:3])[2:] == ["c 0", "c 1", "c 2"]
+    assert made_by(rows[:4])[2:] == ["c 0", "c 1", "c 2", "c 3"]
 
 
 @pytest.mark.parametrize("path", LOGS, ids=lambda path: path.stem)
