@@ -13,7 +13,7 @@ from .record_rows import checked_rows, read_log
 
 MODEL_OF_RECORDS = "mini-base"
 NAME_OF_LOG = re.compile(r"[\w.-]{1,100}")
-SHOWN = 3  # commands
+NAMED = 3  # commands, of many
 
 
 def record_folder(records: str | Path | None = None) -> Path:
@@ -74,9 +74,9 @@ def made_by(rows: Iterable[Record]) -> list[str]:
         f"{current} made by this code and this torch, {len(rows) - current} by older",
     ]
     commands = list(dict.fromkeys(about["command"] for about in made))
-    if len(commands) > SHOWN + 1:  # a line in place of one would save none
-        left = len(commands) - SHOWN
-        commands[SHOWN:] = [f"{left} more commands, in the records' provenance"]
+    if len(commands) > NAMED + 1:  # a line in place of one would save none
+        left = len(commands) - NAMED
+        commands[NAMED:] = [f"{left} more commands, in the records' provenance"]
     return lines + commands
 
 
