@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
+from ..adapted import Chosen
 from ..presets import Preset
 from ..rows import CONTROL
 from ..run import Run
@@ -11,7 +12,7 @@ from .grid import Experiment, once
 from .table import THREE, Table, chosen, lists_of, trained
 
 COMPLEXITY_ROWS = ("MetaICL", "MAML-en-LLM", CONTROL)
-PARTS = ("kind", "n", "k", "support", "demonstrations")
+PARTS = ("kind", "n", "k", "k adapted", "support", "demonstrations")
 KINDS_OF_TASKS = (
     "class_to_class:direct",
     "non_class_to_class:direct",
@@ -20,6 +21,7 @@ N = (1, 2, 4, 8, 16)
 K = (1, 2, 4, 8)
 SUPPORT = (1, 2, 4, 8)  # prompts per support or query batch
 SHOWN_AT_TEST = (0, 1, 2, 4, 8, 16)  # demonstrations at test
+ADAPTED_FOR = 4  # gradient steps on a target's demonstrations, as in C2
 
 
 def _complexity(
@@ -39,7 +41,8 @@ def _complexity(
     of a target: those parts of the question are in the records by target.
 
     ``names``: rows of the parts "kind" and "n"; ``n``: tasks per outer step of "n";
-    ``k``: inner steps of "k".
+    ``k``: inner steps of "k" and "k adapted", in which both of MAML-en-LLM and its
+    control are asked after adaptation.
     """
     chosen("parts", once("parts", parts), PARTS)
     table = Table(preset, draws, max_records)
@@ -72,6 +75,10 @@ def _part(
         yield cell, "MetaICL", {}, once_each
         for steps, name in product(k, ("MAML-en-LLM", "FOMAML", CONTROL)):
             yield cell, name, dict(inner_steps=steps), once_each
+    elif part == "k adapted":
+        after = [dict(adapt=Chosen(steps=ADAPTED_FOR))]
+        for steps, name in product(k, ("MAML-en-LLM", CONTROL)):
+            yield cell, name, dict(inner_steps=steps), after
     elif part == "support":
         for prompts, name in product(SUPPORT, COMPLEXITY_ROWS):
             yield cell, name, dict(prompts=prompts), once_each
@@ -92,7 +99,7 @@ def _equal_counts(preset: Preset) -> dict[str, float]:
 
 COMPLEX = Experiment(
     about="C5, C7: kinds of meta-training tasks at equal counts; n for MAML-en-LLM and "
-    "for MetaICL; k; prompts per batch; demonstrations at test.",
+    "for MetaICL; k, in context and adapted; prompts per batch; demonstrations at test.",
     make=_complexity,
     preset="mini",
 )
