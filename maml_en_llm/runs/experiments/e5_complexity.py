@@ -99,7 +99,7 @@ def _equal_counts(preset: Preset) -> dict[str, float]:
 
 COMPLEX = Experiment(
     about="C5, C7: kinds of meta-training tasks at equal counts; n for MAML-en-LLM and "
-    "for MetaICL; k, in context and adapted; prompts per batch; demonstrations at test.",
+    "for MetaICL; k, also adapted; prompts per batch; demonstrations at test.",
     make=_complexity,
     preset="mini",
 )
