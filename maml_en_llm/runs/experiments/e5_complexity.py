@@ -41,8 +41,8 @@ def _complexity(
     of a target: those parts of the question are in the records by target.
 
     ``names``: rows of the parts "kind" and "n"; ``n``: tasks per outer step of "n";
-    ``k``: inner steps of "k" and "k adapted", in which both of MAML-en-LLM and its
-    control are asked after adaptation.
+    ``k``: inner steps of "k", and of "k adapted", in which the same models are asked
+    after adaptation.
     """
     chosen("parts", once("parts", parts), PARTS)
     table = Table(preset, draws, max_records)
@@ -77,7 +77,7 @@ def _part(
             yield cell, name, dict(inner_steps=steps), once_each
     elif part == "k adapted":
         after = [dict(adapt=Chosen(steps=ADAPTED_FOR))]
-        for steps, name in product(k, ("MAML-en-LLM", CONTROL)):
+        for steps, name in product(k, ("MAML-en-LLM", CONTROL, "FOMAML")):
             yield cell, name, dict(inner_steps=steps), after
     elif part == "support":
         for prompts, name in product(SUPPORT, COMPLEXITY_ROWS):
