@@ -56,8 +56,8 @@ def made_by(rows: Iterable[Record]) -> list[str]:
     """Lines on how records were made: when, on what, in how long, by which command.
 
     They also say how many are of the code and the torch that are here; of many commands
-    the first few are named. Raises
-    `DataError` for a row that is no record, `ValueError` for no number of seconds.
+    the first few are named. Raises `DataError` for a row that is no record,
+    `ValueError` for no number of seconds.
     """
     rows = checked_rows("rows", rows)
     if not rows:

@@ -5,6 +5,7 @@ from itertools import product
 from typing import Any
 
 from ..adapted import Chosen
+from ..claim_rules import JUDGED_AFTER
 from ..presets import Preset
 from ..rows import CONTROL
 from ..run import Run
@@ -12,6 +13,7 @@ from .grid import Experiment, once
 from .table import THREE, Table, chosen, lists_of, trained
 
 COMPLEXITY_ROWS = ("MetaICL", "MAML-en-LLM", CONTROL)
+WITH_INNER_STEPS = ("MAML-en-LLM", "FOMAML", CONTROL)
 PARTS = ("kind", "n", "k", "k adapted", "support", "demonstrations")
 KINDS_OF_TASKS = (
     "class_to_class:direct",
@@ -21,7 +23,6 @@ N = (1, 2, 4, 8, 16)
 K = (1, 2, 4, 8)
 SUPPORT = (1, 2, 4, 8)  # prompts per support or query batch
 SHOWN_AT_TEST = (0, 1, 2, 4, 8, 16)  # demonstrations at test
-ADAPTED_FOR = 4  # gradient steps on a target's demonstrations, as in C2
 
 
 def _complexity(
@@ -73,11 +74,11 @@ def _part(
             yield cell, name, dict(tasks_per_step=count), once_each
     elif part == "k":
         yield cell, "MetaICL", {}, once_each
-        for steps, name in product(k, ("MAML-en-LLM", "FOMAML", CONTROL)):
+        for steps, name in product(k, WITH_INNER_STEPS):
             yield cell, name, dict(inner_steps=steps), once_each
     elif part == "k adapted":
-        after = [dict(adapt=Chosen(steps=ADAPTED_FOR))]
-        for steps, name in product(k, ("MAML-en-LLM", CONTROL, "FOMAML")):
+        after = [dict(adapt=Chosen(steps=JUDGED_AFTER))]
+        for steps, name in product(k, WITH_INNER_STEPS):
             yield cell, name, dict(inner_steps=steps), after
     elif part == "support":
         for prompts, name in product(SUPPORT, COMPLEXITY_ROWS):
