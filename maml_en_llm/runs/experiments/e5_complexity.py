@@ -33,6 +33,8 @@ def _complexity(
     names: Sequence[str] = COMPLEXITY_ROWS,
     n: Sequence[int] = N,
     k: Sequence[int] = K,
+    k_names: Sequence[str] = WITH_INNER_STEPS,
+    times: float = 1.0,
     seeds: Sequence[int] = THREE,
     steps: int = 320,
     draws: int | None = None,
@@ -42,26 +44,32 @@ def _complexity(
     of a target: those parts of the question are in the records by target.
 
     ``names``: rows of the parts "kind" and "n"; ``n``: tasks per outer step of "n";
-    ``k``: inner steps of "k", and of "k adapted", in which the same models are asked
-    after adaptation.
+    ``k`` and ``k_names``: inner steps and rows of "k", and of "k adapted", in which the
+    same models are asked after adaptation; ``times``: of each row's tuned outer rate.
     """
     chosen("parts", once("parts", parts), PARTS)
     table = Table(preset, draws, max_records)
-    names, n, k = trained("names", names), once("n", n), once("k", k)
+    names, k_names = trained("names", names), trained("k_names", k_names)
+    walks = list(product(once("k", k), k_names))
+    n = once("n", n)
     found = []
     for seed, part in product(once("seeds", seeds), parts):
-        for where, name, change, how in _part(part, cell, names, n, k, preset):
+        for where, name, change, how in _part(part, cell, names, n, walks, preset):
+            trained_so = dict(steps=steps, times=times, train=change)
             found += [
-                table.run(
-                    name, where, seed, steps=steps, train=change, evaluate=options
-                )
+                table.run(name, where, seed, **trained_so, evaluate=options)
                 for options in how
             ]
     return found
 
 
 def _part(
-    part: str, cell: str, names: list[str], n: list[int], k: list[int], preset: Preset
+    part: str,
+    cell: str,
+    names: list[str],
+    n: list[int],
+    walks: list[tuple[int, str]],
+    preset: Preset,
 ):
     """(cell, row, change of training, changes of evaluation) of a part's runs."""
     once_each: Sequence[Mapping[str, Any]] = ({},)
@@ -74,11 +82,11 @@ def _part(
             yield cell, name, dict(tasks_per_step=count), once_each
     elif part == "k":
         yield cell, "MetaICL", {}, once_each
-        for steps, name in product(k, WITH_INNER_STEPS):
+        for steps, name in walks:
             yield cell, name, dict(inner_steps=steps), once_each
     elif part == "k adapted":
         after = [dict(adapt=Chosen(steps=JUDGED_AFTER))]
-        for steps, name in product(k, WITH_INNER_STEPS):
+        for steps, name in walks:
             yield cell, name, dict(inner_steps=steps), after
     elif part == "support":
         for prompts, name in product(SUPPORT, COMPLEXITY_ROWS):
