@@ -67,7 +67,8 @@ def _optimizers(
     max_records: int | None = None,
 ) -> list[Run]:
     """Variant by variant, at equal n, so that second order can be held against first.
-    The control has no inner rate to vary."""
+    The control has no inner rate to vary, and MetaICL nothing: it is MAML-en-LLM with
+    fresh moments and an inner rate of 0."""
     chosen("times", once("times", times), OUTER_TIMES)
     chosen("parts", once("parts", parts), OPTIMIZER_PARTS)
     table = Table(preset, draws, max_records)
@@ -82,6 +83,8 @@ def _optimizers(
             kept = [factor for factor in factors if factor in times]
             for seed, factor, name in product(seeds, kept, names):
                 if name == CONTROL and "inner_lr" in change:
+                    continue
+                if name == "MetaICL" and change:
                     continue
                 how: dict[str, Any] = dict(steps=steps, times=factor, train=change)
                 found.append(table.run(name, cell, seed, **how))
