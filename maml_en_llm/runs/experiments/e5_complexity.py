@@ -34,6 +34,7 @@ def _complexity(
     n: Sequence[int] = N,
     k: Sequence[int] = K,
     k_names: Sequence[str] = WITH_INNER_STEPS,
+    prompts: Sequence[int] = SUPPORT,
     times: float = 1.0,
     seeds: Sequence[int] = THREE,
     steps: int = 320,
@@ -45,16 +46,20 @@ def _complexity(
 
     ``names``: rows of the parts "kind" and "n"; ``n``: tasks per outer step of "n";
     ``k`` and ``k_names``: inner steps and rows of "k", and of "k adapted", in which the
-    same models are asked after adaptation; ``times``: of each row's tuned outer rate.
+    same models are asked after adaptation; ``prompts``: per batch, of "support";
+    ``times``: of each row's tuned outer rate.
     """
     chosen("parts", once("parts", parts), PARTS)
     table = Table(preset, draws, max_records)
     names, k_names = trained("names", names), trained("k_names", k_names)
-    walks = list(product(once("k", k), k_names))
-    n = once("n", n)
+    varied = {
+        "n": list(product(once("n", n), names)),
+        "k": list(product(once("k", k), k_names)),
+        "support": list(product(once("prompts", prompts), COMPLEXITY_ROWS)),
+    }
     found = []
     for seed, part in product(once("seeds", seeds), parts):
-        for where, name, change, how in _part(part, cell, names, n, walks, preset):
+        for where, name, change, how in _part(part, cell, names, varied, preset):
             trained_so = dict(steps=steps, times=times, train=change)
             found += [
                 table.run(name, where, seed, **trained_so, evaluate=options)
@@ -67,29 +72,29 @@ def _part(
     part: str,
     cell: str,
     names: list[str],
-    n: list[int],
-    walks: list[tuple[int, str]],
+    varied: Mapping[str, list[tuple[int, str]]],
     preset: Preset,
 ):
-    """(cell, row, change of training, changes of evaluation) of a part's runs."""
+    """(cell, row, change of training, changes of evaluation) of a part's runs;
+    ``varied``: values and rows of the parts that vary a number."""
     once_each: Sequence[Mapping[str, Any]] = ({},)
     if part == "kind":
         shares = _equal_counts(preset)
         for where, name in product(KINDS_OF_TASKS, names):
             yield where, name, dict(task_share=shares[where]), once_each
     elif part == "n":
-        for count, name in product(n, names):
+        for count, name in varied["n"]:
             yield cell, name, dict(tasks_per_step=count), once_each
     elif part == "k":
         yield cell, "MetaICL", {}, once_each
-        for steps, name in walks:
+        for steps, name in varied["k"]:
             yield cell, name, dict(inner_steps=steps), once_each
     elif part == "k adapted":
         after = [dict(adapt=Chosen(steps=JUDGED_AFTER))]
-        for steps, name in walks:
+        for steps, name in varied["k"]:
             yield cell, name, dict(inner_steps=steps), after
     elif part == "support":
-        for prompts, name in product(SUPPORT, COMPLEXITY_ROWS):
+        for prompts, name in varied["support"]:
             yield cell, name, dict(prompts=prompts), once_each
     else:
         for name in COMPLEXITY_ROWS:
