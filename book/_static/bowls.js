@@ -146,6 +146,15 @@
     make("path", { d, fill: "none", "stroke-width": 3, ...attributes }, parent);
   }
 
+  /* A place for a label: off the way downhill, on its lower side. */
+  function beside(at, g) {
+    const size = norm(g) || 1;
+    const [x, y] = xy(at);
+    const [px, py] = [g[1] / size, g[0] / size]; // across the way
+    const side = py < 0 || (py === 0 && px > 0) ? -1 : 1;
+    return [x + side * px * 24, y + side * py * 24 + 6];
+  }
+
   let count = 0;
 
   function figure(host) {
@@ -171,7 +180,10 @@
         );
       }
       const [x, y] = xy(CENTRES[i]);
-      make("text", { x: x + 5, y: y + 18, text: `task ${i + 1}` }, group);
+      const left = i === 0; // on the side that no path comes from
+      const beside = { x: left ? x - 8 : x + 5, y: left ? y - 10 : y + 22 };
+      const anchor = left ? "end" : "start";
+      make("text", { ...beside, "text-anchor": anchor, text: `task ${i + 1}` }, group);
       const d = `M${x - 6},${y}h12M${x},${y - 6}v12`;
       make("path", { d, stroke: "var(--mark)", "stroke-width": 2 }, group);
     }
@@ -199,7 +211,7 @@
         class: "legend",
         text:
           "Dots: inner steps. Pale arrows: the query gradients at θ₁ and θ₂, downhill. " +
-          "Coloured arrows at θ: what the derivative makes of them there. Black: their mean, " +
+          "Coloured arrows at θ: what the derivative makes of them there. Thick: their mean, " +
           "the way of the outer step. An arrow is as long as the root of its gradient's norm. " +
           "Drag the square, or move it with the arrow keys.",
       },
@@ -231,11 +243,11 @@
         const end = task.path[values.k];
         arrow(group, end, task.query, { stroke, opacity: 0.55 });
         arrow(group, values.theta, values.exact ? task.pulled : task.query, { stroke });
-        const [x, y] = xy(end);
-        make("text", { x: x - 22, y: y + 20, text: `θ${"₁₂"[i]}` }, group);
+        const [x, y] = beside(end, task.query);
+        make("text", { x, y, "text-anchor": "middle", text: `θ${"₁₂"[i]}` }, group);
       });
-      const stroke = "currentColor";
-      arrow(moving, values.theta, values.exact ? found.exact : found.first, { stroke });
+      const thick = { stroke: "currentColor", "stroke-width": 5 };
+      arrow(moving, values.theta, values.exact ? found.exact : found.first, thick);
       const [x, y] = xy(values.theta);
       handle.setAttribute("x", x - 8);
       handle.setAttribute("y", y - 8);

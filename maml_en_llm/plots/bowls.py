@@ -52,7 +52,7 @@ def two_bowls(
         _arrow(axes, path[0], pulled[number], color)
     start = paths[0][0]
     mean = torch.stack(list(pulled)).mean(0)
-    _arrow(axes, start, mean, "black")
+    _arrow(axes, start, mean, "black", width=3)
     axes.plot(*start.tolist(), "s", color="black", ms=7, zorder=5)
     axes.set(aspect="equal", xlim=(-2.6, 3), ylim=(-1.9, 2.4))
     if words:
@@ -72,7 +72,7 @@ def _ellipse(shape, centre, level) -> tuple[list[float], list[float]]:
     return x.tolist(), y.tolist()
 
 
-def _arrow(axes: Axes, at, gradient, color, alpha: float = 1.0) -> None:
+def _arrow(axes: Axes, at, gradient, color, alpha=1.0, width=1.5) -> None:
     norm = gradient.norm().item()
     if norm < 1e-9:
         return
@@ -81,7 +81,7 @@ def _arrow(axes: Axes, at, gradient, color, alpha: float = 1.0) -> None:
         "",
         xytext=at.tolist(),
         xy=(at + step).tolist(),
-        arrowprops=dict(arrowstyle="-|>", color=color, lw=2, alpha=alpha),
+        arrowprops=dict(arrowstyle="-|>", color=color, lw=width, alpha=alpha),
     )
 
 
@@ -97,5 +97,5 @@ def _names(axes: Axes, paths) -> None:
             color=BOWL_COLORS[number],
             size=14,
         )
-    axes.plot([], [], "-", color="black", lw=2, label="mean meta-gradient, downhill")
+    axes.plot([], [], "-", color="black", lw=3, label="mean meta-gradient, downhill")
     axes.legend(loc="upper left")

@@ -84,6 +84,8 @@ def prompt_cut(axes: Axes, lengths: Sequence[int], cut: int, limit: int) -> Axes
             ha="center",
             va="center",
             rotation=90 if is_query else 0,
+            bbox=None if is_query else {"fc": fill, "ec": "none", "pad": 0.5},
+            zorder=4,  # on the line where the prompt is cut
         )
         start += length
     lost = axes.barh(0, cut, left=-cut, color="none", edgecolor="0.35", linewidth=0)

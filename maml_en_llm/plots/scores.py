@@ -53,7 +53,7 @@ def against_demonstrations(
             axes.plot(range(len(numbers)), row, style, color=color, label=name)
         chance = guessing[kind]
         axes.axhline(chance, color=COLORS["neutral"], linestyle=":", label="guessing")
-        axes.set(xticks=range(len(numbers)), xticklabels=numbers, ylim=(0, 100))
+        axes.set(xticks=range(len(numbers)), xticklabels=numbers, ylim=(0, 104))
         axes.set(xlabel="demonstrations", title=kind)
     panels[0].set_ylabel("accuracy (points)")
     panels[0].legend()

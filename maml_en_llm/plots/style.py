@@ -43,6 +43,7 @@ def use_style() -> None:
             "axes.facecolor": "white",
             "axes.spines.top": False,
             "axes.spines.right": False,
+            "legend.handlelength": 2.6,  # a dash and a dot
             "legend.edgecolor": "white",  # a frame that is not seen keeps lines out
             "svg.hashsalt": "maml-en-llm",
             "figure.constrained_layout.use": True,

@@ -112,14 +112,14 @@ def meta_training(
     colors = COLORS["metaicl"], COLORS["maml-en-llm"], COLORS["neutral"]
     at_theta = [record["losses"] for record in icl]
     _seeds_and_mean(left, at_theta, window, colors[0], "MetaICL, at θ")
-    _seeds_and_mean(left, after, window, colors[1], "MAML-en-LLM, at the adapted θᵢ")
+    _seeds_and_mean(left, after, window, colors[1], "MAML-en-LLM, adapted")
     left.axhline(uniform, color=COLORS["neutral"], linestyle=":")
     edge = left.get_xlim()[1]
     left.text(edge, uniform, "all tokens alike", ha="right", va="bottom")
     left.set(title="Query loss", ylabel="loss (nats per target token)")
     label = "before: support prompt, at θ"
     _seeds_and_mean(right, before, window, colors[2], label, "--")
-    label = "after: query prompt, at the adapted θᵢ"
+    label = "after: query prompt, adapted"
     _seeds_and_mean(right, after, window, colors[1], label)
     right.set(title="MAML-en-LLM, before and after adaptation")
     for axes in panels:

@@ -2,8 +2,10 @@
 
 import os
 import re
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from ..errors import check_number, shown
 from .cell_rows import Record
@@ -14,6 +16,7 @@ from .record_rows import checked_rows, read_log
 MODEL_OF_RECORDS = "mini-base"
 NAME_OF_LOG = re.compile(r"[\w.-]{1,100}")
 NAMED = 3  # commands, of many
+COLUMNS = 79
 
 
 def record_folder(records: str | Path | None = None) -> Path:
@@ -56,8 +59,9 @@ def made_by(rows: Iterable[Record]) -> list[str]:
     """Lines on how records were made: when, on what, in how long, by which command.
 
     They also say how many are of the code and the torch that are here; of many commands
-    the first few are named. Raises `DataError` for a row that is no record,
-    `ValueError` for no number of seconds.
+    the first few are named. Longer lines than a page holds are folded, between words.
+    Raises `DataError` for a row that is no record, `ValueError` for no number of
+    seconds.
     """
     rows = checked_rows("rows", rows)
     if not rows:
@@ -77,7 +81,9 @@ def made_by(rows: Iterable[Record]) -> list[str]:
     if len(commands) > NAMED + 1:  # a line in place of one would save none
         left = len(commands) - NAMED
         commands[NAMED:] = [f"{left} more commands, in the records' provenance"]
-    return lines + commands
+    how: dict[str, Any] = dict(subsequent_indent="    ", break_on_hyphens=False)
+    told = [textwrap.wrap(line, COLUMNS, **how) for line in lines + commands]
+    return [line for lines in told for line in lines]
 
 
 def _seconds(rows: Iterable[Record]) -> float:

@@ -62,7 +62,8 @@ class Interval:
         return self.low > 0 or self.high < 0
 
     def __str__(self) -> str:
-        return f"{self.mean:+.1f} ± {self.half:.1f}"
+        mean = round(self.mean, 1) + 0.0  # no minus zero
+        return f"{mean:+.1f} ± {self.half:.1f}"
 
 
 def paired_difference(

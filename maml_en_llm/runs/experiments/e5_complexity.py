@@ -60,7 +60,7 @@ def _complexity(
     found = []
     for seed, part in product(once("seeds", seeds), parts):
         for where, name, change, how in _part(part, cell, names, varied, preset):
-            trained_so = dict(steps=steps, times=times, train=change)
+            trained_so: dict[str, Any] = dict(steps=steps, times=times, train=change)
             found += [
                 table.run(name, where, seed, **trained_so, evaluate=options)
                 for options in how
