@@ -6,11 +6,13 @@ whatever stops the writer.
 """
 
 import atexit
+import errno
 import hashlib
 import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -129,12 +131,12 @@ def describe(device="cpu", seconds: float | None = None) -> dict:
 
 
 def command() -> str:
-    """The command of this process, without the folders of this machine."""
+    """The command of this process for a shell, without the folders of this machine."""
     name = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
     if name == "__main__.py":
         name = f"python -m {Path(sys.argv[0]).parent.name}"
     words = [Path(word).name if os.path.isabs(word) else word for word in sys.argv[1:]]
-    return " ".join([name, *words])
+    return " ".join([name, *map(shlex.quote, words)])
 
 
 def check_path(path: str | Path, argument: str = "output") -> Path:
@@ -237,8 +239,7 @@ def write_whole(path: str | Path, content: bytes | str, *, new: bool = False) ->
 def unfinished(path: Path) -> Path:
     """A hidden name beside ``path``, that nothing has, for what is being written.
 
-    It is known before anything is made: what a signal interrupts in the very act of
-    making can be removed, too.
+    Known before anything is made, so that even a making that is interrupted is undone.
     """
     start = os.fsencode(path.name)[:200]  # 255 bytes are the most of a name
     return path.parent / f".{start.decode(errors='ignore')}.{os.urandom(8).hex()}"
@@ -288,9 +289,12 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's list of names, or a file, to the disk."""
+    """Flush a file to the disk, or a folder's list of names where a disk can."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not folder.is_dir():
+            raise
     finally:
         os.close(handle)

@@ -18,6 +18,9 @@ class Interrupted(KeyboardInterrupt):
         self.step = step
         self.code = code
 
+    def __reduce__(self):  # it comes out of other processes, too
+        return type(self), (*self.args, self.step, self.code)
+
 
 class Signalled(KeyboardInterrupt):
     """A signal that came; ``code`` as of `Interrupted`."""
@@ -25,6 +28,9 @@ class Signalled(KeyboardInterrupt):
     def __init__(self, number: int):
         super().__init__()
         self.code = 128 + number
+
+    def __reduce__(self):
+        return type(self), (self.code - 128,)
 
 
 class Signals:

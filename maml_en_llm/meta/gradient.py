@@ -32,6 +32,9 @@ DERIVATIVES = ("reverse", "unrolled", "first_order", "finite_difference")
 "reverse" and "finite_difference" call the loss again at the same θ: it has to be one
 and the same function at every call, without dropout or other random numbers. The other
 two call it once per batch.
+
+"Exact" is about what autograd sees. What a model's forward pass detaches (DoRA's norms,
+early cycles that run without gradients) is a constant to all modes but the last.
 """
 
 

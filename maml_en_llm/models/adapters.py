@@ -6,13 +6,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from ..checkpoint import read_file
 from ..errors import check_integer, shown
 from ..provenance import weights_hash
+from .drawing import drawn_with
 from .folder import check_weights, reason, tensors_in
 from .source import name_of
 
@@ -41,10 +41,9 @@ def with_adapters(model: PreTrainedModel, rank: int, *, seed: int = 0):
         fan_in_fan_out=turned,
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with drawn_with(seed), warnings.catch_warnings():
         # it asks `transformers` by names of older versions
         warnings.simplefilter("ignore", FutureWarning)
-        torch.manual_seed(seed)
         adapted: Any = get_peft_model(model, config)
     # the folder that a machine keeps it in says nothing to others
     adapted.peft_config["default"].base_model_name_or_path = name_of(model)
@@ -100,7 +99,7 @@ def on_base(model: PreTrainedModel, folder: Path):
     record beside them tells, `ImportError` without `peft`.
     """
     try:
-        from peft import PeftModel
+        from peft import PeftConfig, PeftModel
     except ImportError as error:
         raise ImportError(
             f"model: expected peft for the adapters in {shown(str(folder))}, found none"
@@ -110,11 +109,14 @@ def on_base(model: PreTrainedModel, folder: Path):
     if not any((folder / name).is_file() for name in ADAPTER_WEIGHTS):
         check_weights(folder / ADAPTER_WEIGHTS[0])
     try:
-        with warnings.catch_warnings():
+        with drawn_with(0), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.filterwarnings("error", "Found missing adapter keys")
             json.dumps(_json(folder / ADAPTER_FILE), allow_nan=False)
-            adapted: Any = PeftModel.from_pretrained(model, folder, is_trainable=True)
+            # those of learned prompts are stored for use alone
+            trained = not PeftConfig.from_pretrained(str(folder)).is_prompt_learning
+            how: dict[str, Any] = dict(is_trainable=trained)
+            adapted: Any = PeftModel.from_pretrained(model, folder, **how)
         _check_whole(adapted, folder)
     except Exception as error:  # whatever damaged or foreign files bring about
         raise ValueError(
@@ -178,4 +180,7 @@ def save_model(model, tokenizer, folder: Path) -> None:
         model.save_pretrained(folder, save_embedding_layers=False)
     else:
         model.save_pretrained(folder)
+    about = folder / (ADAPTER_FILE if has_adapters(model) else "config.json")
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod(about.stat().st_mode)  # the library keeps them to their owner
     tokenizer.save_pretrained(folder)

@@ -27,6 +27,11 @@ def check_kind(model) -> None:
             "model: expected a causal language model of transformers, as load_model "
             f"gives, found a {type(model).__name__}{inner}"
         )
+    if getattr(model.config, "return_dict", True) is False:
+        raise ValueError(
+            "model: expected outputs with names, found config.return_dict False, "
+            "which gives tuples; set it to True"
+        )
 
 
 def names_of(model: PreTrainedModel) -> frozenset[str]:
@@ -55,6 +60,7 @@ def check(model: PreTrainedModel, derivative: str) -> None:
     known to be right with it, nor with weights that autograd does not see.
     """
     _check_weights(model)
+    _check_lookups(model)
     _check_checkpointing(model)
     _check_attention(model, derivative)
     if derivative not in SECOND_ORDER:
@@ -91,6 +97,15 @@ def _check_weights(model: PreTrainedModel) -> None:
         raise ValueError(
             f"dtype: expected weights of one type, found {found}; model.to(one of them)"
         )
+
+
+def _check_lookups(model: PreTrainedModel) -> None:
+    for name, module in model.named_modules():
+        if getattr(module, "max_norm", None) is not None:
+            raise ValueError(
+                f"max_norm: expected embeddings that only look up, found {name}, which "
+                "rewrites its rows when it is asked; set its max_norm to None"
+            )
 
 
 def _check_checkpointing(model: PreTrainedModel) -> None:
@@ -146,6 +161,15 @@ def _check_precision(model: PreTrainedModel, derivative: str) -> None:
             f"dtype: mode {derivative!r} needs gradients finer than {CHANGE:g} of "
             f"their size, found {coarse[0]}; load_model(..., dtype=torch.float32) or "
             "float64, or mode 'first_order'"
+        )
+    single = any(p.dtype == torch.float32 for p in model.parameters())
+    products = getattr(torch.backends.mkldnn, "matmul", None)  # since torch 2.9
+    if single and getattr(products, "fp32_precision", None) == "bf16":
+        raise ValueError(
+            f"matmul precision: mode {derivative!r} needs gradients finer than "
+            f"{CHANGE:g} of their size, found products in bfloat16; "
+            "torch.set_float32_matmul_precision('highest'), float64, or mode "
+            "'first_order'"
         )
     kind = model.device.type
     if torch.is_autocast_enabled(kind):

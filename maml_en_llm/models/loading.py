@@ -25,6 +25,7 @@ from ..prompts.device import as_device
 from . import adapters, safe, source
 from .attention import TWICE
 from .complete import check_causal, check_complete, check_plain, check_size
+from .drawing import drawn_with
 from .folder import has_weights, reason
 from .sizes import architecture, base_of
 from .smollm2 import SMOLLM2, SMOLLM2_HUB, located, not_found
@@ -62,8 +63,8 @@ def load_model(
         seed, revision: of random weights; a branch, tag or commit of a hub name, not of
             a tokenizer from elsewhere.
 
-    Raises `ValueError` for no such model, damaged or incomplete weights, one that sees
-    later words, a tokenizer with ids beyond its rows, a device that is not there.
+    A model serves one thread at a time. Raises `ValueError` for none, for damaged ones,
+    one that sees later words, ids beyond its rows, a device that is not there.
     """
     check_choice("attention", attention, ATTENTIONS)
     dtype, device = as_dtype(dtype), as_device(device)
@@ -184,8 +185,7 @@ def _read_configuration(path: Path) -> PretrainedConfig:
 
 
 def _random(config, attention: str, dtype, seed: int) -> PreTrainedModel:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with drawn_with(seed):
         try:
             return AutoModelForCausalLM.from_config(
                 config,

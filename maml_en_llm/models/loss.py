@@ -1,13 +1,12 @@
 """The loss of a causal language model as a pure function of its parameters."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch.func import functional_call
-from torch.nn.functional import cross_entropy, embedding
+from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from ..errors import check_integer
@@ -16,6 +15,7 @@ from ..tensors import Tensors
 from . import guards, safe
 from .attention import using_attention
 from .checked_batch import check_batch
+from .lookups import constant_padding, looks_up_otherwise
 from .sizes import (
     attention_of,
     keeps_logits,
@@ -132,14 +132,14 @@ class PromptLoss:
 
     def _stacked(self, params: Tensors, batch: Batch) -> torch.Tensor:
         """The losses (n,) of n tasks, together where that is known to be right."""
-        if not safe.stacks(self.model):
+        if not safe.stacks(self.model) or looks_up_otherwise(self.model):
             losses = []
             for task in range(len(batch.input_ids)):
                 own = {name: stacked[task] for name, stacked in params.items()}
                 losses.append(self(own, _of_task(batch, task)))
             return torch.stack(losses)
         # "eager" is the one that `vmap` can see through
-        with using_attention(self.model, "eager"), _constant_padding(self.model):
+        with using_attention(self.model, "eager"), constant_padding(self.model):
             return torch.vmap(self._loss)(params, *_inputs(batch))
 
     def _loss(
@@ -178,6 +178,8 @@ class PromptLoss:
         total = sum(parameter.numel() for parameter in params.values())
         small = tokens * width_of(self.model) <= bound and total <= PARAMETERS
         if len(tasks) < 2 or len(alike) != 1 or not small:
+            return False
+        if looks_up_otherwise(self.model):
             return False
         if not safe.stacks(self.model):
             name = safe.known_as(self.model)
@@ -219,35 +221,6 @@ def _of_task(batch: Batch, task: int) -> Batch:
     """The batch (B, T) of one task of a stack (n, B, T)."""
     parts = (batch.input_ids, batch.attention_mask, batch.loss_mask)
     return Batch(*(part[task] for part in parts))
-
-
-@contextmanager
-def _constant_padding(model: PreTrainedModel) -> Iterator[None]:
-    """Rows looked up with an embedding's ``padding_idx`` get no gradient, as always.
-
-    `vmap`'s own embedding gives them one, so that stacked tasks would not agree with
-    single ones where that id stands in a text.
-    """
-    tables = [
-        module
-        for module in model.modules()
-        if type(module) is torch.nn.Embedding and module.padding_idx is not None
-    ]
-
-    def lookup(table):
-        def forward(input):
-            rows = embedding(input, table.weight)
-            return rows.where((input != table.padding_idx)[..., None], rows.detach())
-
-        return forward
-
-    for table in tables:
-        table.forward = lookup(table)
-    try:
-        yield
-    finally:
-        for table in tables:
-            del table.forward
 
 
 def target_logits(

@@ -8,7 +8,10 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 # Other names of `max_position_embeddings`, where a class has no alias for it
-_LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len")
+_LENGTHS = (
+    *("max_position_embeddings", "n_positions", "max_seq_len"),
+    "max_target_positions",
+)
 
 
 def base_of(model: PreTrainedModel) -> PreTrainedModel:

@@ -41,12 +41,17 @@ def tied_weight(model: PreTrainedModel) -> str | None:
     None if there is no such one, or if the embedding is more than rows of it.
     """
     words, head = model.get_input_embeddings(), model.get_output_embeddings()
-    if type(words) is not Embedding or type(head) is not Linear:
+    if type(words) is not Embedding or type(head) is not Linear or replaced(words):
         return None
     more = words.padding_idx is not None or words.max_norm is not None
     if words.weight is not head.weight or more or words.scale_grad_by_freq:
         return None
     return next(name for name, p in model.named_parameters() if p is words.weight)
+
+
+def replaced(module: torch.nn.Module) -> bool:
+    """Whether the object has a ``forward`` of its own, in place of its class's."""
+    return "forward" in vars(module)
 
 
 @contextmanager

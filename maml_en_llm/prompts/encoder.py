@@ -34,14 +34,15 @@ from .form import (
 )
 
 Ids = tuple[int, ...]
+REMEMBERED = 2**16  # pieces, some hundred MB of long ones
 
 
 @dataclass
 class PromptEncoder:
     """Builds prompts with one tokenizer and one format.
 
-    Every piece of text is tokenised once and remembered. ``bos`` is that of the format,
-    or True for a format without.
+    Pieces of text are remembered once they are tokenised, `REMEMBERED` of them.
+    ``bos`` is that of the format, or True for a format without.
 
     Raises:
         ValueError: no `Format`; a BOS asked of a tokenizer that has none, newlines of
@@ -106,7 +107,10 @@ class PromptEncoder:
         """
         known = isinstance(text, str) and (text, first) in self._known
         if not known:  # what is no text is refused there
-            self._known[text, first] = self._encoder.encode(text, first=first)
+            ids = self._encoder.encode(text, first=first)
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[text, first] = ids
         return self._known[text, first]
 
     def example(self, example: Example, *, first: bool) -> tuple[Ids, Ids]:

@@ -141,6 +141,13 @@ class TextEncoder:
             raise ValueError(
                 f"text: expected text that can be written in UTF-8, found {shown(text)}"
             ) from error
+        except Exception as error:
+            if type(error) is not Exception:  # `tokenizers` raises no narrower one
+                raise
+            raise ValueError(
+                "tokenizer: expected one with a token for unknown words, found "
+                f"{shown(str(error))} at {shown(text)}; name another"
+            ) from error
         return tuple(ids)
 
     def _decode(self, ids: tuple[int, ...]) -> str:

@@ -62,8 +62,7 @@ class Interval:
         return self.low > 0 or self.high < 0
 
     def __str__(self) -> str:
-        mean = round(self.mean, 1) + 0.0  # no minus zero
-        return f"{mean:+.1f} ± {self.half:.1f}"
+        return f"{round(self.mean, 1) + 0.0:+.1f} ± {self.half:.1f}"  # no minus zero
 
 
 def paired_difference(

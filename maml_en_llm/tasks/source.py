@@ -6,6 +6,7 @@ fetched = opened.fetch(needed(selection, seeds))
 """
 
 import os
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ class Source:
 def open_source(source: str | Path) -> Source:
     """Open a folder, a hub address, or a generated benchmark by its name.
 
+    The name comes first: a folder called so is ``./minicrossfit``.
+
     Raises:
         DataError: no such folder, or a ``settings.json`` that is not one.
         ValueError: an address of another form, an unknown difficulty.
@@ -62,11 +65,17 @@ def open_source(source: str | Path) -> Source:
     if name.startswith(SCHEME):
         parts_of(name)  # said now, not when the files are wanted
         return Source(name, "hub", name, published())
-    if os.path.isdir(name):
-        return Source(name, "folder", name, _settings_of(Path(name)))
     if name.partition(":")[0] == minicrossfit.NAME:
+        if os.path.isdir(name):
+            warnings.warn(
+                f"source: {name!r} is the generated benchmark; the folder of that name "
+                f"here is {os.path.join(os.curdir, name)!r}",
+                stacklevel=2,
+            )
         made = minicrossfit.cached(name)
         return Source(name, "generated", str(made), _settings_of(made))
+    if os.path.isdir(name):
+        return Source(name, "folder", name, _settings_of(Path(name)))
     raise DataError(
         "source: expected a folder of MetaICL-format files, hf://… or "
         f"{minicrossfit.NAME!r}, found {shown(name)}"

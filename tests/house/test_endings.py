@@ -1,10 +1,14 @@
 """Ends of commands and of outputs that are not the happy one."""
 
+import errno
 import itertools
 import os
+import pickle
 import signal
+import stat
 import subprocess
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +20,7 @@ from maml_en_llm.endings import LONGEST_MESSAGE, in_one_line, shortened
 from maml_en_llm.locks import locked
 from maml_en_llm.minicrossfit import benchmark
 from maml_en_llm.provenance import check_file, check_path, whole_folder, write_whole
-from maml_en_llm.signals import Signals
+from maml_en_llm.signals import Interrupted, Signalled, Signals
 
 RECORDS = "reproduce --settings hr_to_lr --log {0}/log "
 MISTAKES = [
@@ -230,3 +234,29 @@ def test_a_signal_waits_for_the_outermost_hold():
             done.append("step")
         done.append("more")
     assert done == ["step"] and caught.value.code == 143
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EIO])
+def test_a_disk_that_cannot_flush_folders(number, tmp_path, monkeypatch):
+    """Shared folders of virtual machines; a real fault of the disk is told."""
+    flush = os.fsync
+
+    def fsync(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    told = pytest.raises(OSError) if number == errno.EIO else nullcontext()
+    with told:
+        write_whole(tmp_path / "file", "content")
+    assert (tmp_path / "file").read_text() == "content"
+
+
+@pytest.mark.parametrize(
+    "error", [Interrupted("go on", 7, 143), Signalled(signal.SIGTERM)]
+)
+def test_what_ends_a_run_leaves_other_processes(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error) and vars(again) == vars(error)
+    assert again.args == error.args

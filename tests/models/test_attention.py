@@ -255,3 +255,20 @@ def test_an_embedding_with_a_padding_word_is_left_alone():
         0  # that row has no gradient from the embedding
     )
     assert tied_weight(model) is None
+
+
+def test_an_embedding_with_a_forward_of_its_own_keeps_it():
+    """Noise added to embeddings, or an offloading hook, is put there."""
+    model, ids = tied_model(), torch.tensor([[1, 3, 1]])
+    words = model.get_input_embeddings()
+    usual = words.forward
+
+    def forward(given):
+        return 3 * usual(given)
+
+    words.forward = forward
+    assert tied_weight(model) is None
+    with built_once(model, parameters(model), ids) as given:
+        found = functional_call(model, given, (ids,)).logits
+    assert torch.equal(found, model(ids).logits)
+    assert vars(words)["forward"] is forward

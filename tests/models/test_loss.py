@@ -386,3 +386,60 @@ def test_a_thread_may_ask_for_attention_within_attention():
     with using_attention(model, "sdpa"), using_attention(model, "twice"):
         assert attention_of(model) == "twice"
     assert attention_of(model) == "eager"
+
+
+# --- models that a user has changed ---
+
+
+def test_tasks_with_a_replaced_lookup_are_computed_in_turn():
+    model = small_model()
+    words = model.get_input_embeddings()
+    words.padding_idx = 0  # which stands in the prompts
+    usual = words.forward
+
+    def forward(given):
+        return 3 * usual(given)
+
+    batch, loss = collate(PROMPTS), PromptLoss(model)
+    params = parameters(model)
+    plain = loss(params, batch)
+    assert loss.faster_together(params, [batch, batch])
+    words.forward = forward
+    assert not loss.faster_together(params, [batch, batch])
+    alone = loss(params, batch)
+    stacked = {name: torch.stack([p, p]) for name, p in params.items()}
+    both = loss(stacked, stack([batch, batch]))
+    assert torch.equal(both, torch.stack([alone, alone])) and alone != plain
+    assert vars(words)["forward"] is forward
+
+
+def test_a_model_that_gives_tuples_is_refused():
+    model = small_model()
+    model.config.return_dict = False
+    with pytest.raises(ValueError, match="found config.return_dict False, .* to True"):
+        PromptLoss(model)
+
+
+@pytest.mark.parametrize("mode", ["reverse", "first_order"])
+def test_an_embedding_that_rewrites_its_rows_is_refused(mode):
+    model, batch = small_model(), collate(PROMPTS)
+    model.transformer.wpe.max_norm = 0.1
+    with pytest.raises(ValueError, match="max_norm: .* found transformer.wpe, which"):
+        meta_gradient(
+            PromptLoss(model), parameters(model), [batch], batch, SGD(0.1), mode=mode
+        )
+
+
+def test_second_order_with_products_in_bfloat16_is_refused():
+    model, batch = small_model(dtype=torch.float32), collate(PROMPTS)
+    how = (PromptLoss(model), parameters(model), [batch], batch, SGD(0.1))
+    products = torch.backends.mkldnn.matmul
+    before = products.fp32_precision
+    try:
+        products.fp32_precision = "bf16"
+        with pytest.raises(ValueError, match="matmul precision: .*'highest'"):
+            meta_gradient(*how)
+        meta_gradient(*how, mode="first_order")
+    finally:
+        products.fp32_precision = before
+    meta_gradient(*how)

@@ -4,6 +4,7 @@ import json
 import warnings
 from copy import deepcopy
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -356,6 +357,24 @@ def test_configuration_without_weights(tmp_path):
     assert same_weights(from_folder, from_file) and same_weights(
         from_folder, from_config
     )
+
+
+def test_weights_are_those_of_their_seed_in_every_thread(tmp_path):
+    folder = write_model(tmp_path / "model")
+    alone = [load_model(folder, seed=seed)[0] for seed in range(4)]
+    found = {}
+
+    def load(seed):
+        for again in range(4):
+            found[seed, again], _ = load_model(folder, seed=seed)
+
+    threads = [Thread(target=load, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 16
+    assert all(same_weights(model, alone[seed]) for (seed, _), model in found.items())
 
 
 def test_random_weights_follow_the_seed_and_nothing_else(tmp_path):

@@ -12,6 +12,7 @@ from helpers import (
     distance,
     rounding,
     small_model,
+    write_model,
 )
 from peft import (
     CartridgeConfig,
@@ -24,6 +25,7 @@ from maml_en_llm import (
     SGD,
     PromptEncoder,
     PromptLoss,
+    load_model,
     meta_gradient,
     parameters,
     score_options,
@@ -108,3 +110,18 @@ def test_the_virtual_tokens_alone_are_differentiated(tuned):
 
 def test_they_take_positions(tuned):
     assert positions_of(tuned[0]) == 1024 - COUNT
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_saved_can_be_asked_again(kind, tmp_path):
+    folder = write_model(tmp_path / "base")
+    model, _ = load_model(folder)
+    config = KINDS[kind](task_type="CAUSAL_LM", num_virtual_tokens=COUNT)
+    tuned = get_peft_model(model, config).eval()
+    tuned.peft_config["default"].base_model_name_or_path = str(folder)
+    tuned.save_pretrained(tmp_path / "tuned")
+    before = torch.get_rng_state()
+    again, words = load_model(tmp_path / "tuned")
+    assert torch.equal(torch.get_rng_state(), before)
+    found = [score_options(m, words, SHOWN, QUERIES) for m in (tuned, again)]
+    torch.testing.assert_close(*map(table, found))

@@ -7,6 +7,7 @@ tokens; and any texts at all.
 import string
 
 import pytest
+from helpers import CharTokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import (
@@ -353,3 +354,22 @@ def test_a_format_asks_for_a_beginning():
         assert ours.ids == encoder.beginning + theirs.ids
     with pytest.raises(ValueError, match="bos: expected True or False, found 1"):
         Format(bos=1)
+
+
+@pytest.mark.parametrize("make", [models.WordLevel, models.WordPiece])
+def test_a_word_that_no_token_stands_for_is_named(make):
+    words = {"yes": 0, "no": 1, "good": 2}
+    tokenizer = Tokenizer(make(words, unk_token="[UNK]"))  # which is no word of it
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    whole = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    with pytest.raises(ValueError, match="tokenizer: expected .*Missing .UNK. token"):
+        PromptEncoder(whole, Format(separator="space"))
+
+
+def test_what_is_remembered_is_bounded(monkeypatch):
+    monkeypatch.setattr("maml_en_llm.prompts.encoder.REMEMBERED", 2)
+    encoder = PromptEncoder(CharTokenizer())
+    texts = ("one", "two", "three", "one")
+    ids = [encoder.tokens(text) for text in texts]
+    assert ids == [PromptEncoder(CharTokenizer()).tokens(text) for text in texts]
+    assert len(encoder._known) <= 2

@@ -453,3 +453,13 @@ def test_a_known_record(hr_to_lr):
         first.input.startswith("sentence 1: ") and " [SEP] sentence 2: " in first.input
     )
     assert hashlib.sha256(first.input.encode()).hexdigest()[:16] == "b8ff6d58a4a19c60"
+
+
+def test_a_folder_called_as_a_generated_benchmark_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "minicrossfit").mkdir()
+    with pytest.warns(UserWarning, match="'minicrossfit' is the generated .*'./mini"):
+        lists = settings("minicrossfit")
+    assert "hr_to_lr" in lists
+    with pytest.raises(DataError):
+        load_benchmark("./minicrossfit", "hr_to_lr")
