@@ -36,16 +36,20 @@ def code_below() -> str:
 
 
 def codes_alike(code: str, changes: list[dict] | None = None) -> set[str]:
-    """``code``, and the codes before it whose records it gives again to the bit.
+    """``code``, and all codes that give the same records to the bit.
 
-    ``changes``: from a code "before" to one "after", as `SAME_CODE` has them. Each was
-    written down when records of the one had been computed again by the other.
+    ``changes``: pairs of codes, "before" and "after", as `SAME_CODE` has them. Each was
+    written down when records of the one had been computed again by the other; what two
+    codes have in common with a third they have in common with each other.
     """
     changes = _changes() if changes is None else changes
-    alike = {code}
-    for change in reversed(changes):  # the newest first
-        if change["after"] in alike:
-            alike.add(change["before"])
+    alike, before = {code}, set()
+    while alike != before:
+        before = set(alike)
+        for change in changes:
+            pair = {change["before"], change["after"]}
+            if alike & pair:
+                alike |= pair
     return alike
 
 
