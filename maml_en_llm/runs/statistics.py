@@ -62,7 +62,7 @@ class Interval:
         return self.low > 0 or self.high < 0
 
     def __str__(self) -> str:
-        return f"{round(self.mean, 1) + 0.0:+.1f} ± {self.half:.1f}"  # no minus zero
+        return f"{self.mean:+z.1f} ± {self.half:.1f}"
 
 
 def paired_difference(
