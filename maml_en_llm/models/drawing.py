@@ -1,4 +1,4 @@
-"""Random weights by a seed, whatever other threads draw."""
+"""Random weights by a seed, also where several threads load models."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -11,7 +11,7 @@ from .tied_embedding import replaced
 
 
 def looks_up_otherwise(model: PreTrainedModel) -> bool:
-    """Whether an embedding's ``forward`` was replaced, as by added noise or a hook.
+    """Whether an embedding's ``forward`` was replaced, as by added noise or a wrapper.
 
     What it does under `vmap` is not known.
     """

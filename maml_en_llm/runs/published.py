@@ -82,6 +82,7 @@ def made_by(rows: Iterable[Record]) -> list[str]:
         left = len(commands) - NAMED
         commands[NAMED:] = [f"{left} more commands, in the records' provenance"]
     how: dict[str, Any] = dict(subsequent_indent="    ", break_on_hyphens=False)
+    how |= dict(break_long_words=False)
     told = [textwrap.wrap(line, COLUMNS, **how) for line in lines + commands]
     return [line for lines in told for line in lines]
 

@@ -36,6 +36,7 @@ from maml_en_llm import (
 )
 from maml_en_llm.meta import DERIVATIVES as MODES
 from maml_en_llm.models import as_device, loading, safe
+from maml_en_llm.models.adapters import save_model, with_adapters
 from maml_en_llm.models.tokenizer import tokenizer_for
 from maml_en_llm.prompts import Prompt, collate
 
@@ -357,6 +358,16 @@ def test_configuration_without_weights(tmp_path):
     assert same_weights(from_folder, from_file) and same_weights(
         from_folder, from_config
     )
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_all_files_of_a_saved_model_may_be_read_by_the_same_people(rank, tmp_path):
+    model, words = load_model(write_model(tmp_path / "model"))
+    folder = tmp_path / "saved"
+    save_model(with_adapters(model, rank) if rank else model, words, folder)
+    files = [path for path in folder.iterdir() if path.suffix != ".md"]
+    assert len(files) > 3 and any(path.suffix == ".safetensors" for path in files)
+    assert len({path.stat().st_mode for path in files}) == 1
 
 
 def test_weights_are_those_of_their_seed_in_every_thread(tmp_path):

@@ -69,6 +69,16 @@ def test_of_many_commands_a_few_are_named():
     assert made_by(rows[:4])[2:] == ["c 0", "c 1", "c 2", "c 3"]
 
 
+def test_long_lines_fold_between_words():
+    long = "x" * 100
+    command = " ".join(["python -m maml_en_llm --max-records 32", long, "--jobs 2"] * 2)
+    row = record()
+    told = made_by([row | dict(provenance=row["provenance"] | dict(command=command))])
+    assert " ".join(line.strip() for line in told[2:]) == command
+    assert all(len(line) <= 79 for line in told if long not in line)
+    assert any(line.strip() == long for line in told)
+
+
 @pytest.mark.parametrize("path", LOGS, ids=lambda path: path.stem)
 def test_published_records_are_as_they_were_made(path):
     rows = read_rows(path)
