@@ -181,9 +181,9 @@
       }
       const [x, y] = xy(CENTRES[i]);
       const left = i === 0; // on the side that no path comes from
-      const beside = { x: left ? x - 8 : x + 5, y: left ? y - 10 : y + 22 };
+      const place = left ? { x: x - 8, y: y - 10 } : { x: x + 5, y: y + 22 };
       const anchor = left ? "end" : "start";
-      make("text", { ...beside, "text-anchor": anchor, text: `task ${i + 1}` }, group);
+      make("text", { ...place, "text-anchor": anchor, text: `task ${i + 1}` }, group);
       const d = `M${x - 6},${y}h12M${x},${y - 6}v12`;
       make("path", { d, stroke: "var(--mark)", "stroke-width": 2 }, group);
     }

@@ -50,10 +50,12 @@ def against_demonstrations(
         for (name, row), color, style in zip(
             rows.items(), colors, styles, strict=False
         ):
-            axes.plot(range(len(numbers)), row, style, color=color, label=name)
+            look: dict[str, Any] = dict(color=color, label=name)
+            look |= dict(clip_on=False)  # marks at 0 and 100 are whole
+            axes.plot(range(len(numbers)), row, style, **look)
         chance = guessing[kind]
         axes.axhline(chance, color=COLORS["neutral"], linestyle=":", label="guessing")
-        axes.set(xticks=range(len(numbers)), xticklabels=numbers, ylim=(0, 104))
+        axes.set(xticks=range(len(numbers)), xticklabels=numbers, ylim=(0, 100))
         axes.set(xlabel="demonstrations", title=kind)
     panels[0].set_ylabel("accuracy (points)")
     panels[0].legend()

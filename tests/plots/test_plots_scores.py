@@ -15,7 +15,7 @@ def test_accuracy_against_demonstrations_by_kind(two):
     panels = plots.against_demonstrations(two, (0, 1, 16), curves, guessing)
     assert panels is two
     for axes, (kind, rows) in zip(two, curves.items(), strict=True):
-        assert axes.get_title() == kind and axes.get_ylim() == (0, 104)
+        assert axes.get_title() == kind and axes.get_ylim() == (0, 100)
         *lines, chance = axes.lines
         assert [x.get_label() for x in lines] == ["model", "oracle"]
         assert [x.get_ydata().tolist() for x in lines] == list(rows.values())
