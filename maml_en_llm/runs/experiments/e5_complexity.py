@@ -14,7 +14,7 @@ from .table import THREE, Table, chosen, lists_of, trained
 
 COMPLEXITY_ROWS = ("MetaICL", "MAML-en-LLM", CONTROL)
 WITH_INNER_STEPS = ("MAML-en-LLM", "FOMAML", CONTROL)
-PARTS = ("kind", "n", "k", "k adapted", "support", "demonstrations")
+PARTS = ("kind", "n", "n adapted", "k", "k adapted", "support", "demonstrations")
 KINDS_OF_TASKS = (
     "class_to_class:direct",
     "non_class_to_class:direct",
@@ -40,17 +40,19 @@ def _complexity(
     steps: int = 320,
     draws: int | None = None,
     max_records: int | None = None,
+    rates: str | None = None,
 ) -> list[Run]:
     """Seed by seed, part by part. The number of labels and of distractors is a property
     of a target: those parts of the question are in the records by target.
 
     ``names``: rows of the parts "kind" and "n"; ``n``: tasks per outer step of "n";
-    ``k`` and ``k_names``: inner steps and rows of "k", and of "k adapted", in which the
-    same models are asked after adaptation; ``prompts``: per batch, of "support";
-    ``times``: of each row's tuned outer rate.
+    ``k`` and ``k_names``: inner steps and rows of "k". In "n adapted" and "k adapted"
+    the same models are asked after adaptation. ``prompts``: per batch, of "support";
+    ``times``: of each row's tuned outer rate; ``rates``: another base model, whose
+    tuned rates are taken.
     """
     chosen("parts", once("parts", parts), PARTS)
-    table = Table(preset, draws, max_records)
+    table = Table(preset, draws, max_records, rates)
     names, k_names = trained("names", names), trained("k_names", k_names)
     varied = {
         "n": list(product(once("n", n), names)),
@@ -78,6 +80,7 @@ def _part(
     """(cell, row, change of training, changes of evaluation) of a part's runs;
     ``varied``: values and rows of the parts that vary a number."""
     once_each: Sequence[Mapping[str, Any]] = ({},)
+    after = [dict(adapt=Chosen(steps=JUDGED_AFTER))]
     if part == "kind":
         shares = _equal_counts(preset)
         for where, name in product(KINDS_OF_TASKS, names):
@@ -85,12 +88,14 @@ def _part(
     elif part == "n":
         for count, name in varied["n"]:
             yield cell, name, dict(tasks_per_step=count), once_each
+    elif part == "n adapted":
+        for count, name in varied["n"]:
+            yield cell, name, dict(tasks_per_step=count), after
     elif part == "k":
         yield cell, "MetaICL", {}, once_each
         for steps, name in varied["k"]:
             yield cell, name, dict(inner_steps=steps), once_each
     elif part == "k adapted":
-        after = [dict(adapt=Chosen(steps=JUDGED_AFTER))]
         for steps, name in varied["k"]:
             yield cell, name, dict(inner_steps=steps), after
     elif part == "support":
@@ -113,7 +118,7 @@ def _equal_counts(preset: Preset) -> dict[str, float]:
 
 COMPLEX = Experiment(
     about="C5, C7: kinds of meta-training tasks at equal counts; n for MAML-en-LLM and "
-    "for MetaICL; k, also adapted; prompts per batch; demonstrations at test.",
+    "for MetaICL, and k, both also adapted; prompts per batch; demonstrations at test.",
     make=_complexity,
     preset="mini",
 )
