@@ -78,7 +78,7 @@ class Visit:
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("response", self._response)
-        self.page.on("requestfailed", lambda x: self.faults.append(f"failed {x.url}"))
+        self.page.on("requestfailed", self._failed)
         self.page.route("**/*", self._inside_only)
 
     def _console(self, message):
@@ -88,6 +88,11 @@ class Visit:
     def _response(self, response):
         if response.status >= 400:
             self.faults.append(f"{response.status} {response.url}")
+
+    def _failed(self, request):
+        # a page that is left cuts short what still loads, such as its icon
+        if request.failure != "net::ERR_ABORTED":
+            self.faults.append(f"failed {request.url}: {request.failure}")
 
     def _inside_only(self, route):
         inside = route.request.url.startswith((self.site, "data:", "blob:"))

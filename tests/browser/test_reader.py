@@ -8,7 +8,7 @@ pytestmark = pytest.mark.browser
 
 def test_search_finds(visit):
     seen = visit()
-    page = seen.open("search")
+    page = seen.page
     page.goto(f"{seen.site}/search.html?q=meta-gradient")
     page.wait_for_selector("#search-results li")
     assert "Meta-gradients" in page.locator("#search-results").inner_text()
@@ -50,6 +50,29 @@ def test_the_theme_button_makes_the_page_dark(visit):
     assert lightness() < 60
     assert page.reload() and lightness() < 60
     assert seen.faults == []
+
+
+PICTURE = "() => { new Image().src = '_static/favicon.svg?once' }"
+
+
+def test_a_request_that_leaving_a_page_cuts_short_is_no_fault(visit):
+    seen, held = visit(), []
+    page = seen.open("search")
+    page.route("**/*?once", lambda route: held.append(route))
+    page.evaluate(PICTURE)
+    while not held:
+        page.wait_for_timeout(10)
+    seen.open("genindex")
+    assert seen.faults == []
+
+
+def test_a_request_that_fails_is_a_fault(visit):
+    seen = visit()
+    page = seen.open("search")
+    page.route("**/*?once", lambda route: route.abort("connectionreset"))
+    with page.expect_event("requestfailed"):
+        page.evaluate(PICTURE)
+    assert any("favicon.svg" in fault for fault in seen.faults)
 
 
 @pytest.mark.parametrize("required", ["", "1"])
