@@ -5,6 +5,7 @@ from copy import deepcopy
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
+from ..drawing import drawn_with
 from ..minicrossfit.draw import Draw
 from .corpus import MARKS, NEWLINES, PUNCTUATION, text
 from .mixtures import TEXTS
@@ -47,8 +48,7 @@ def build_model(config: PretrainConfig, vocabulary_size: int):
             attn_pdrop=0,
             **sizes,
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with drawn_with(config.seed):
         model = AutoModelForCausalLM.from_config(shape)
     for head, distance in enumerate(config.look_back):
         for layer in model.model.layers[: config.look_layers]:

@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from ..checkpoint import read_file
+from ..drawing import drawn_with
 from ..errors import check_integer, shown
 from ..provenance import weights_hash
-from .drawing import drawn_with
 from .folder import check_weights, reason, tensors_in
 from .source import name_of
 
@@ -178,9 +178,10 @@ def save_model(model, tokenizer, folder: Path) -> None:
     if has_adapters(model):
         # its word embedding is the base's: nothing to look up on a hub
         model.save_pretrained(folder, save_embedding_layers=False)
+        about = folder / ADAPTER_FILE
     else:
         model.save_pretrained(folder)
-    about = folder / (ADAPTER_FILE if has_adapters(model) else "config.json")
+        about = folder / "config.json"
     for weights in folder.glob("*.safetensors"):
         weights.chmod(about.stat().st_mode)  # the library keeps them to their owner
     tokenizer.save_pretrained(folder)

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from ..drawing import drawn_with
 from ..errors import listed, shown
 from .attention import using_attention
 from .folder import BUFFERS, LOADED, shapes_in
@@ -160,6 +161,5 @@ def _sees_later(model: PreTrainedModel) -> bool:
 
 
 def _logits(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
-    with torch.random.fork_rng(devices=[]):  # Reformer draws its hashes at each call
-        torch.manual_seed(0)
+    with drawn_with(0):  # Reformer draws its hashes at each call
         return model(input_ids=ids, use_cache=False).logits

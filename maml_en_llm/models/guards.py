@@ -162,16 +162,15 @@ def _check_precision(model: PreTrainedModel, derivative: str) -> None:
             f"their size, found {coarse[0]}; load_model(..., dtype=torch.float32) or "
             "float64, or mode 'first_order'"
         )
-    single = any(p.dtype == torch.float32 for p in model.parameters())
-    products = getattr(torch.backends.mkldnn, "matmul", None)  # since torch 2.9
-    if single and getattr(products, "fp32_precision", None) == "bf16":
+    kind = model.device.type
+    products = _products(kind)
+    if products and any(p.dtype == torch.float32 for p in model.parameters()):
         raise ValueError(
             f"matmul precision: mode {derivative!r} needs gradients finer than "
-            f"{CHANGE:g} of their size, found products in bfloat16; "
+            f"{CHANGE:g} of their size, found products in {products}; "
             "torch.set_float32_matmul_precision('highest'), float64, or mode "
             "'first_order'"
         )
-    kind = model.device.type
     if torch.is_autocast_enabled(kind):
         raise ValueError(
             f"autocast: mode {derivative!r} needs gradients finer than {CHANGE:g} of "
@@ -179,6 +178,19 @@ def _check_precision(model: PreTrainedModel, derivative: str) -> None:
             f"{torch.get_autocast_dtype(kind)}; leave the autocast block and compute "
             "in float32 or float64, or use mode 'first_order'"
         )
+
+
+def _products(kind: str) -> str:
+    """What float32 matrix products on a kind of device are rounded to, if at all."""
+    if kind == "cuda":
+        chosen = getattr(torch.backends.cuda.matmul, "fp32_precision", None)
+        if chosen is None and torch.backends.cuda.matmul.allow_tf32:  # before torch 2.9
+            chosen = "tf32"
+        return "TensorFloat-32" if chosen == "tf32" else ""
+    # set_float32_matmul_precision("high") asks a CPU for "tf32", which it does not have
+    products = getattr(torch.backends.mkldnn, "matmul", None)  # since torch 2.9
+    chosen = getattr(products, "fp32_precision", None)
+    return "bfloat16" if chosen == "bf16" else ""
 
 
 def _check_compiled(model: PreTrainedModel, derivative: str) -> None:

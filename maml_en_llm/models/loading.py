@@ -20,12 +20,12 @@ from transformers import (
 from transformers.activations import NewGELUActivation
 
 from ..base.weights import SHIPPED
+from ..drawing import drawn_with
 from ..errors import check_choice, check_integer, nearest, shown
 from ..prompts.device import as_device
 from . import adapters, safe, source
 from .attention import TWICE
 from .complete import check_causal, check_complete, check_plain, check_size
-from .drawing import drawn_with
 from .folder import has_weights, reason
 from .sizes import architecture, base_of
 from .smollm2 import SMOLLM2, SMOLLM2_HUB, located, not_found

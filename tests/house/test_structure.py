@@ -13,7 +13,8 @@ PACKAGE = ROOT / "maml_en_llm"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # from the ground up: a room imports from those before it, and from itself
 ORDER = [
-    *("errors", "protocol", "tensors", "signals", "locks", "provenance", "checkpoint"),
+    *("errors", "protocol", "tensors", "drawing", "signals", "locks", "provenance"),
+    "checkpoint",
     *("minicrossfit", "base", "tasks", "prompts", "optimizers", "meta", "models"),
     *("methods", "training", "evaluation", "runs", "plots"),
     *("endings", "options", "assessment", "reproduction", "__main__"),

@@ -16,6 +16,7 @@ from transformers import (
 
 from maml_en_llm import SGD, PromptLoss, load_model, meta_gradient, parameters
 from maml_en_llm.models import positions_of, safe, using_attention, write_back
+from maml_en_llm.models.guards import check
 from maml_en_llm.models.loss import PARAMETERS, TOGETHER
 from maml_en_llm.models.sizes import attention_of
 from maml_en_llm.prompts import Batch, Prompt, collate, stack
@@ -443,3 +444,27 @@ def test_second_order_with_products_in_bfloat16_is_refused():
     finally:
         products.fp32_precision = before
     meta_gradient(*how)
+
+
+class OnCuda(type(small_model())):
+    """A model that says that it lies on a GPU."""
+
+    device = torch.device("cuda")
+
+
+def test_second_order_with_products_in_tf32_is_refused():
+    """Asked of a GPU, where it is as coarse as float16; a CPU computes as before."""
+    model, batch = small_model(dtype=torch.float32), collate(PROMPTS)
+    how = (PromptLoss(model), parameters(model), [batch], batch, SGD(0.1))
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high")
+        meta_gradient(*how)
+        model.__class__ = OnCuda
+        with pytest.raises(ValueError, match="TensorFloat-32; .*'highest'"):
+            check(model, "reverse")
+        check(model, "first_order")
+        check(model.double(), "reverse")
+    finally:
+        torch.set_float32_matmul_precision(before)
+    check(model.float(), "reverse")
