@@ -75,7 +75,7 @@ def _against_peers(get, k: int, what: str) -> float | None:
 
 
 def _growth(get, few: int, many: int) -> float | None:
-    """Slope of the peak in copies of (parameters + gradient + optimiser state)."""
+    """Slope of the peak in copies of (parameters + gradient + optimizer state)."""
     small, large = get(few, "reverse", "peak"), get(many, "reverse", "peak")
     if small is None or large is None:
         return None
@@ -94,7 +94,7 @@ def _difference_bars(get, one: float | None, bar: float, k: int = 4):
     """Finite differences against the sweep.
 
     Where they miss the bar, also against what their saving leaves of the sweep's time:
-    4k − (2k + 1) gradients less, while the optimiser's passes are common to both.
+    4k − (2k + 1) gradients less, while the optimizer's passes are common to both.
     """
     found, sweep = get(k, "finite_difference", "seconds"), get(k, "reverse", "seconds")
     ratio = _ratio(found, sweep)

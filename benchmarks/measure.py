@@ -171,7 +171,7 @@ def rounding(case: Case, path: str) -> dict:
 
 @dataclass
 class _Float32Gradients:
-    """An optimiser that is given gradients of a float32 model instead of its own."""
+    """An optimizer that is given gradients of a float32 model instead of its own."""
 
     optimizer: optimizers.Optimizer
     loss: PromptLoss

@@ -114,7 +114,7 @@ def parse() -> argparse.Namespace:
         nargs="*",
         choices=ERRORS,
         default=ERRORS,
-        help="optimisers of which 'reverse' has its error measured at k = 2, once",
+        help="optimizers of which 'reverse' has its error measured at k = 2, once",
     )
     parser.add_argument("--repeats", type=at_least_one, default=5)
     parser.add_argument(

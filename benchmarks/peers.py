@@ -1,7 +1,7 @@
 """The mean meta-gradient of several tasks, by this package and by its peers.
 
 `higher` and `torchopt` are called as their users write it. Every function takes a
-GPT-2, tasks as (support batches, query batch), the optimiser's name and its rate, and
+GPT-2, tasks as (support batches, query batch), the optimizer's name and its rate, and
 returns the gradients by parameter name. Tasks run one after the other; no graph
 outlives its task. The peers are imported where they are called, so that neither is
 loaded into the process that measures another.
@@ -35,7 +35,7 @@ def package_gradient(model, tasks, optimizer: str, rate: float, mode: str):
 def higher_gradient(model, tasks, optimizer: str, rate: float):
     """The loop of higher's MAML example.
 
-    A differentiable copy of a torch optimiser, one context per task.
+    A differentiable copy of a torch optimizer, one context per task.
     """
     import higher
 
@@ -54,7 +54,7 @@ def higher_gradient(model, tasks, optimizer: str, rate: float):
 def torchopt_gradient(model, tasks, optimizer: str, rate: float):
     """The loop of torchopt's MAML example.
 
-    A meta-optimiser on the module, whose state is recovered after each task.
+    A meta-optimizer on the module, whose state is recovered after each task.
     """
     import torchopt
 

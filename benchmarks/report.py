@@ -79,7 +79,7 @@ def markdown(rows: list[dict]) -> str:
     """
     head = (
         "shape",
-        "optimiser",
+        "optimizer",
         "k",
         "method",
         "s",

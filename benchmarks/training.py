@@ -17,7 +17,7 @@ proportion to their records), one gradient of each by every way in turn.
 The first three run one prompt at a time and add up gradients: the logits of 8 padded
 prompts would be 1.6 GB, several times over (MetaICL's own batch of 8 is one prompt on
 each of 8 GPUs). `padded` gets token ids for nothing, as MetaICL tokenises before
-training; drawing and tokenising are counted in `ours`. The optimiser's step, the same
+training; drawing and tokenising are counted in `ours`. The optimizer's step, the same
 for all, is timed apart. `trimmed` and `single`, which tell what the gain is made of,
 run on the first `--parts` meta-batches. The ceiling is the ratio of the FLOPs of
 protocol 8.2 for these prompts. Prints a row per meta-batch and a PASS or FAIL line per
@@ -192,7 +192,7 @@ WAYS = dict(
 
 
 def step_of_adam(params) -> None:
-    """One step of the outer optimiser; what the gradients are changes no time."""
+    """One step of the outer optimizer; what the gradients are changes no time."""
     optimizer = Adam(1e-5)
     optimizer.update(params, optimizer.init(params), params)
 

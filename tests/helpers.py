@@ -273,7 +273,7 @@ def subset(params, which):
 
 
 def warm_state(optimizer, loss, params, names, batch):
-    """The optimiser's state after one step on ``batch``."""
+    """The optimizer's state after one step on ``batch``."""
     params = {n: params[n] for n in names or params}
     grads = loss_and_grad(loss, params, batch)[1]
     return optimizer.update(grads, optimizer.init(params), params)[1]

@@ -303,7 +303,7 @@
     slider("inner steps k", "k", 0, 8, 1);
     if (full) {
       choice("derivative", "exact", ["exact", "first order"]);
-      choice("inner optimiser", "adam", ["SGD", "Adam, fresh moments"]);
+      choice("inner optimizer", "adam", ["SGD", "Adam, fresh moments"]);
     }
     button("20 outer steps", () => {
       for (let s = 0; s < 20; s++) {

@@ -27,7 +27,7 @@ def save_state(
 
 
 def load_state(folder: Path, config: PretrainConfig, model, optimizer) -> dict:
-    """What is done, with model and optimiser as they were; `ValueError` if not ours."""
+    """What is done, with model and optimizer as they were; `ValueError` if not ours."""
 
     def check(step: int, tensors: dict, facts: dict) -> None:
         if is_of(facts.get("config"), config):

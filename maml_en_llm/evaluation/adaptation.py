@@ -27,7 +27,7 @@ class Adaptation:
     demonstrations or without. Only parameters that require a gradient move.
 
     Raises `ValueError` for steps that are no whole number from 0 to
-    `MOST_ADAPTATION_STEPS`, or another thing for the optimiser.
+    `MOST_ADAPTATION_STEPS`, or another thing for the optimizer.
     """
 
     steps: int
@@ -40,7 +40,7 @@ class Adaptation:
         is_class = isinstance(self.optimizer, type)
         if is_class or not all(hasattr(self.optimizer, name) for name in wanted):
             raise ValueError(
-                f"optimizer: expected an optimiser such as Adam(1e-3), found "
+                f"optimizer: expected an optimizer such as Adam(1e-3), found "
                 f"{shown(self.optimizer)}"
             )
 

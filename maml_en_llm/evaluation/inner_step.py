@@ -30,7 +30,7 @@ SUPPORTS = (1, 4, 8, 16)  # prompts that one inner step sees
 STEP_RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 WARMTH = ("fresh", "second", "shared")
 """Moments of the step, as `maml_en_llm.methods.inner.MOMENTS` calls them. What is not
-fresh is what an optimiser would have come to by the clipped gradients of the *other*
+fresh is what an optimizer would have come to by the clipped gradients of the *other*
 tasks at θ: m is their mean, v the mean of their squares."""
 TRIED = ("supports", "rates", "moments")
 STEP_QUERIES = 16  # of a task, asked before and after
@@ -213,7 +213,7 @@ class Probe:
         return Means(self.clipped(task.batches) for task in drawn)
 
     def state(self, moments: str, means: "Means | None", grads: Tensors):
-        """The optimiser's state before the step."""
+        """The optimizer's state before the step."""
         if moments == "fresh" or means is None:
             return self.options.optimizer.init(self.params)
         slots = means.without(self._clip(grads))
@@ -253,7 +253,7 @@ class Probe:
 
 
 class Means:
-    """m and v of an optimiser that has long seen gradients of all tasks at θ."""
+    """m and v of an optimizer that has long seen gradients of all tasks at θ."""
 
     def __init__(self, gradients: Iterable[Tensors]):
         self.others = -1

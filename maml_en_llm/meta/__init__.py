@@ -1,4 +1,4 @@
-"""Meta-gradients: through k optimiser steps, exactly."""
+"""Meta-gradients: through k optimizer steps, exactly."""
 
 from .calculus import Loss, as_loss, hessian_vector_product, loss_and_grad
 from .gradient import DERIVATIVES, MetaGradient, meta_gradient

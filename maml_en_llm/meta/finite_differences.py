@@ -24,7 +24,7 @@ class DifferenceQuotient:
     """(∇L(θ + h·vector) − ∇L(θ)) / h, one more gradient where ∇L(θ) is known.
 
     The error is of order h. h is chosen so that the gradient moves by `CHANGE` of its
-    size, whatever the optimiser has made of the vector. How far to go for that,
+    size, whatever the optimizer has made of the vector. How far to go for that,
     ‖h·vector‖, is known from the product before; the first one tries a guess, and if
     that was off by more than a factor of two, a second time.
     """

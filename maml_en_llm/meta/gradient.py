@@ -1,4 +1,4 @@
-"""The meta-gradient: the gradient of a query loss through k optimiser steps.
+"""The meta-gradient: the gradient of a query loss through k optimizer steps.
 
     θ₀ = θ,   (θₜ₊₁, sₜ₊₁) = U(∇Lₜ(θₜ), sₜ, θₜ)  for t = 0 … k−1,   F(θ) = L_Q(θ_k)
 
@@ -48,7 +48,7 @@ class MetaGradient:
         grads: ∇F(θ), like the parameters.
         inner_losses: Lₜ(θₜ) before each of the k inner steps, as ``query_loss``.
         adapted: θ_k; those that did not move share the memory of what was given.
-        state: the optimiser's state s_k after the inner phase, detached.
+        state: the optimizer's state s_k after the inner phase, detached.
     """
 
     query_loss: Any
@@ -78,16 +78,16 @@ def meta_gradient(
         support: k batches, one inner step each. With none, the result is the plain
             gradient (MetaICL's).
         query: one batch.
-        inner: an optimiser; not used, and may be None, where ``support`` is empty.
+        inner: an optimizer; not used, and may be None, where ``support`` is empty.
         mode: how to differentiate, one of `DERIVATIVES`, explained there.
-        state: the optimiser's state to begin with, taken as a constant; default:
+        state: the optimizer's state to begin with, taken as a constant; default:
             ``inner.init``.
         adapt: names of the parameters that the inner steps move (default: all). The
             gradient is still with respect to every parameter of ``params``.
 
     Raises:
-        ValueError: an unknown mode or parameter name, no name at all, no optimiser,
-            a state that is not its own, types, a loss or an optimiser that the mode
+        ValueError: an unknown mode or parameter name, no name at all, no optimizer,
+            a state that is not its own, types, a loss or an optimizer that the mode
             cannot differentiate, or `torch.inference_mode`.
     """
     check_choice("mode", mode, DERIVATIVES)
@@ -129,19 +129,19 @@ def _check_kinds(params, support, inner, state) -> None:
         return
     if isinstance(inner, type) or not callable(getattr(inner, "update", None)):
         raise ValueError(
-            "inner: expected an optimiser for the support, such as SGD(0.1), found "
+            "inner: expected an optimizer for the support, such as SGD(0.1), found "
             f"{shown(inner)}"
         )
     moments = hasattr(inner, "slots")  # of `maml_en_llm.optimizers`
     if state is not None and moments and not hasattr(state, "moments"):
         raise ValueError(
-            f"state: expected that of the optimiser, inner.init(params), or None, "
+            f"state: expected that of the optimizer, inner.init(params), or None, "
             f"found {shown(state)}"
         )
 
 
 def _check_adjoint(mode: str, inner) -> None:
-    """`ValueError` for an optimiser whose steps cannot be gone back over."""
+    """`ValueError` for an optimizer whose steps cannot be gone back over."""
     last = inner
     while hasattr(last, "optimizer"):  # what wraps another
         last = last.optimizer
@@ -150,7 +150,7 @@ def _check_adjoint(mode: str, inner) -> None:
     empty = back == (Optimizer.pull_back_, Optimizer.adjoint)
     if empty or not callable(getattr(inner, "pull_back_", None)):
         raise ValueError(
-            f"inner: expected an optimiser with an adjoint, which mode {mode!r} needs, "
+            f"inner: expected an optimizer with an adjoint, which mode {mode!r} needs, "
             f"found {shown(inner)}; write {kind.__name__}.adjoint, or use mode "
             "'unrolled'"
         )

@@ -12,7 +12,7 @@ def reverse_sweep(loss, params, support, query, inner, state, steps):
 
     Args:
         loss: a `Loss`; params: θ₀ by name; support: k batches; query: one batch.
-        inner: the optimiser U, and state: s₀.
+        inner: the optimizer U, and state: s₀.
         steps: how gradients are looked back on, see `maml_en_llm.meta.steps`.
 
     Returns:

@@ -27,7 +27,7 @@ class Trajectory:
     """Takes k inner steps in turn, and gives back (θₜ, sₜ, gₜ) from the last on.
 
     Args:
-        inner: an optimiser.
+        inner: an optimizer.
         names: the parameters that it moves.
         k: the number of steps that will be taken.
         keep_grads: whether the gradients are wanted too; else gₜ may be ``None``.
@@ -36,7 +36,7 @@ class Trajectory:
     def __init__(self, inner, names: list[str], k: int, *, keep_grads: bool):
         self.inner, self.names, self.k, self.keep_grads = inner, names, k, keep_grads
         # Without moments a gradient is as large as the state it would replace. (And
-        # without steps there is no optimiser.)
+        # without steps there is no optimizer.)
         self.every = SPACING if getattr(inner, "slots", ()) else 1
         self.states: dict[int, tuple[Tensors, Any]] = {}
         self.grads: list[Tensors | None] = []

@@ -20,7 +20,7 @@ class OuterGradient:
     """What the outer step is made from.
 
     ``loss`` is the mean query loss in nats per target token, ``grads`` the gradient for
-    θ by name, ``inner_losses`` has a row per task, ``state`` is the optimiser state
+    θ by name, ``inner_losses`` has a row per task, ``state`` is the optimizer state
     that the outer step starts from.
     """
 
@@ -58,7 +58,7 @@ class Method(Protocol):
     ) -> OuterGradient:
         """The gradient of one meta-batch at ``params``.
 
-        ``state`` is the outer optimiser's.
+        ``state`` is the outer optimizer's.
         """
         ...
 

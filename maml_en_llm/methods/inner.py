@@ -1,6 +1,6 @@
-"""The optimiser of an inner phase: what it reads of the outer one, and hands on to it.
+"""The optimizer of an inner phase: what it reads of the outer one, and hands on to it.
 
-One optimiser serves both phases, and it clips its gradients. So a support gradient is
+One optimizer serves both phases, and it clips its gradients. So a support gradient is
 clipped as the outer gradient is, before the step that it makes and the moments that it
 enters:
 
@@ -25,8 +25,8 @@ from ..tensors import Tensors, tree_map
 MOMENTS = ("shared", "shared-frozen", "fresh", "second")
 """What an inner phase sees of Adam's moments.
 
-- "shared": every task starts from the outer optimiser's and advances its own copy; the
-  outer step goes on from the copies, joined: both phases advance one optimiser.
+- "shared": every task starts from the outer optimizer's and advances its own copy; the
+  outer step goes on from the copies, joined: both phases advance one optimizer.
 - "shared-frozen": m and v are read, not advanced.
 - "fresh": zero at the start of every inner loop.
 - "second": v is read, not advanced; β₁ = 0, so that a step follows its own gradient and
@@ -50,7 +50,7 @@ def check_inner(inner, moments: str, clip: float | None, join: str = "mean") -> 
         check_number("clip", clip, above=True)
     if moments == "second" and "variance" not in inner.slots:
         raise ValueError(
-            "moments: expected an inner optimiser with a second moment for 'second', "
+            "moments: expected an inner optimizer with a second moment for 'second', "
             f"found {shown(type(inner).__name__)}; choose 'shared-frozen' or 'fresh'"
         )
 
@@ -67,7 +67,7 @@ def inner_step(optimizer, moments: str, clip: float | None, *, stacked: bool = F
 
 @dataclass(frozen=True)
 class Noted:
-    """Another optimiser, which tells of every gradient that it is given.
+    """Another optimizer, which tells of every gradient that it is given.
 
     ``note(t, grads)`` is called with the number of updates before; on the way back a
     step may be made, and told, again.
@@ -80,7 +80,7 @@ class Noted:
         return getattr(self.optimizer, name)
 
     def update(self, grads: Tensors, state, params: Tensors, **how):
-        """The wrapped optimiser's."""
+        """The wrapped optimizer's."""
         self.note(state.step, grads)
         return self.optimizer.update(grads, state, params, **how)
 
@@ -88,7 +88,7 @@ class Noted:
 class MeanGradients:
     """Sums up the tasks' clipped support gradients, step by step, for "mean-gradient".
 
-    ``noted`` is the plain optimiser as it goes inside the clip.
+    ``noted`` is the plain optimizer as it goes inside the clip.
     """
 
     def __init__(self, optimizer, *, stacked: bool):

@@ -40,7 +40,7 @@ class MAMLenLLM:
         ∇F(θ) = 1/n Σᵢ d/dθ L(θᵢ(θ), Qᵢ)
 
     of second order unless ``mode`` is "first_order". What the inner phase sees of the
-    outer optimiser's state, and what the outer step goes on from, is said by
+    outer optimizer's state, and what the outer step goes on from, is said by
     ``moments`` and ``join`` (see `maml_en_llm.methods.inner`); with ``clip`` every
     support gradient is scaled down to that norm before it makes its step. How the
     copies of n tasks are joined is not said in the source; the mean is our reading of
@@ -87,7 +87,7 @@ class MAMLenLLM:
     def gradient(
         self, loss: Loss, params: Tensors, episodes: Sequence[Episode], state: Any
     ) -> OuterGradient:
-        """The gradient of one meta-batch, given the outer optimiser's state."""
+        """The gradient of one meta-batch, given the outer optimizer's state."""
         loss = as_loss(loss)
         together = self.together
         if together is None:

@@ -43,7 +43,7 @@ class Reptile:
     def gradient(
         self, loss: Loss, params: Tensors, episodes: Sequence[Episode], state: Any
     ) -> OuterGradient:
-        """The direction of one meta-batch, given the outer optimiser's state."""
+        """The direction of one meta-batch, given the outer optimizer's state."""
         inner = inner_step(self.inner, self.moments, self.clip)
         start = inner.init(params) if self.moments == "fresh" else decoded(state)
         results = (self._way(loss, params, e, inner, start) for e in episodes)

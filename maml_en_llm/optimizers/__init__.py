@@ -1,4 +1,4 @@
-"""Optimisers as pure functions, each with its adjoint."""
+"""Optimizers as pure functions, each with its adjoint."""
 
 from .base import Frozen, Optimizer, State
 from .clipped import Clipped

@@ -1,4 +1,4 @@
-"""What all optimisers share: pure updates and their adjoints."""
+"""What all optimizers share: pure updates and their adjoints."""
 
 import math
 from dataclasses import dataclass, fields, replace
@@ -27,7 +27,7 @@ def check_state(state, slots: tuple[str, ...]) -> None:
     if not own or state.slots not in ("", " ".join(slots)):
         found = getattr(state, "slots", None) or shown(state)
         raise ValueError(
-            "state: expected that of the optimiser, inner.init(params), with moments "
+            "state: expected that of the optimizer, inner.init(params), with moments "
             f"{listed(slots) or 'none'}, found {found}"
         )
 
@@ -46,7 +46,7 @@ def check_alike(grads: Tensors, argument: str, tensors: Tensors) -> None:
 
 
 class Optimizer:
-    """What all optimisers share.
+    """What all optimizers share.
 
     A subclass is a frozen dataclass of numbers and gives ``slots``; ``rule``, which
     writes its results to ``out`` where that is given; ``adjoint``, which may write over
@@ -84,7 +84,7 @@ class Optimizer:
         return {}
 
     def at(self, lr: float | None) -> "Optimizer":
-        """The same optimiser at another rate; itself for ``None``."""
+        """The same optimizer at another rate; itself for ``None``."""
         if lr in (None, self.lr):
             return self
         return replace(self, lr=lr)  # type: ignore[type-var]  # a dataclass
@@ -130,7 +130,7 @@ class Optimizer:
             grads: gradients by name; what they leave out does not move.
             state: as `init` or an update before gave it.
             params: parameters by name.
-            lr: the rate of this step, instead of the optimiser's own.
+            lr: the rate of this step, instead of the optimizer's own.
             out: (parameters, state) of an earlier step or the arguments themselves,
                 written over, which saves new memory; not where autograd records, and
                 not the single zeros of `init`.
@@ -201,7 +201,7 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Frozen:
-    """Another optimiser whose state is read but not advanced.
+    """Another optimizer whose state is read but not advanced.
 
     Every step starts from the same moments.
     """
@@ -210,7 +210,7 @@ class Frozen:
     slots: ClassVar[tuple[str, ...]] = ()  # no step writes the moments
 
     def init(self, params: Tensors) -> State:
-        """The wrapped optimiser's state."""
+        """The wrapped optimizer's state."""
         return self.optimizer.init(params)
 
     def update(
@@ -222,7 +222,7 @@ class Frozen:
         lr: float | None = None,
         out: Any = None,  # noqa: ARG002  # the state is not this one's to write over
     ) -> tuple[Tensors, State]:
-        """One step of the wrapped optimiser, into new memory; the state comes back."""
+        """One step of the wrapped optimizer, into new memory; the state comes back."""
         return self.optimizer.update(grads, state, params, lr=lr)[0], state
 
     def pull_back_(
@@ -234,7 +234,7 @@ class Frozen:
         moments_adjoint,  # noqa: ARG002  # none: no step has written the moments
         out: Tensors | None = None,
     ):
-        """As the wrapped optimiser's; no adjoint reaches the moments."""
+        """As the wrapped optimizer's; no adjoint reaches the moments."""
         to_grads, _ = self.optimizer.pull_back_(
             grads, state, params, adjoint, None, out
         )

@@ -1,4 +1,4 @@
-"""An optimiser whose gradients are clipped first, and the clip's exact derivative."""
+"""An optimizer whose gradients are clipped first, and the clip's exact derivative."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from .base import Optimizer, State
 
 @dataclass(frozen=True)
 class Clipped:
-    """Another optimiser U, fed with gradients of a joint norm of at most ``limit``.
+    """Another optimizer U, fed with gradients of a joint norm of at most ``limit``.
 
         c(g) = s g,   s = limit / max(‖g‖, limit)
         (θ', s') = U(c(g), s, θ)
@@ -38,16 +38,16 @@ class Clipped:
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """The wrapped optimiser's moments."""
+        """The wrapped optimizer's moments."""
         return self.optimizer.slots
 
     @property
     def lr(self) -> float:
-        """The wrapped optimiser's rate."""
+        """The wrapped optimizer's rate."""
         return self.optimizer.lr
 
     def init(self, params: Tensors) -> State:
-        """The wrapped optimiser's state."""
+        """The wrapped optimizer's state."""
         return self.optimizer.init(params)
 
     def update(
@@ -59,7 +59,7 @@ class Clipped:
         lr: float | None = None,
         out: Any = None,
     ) -> tuple[Tensors, State]:
-        """One step of the wrapped optimiser on the clipped gradients."""
+        """One step of the wrapped optimizer on the clipped gradients."""
         clipped = _times(grads, self._scale(self._norm(grads)))
         return self.optimizer.update(clipped, state, params, lr=lr, out=out)
 
@@ -72,7 +72,7 @@ class Clipped:
         moments_adjoint,
         out: Tensors | None = None,
     ):
-        """As the wrapped optimiser's, and back through the clip."""
+        """As the wrapped optimizer's, and back through the clip."""
         norm = self._norm(grads)
         scale = self._scale(norm)
         clipped = _times(grads, scale)

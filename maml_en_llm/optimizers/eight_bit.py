@@ -29,7 +29,7 @@ class Coded(NamedTuple):
 
 @dataclass(frozen=True)
 class EightBit:
-    """Another optimiser, whose moments are held in 8 bits between its steps.
+    """Another optimizer, whose moments are held in 8 bits between its steps.
 
     They are decoded one parameter at a time. For the outer phase: what is coded has no
     derivative. `decoded` gives an inner phase its starting point.
@@ -44,7 +44,7 @@ class EightBit:
         _library()
 
     def init(self, params: Tensors) -> State:
-        """The wrapped optimiser's state, coded."""
+        """The wrapped optimizer's state, coded."""
         return self._coded(self.optimizer.init(params))
 
     def update(
@@ -56,7 +56,7 @@ class EightBit:
         lr: float | None = None,
         out: Any = None,  # noqa: ARG002  # moments change their form in between
     ) -> tuple[Tensors, State]:
-        """One step of the wrapped optimiser; the new state is coded, the old may be."""
+        """One step of the wrapped optimizer; the new state is coded, the old may be."""
         check_state(state, self.optimizer.slots)
         check_alike(grads, "params", params)
         params = dict(params)

@@ -1,4 +1,4 @@
-"""Optimisers by name, as a configuration writes them."""
+"""Optimizers by name, as a configuration writes them."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -24,7 +24,7 @@ OPTIMIZERS: Mapping[str, type] = MappingProxyType(
 
 
 def fields_of(name: str) -> tuple[str, ...]:
-    """What the optimiser ``name`` can be given, ``lr`` first.
+    """What the optimizer ``name`` can be given, ``lr`` first.
 
     Raises:
         ValueError: an unknown name.
@@ -35,7 +35,7 @@ def fields_of(name: str) -> tuple[str, ...]:
 
 
 def make_optimizer(name: str, lr: float, **values):
-    """The optimiser ``name`` at rate ``lr``; ``values`` for others of its fields.
+    """The optimizer ``name`` at rate ``lr``; ``values`` for others of its fields.
 
     Raises:
         ValueError: an unknown name, a field that it does not have, or a bad value.

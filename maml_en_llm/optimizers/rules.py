@@ -1,11 +1,11 @@
-"""Optimisers as pure functions of (gradients, state, parameters).
+"""Optimizers as pure functions of (gradients, state, parameters).
 
 They are differentiable in all three. ``init(params)`` gives the state, ``update(grads,
 state, params)`` the new parameters and the new state; nothing is changed in place, so
-one optimiser can serve the inner phase, the outer phase, or both with shared moments.
+one optimizer can serve the inner phase, the outer phase, or both with shared moments.
 Only the parameters named in ``grads`` move, and only their moments.
 
-An optimiser is an elementwise *rule* (g, θ, moments) → (θ', moments') and its
+An optimizer is an elementwise *rule* (g, θ, moments) → (θ', moments') and its
 *adjoint*, the transposed derivative, written out by hand: autograd of the same rule
 would cost several times the passes over memory. In both, g, θ, every moment and every
 λ ("d" in the code: ``dp`` = λ_θ') is a block of one parameter's numbers, all (N,).

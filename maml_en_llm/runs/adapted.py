@@ -43,7 +43,7 @@ class Chosen:
             raise ValueError("rates: expected one rate or more, found none")
 
     def made(self, rate: float):
-        """The optimiser at a rate."""
+        """The optimizer at a rate."""
         return make_optimizer(self.optimizer, rate)
 
     def losses(

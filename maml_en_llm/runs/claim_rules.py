@@ -212,7 +212,8 @@ def exploration_tasks(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
         found: dict[int, list[Record]] = {}
         for row in rows:
             change = changes_of(row) if "budget" in row else {}
-            if row["method"] == method and set(change) == {"tasks_per_step"}:
+            kind = RowKind(method=method, train=change)  # in context, not adapted
+            if set(change) == {"tasks_per_step"} and kind.holds(row):
                 found.setdefault(change["tasks_per_step"], []).append(row)
         return found
 

@@ -74,12 +74,12 @@ class Paired:
 
 
 def numbers(interval: Interval) -> dict:
-    """An interval as JSON holds it, in points to two digits; None: nothing is known."""
+    """An interval as JSON holds it, points to three digits; None: nothing is known."""
     known = interval.half < float("inf")
     return dict(
-        ours=round(interval.mean, 2),
-        low=round(interval.low, 2) if known else None,
-        high=round(interval.high, 2) if known else None,
+        ours=round(interval.mean, 3),
+        low=round(interval.low, 3) if known else None,
+        high=round(interval.high, 3) if known else None,
         seeds=interval.n_seeds,
         targets=interval.n_targets,
     )

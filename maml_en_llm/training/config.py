@@ -130,18 +130,18 @@ class TrainConfig:
         )
 
     def make_optimizer(self, lr: float, name: str | None = None):
-        """The run's optimiser at another rate, its moments as ordinary tensors.
+        """The run's optimizer at another rate, its moments as ordinary tensors.
 
-        ``name``: another optimiser with the run's fields.
+        ``name``: another optimizer with the run's fields.
         """
         return _optimizer(_plain(name or self.optimizer), lr, self)
 
     def make_inner_optimizer(self):
-        """The run's inner optimiser."""
+        """The run's inner optimizer."""
         return self.make_optimizer(self.inner_lr, self.inner_optimizer)
 
     def make_outer_optimizer(self, lr: float | None = None):
-        """The run's outer optimiser, whose moments the inner one may share.
+        """The run's outer optimizer, whose moments the inner one may share.
 
         Raises:
             ImportError: "adam-8bit" without `bitsandbytes`.
@@ -184,7 +184,7 @@ class TrainConfig:
         )
 
     def _check_moments(self) -> None:
-        """An inner phase can only share moments that its optimiser has too."""
+        """An inner phase can only share moments that its optimizer has too."""
         uses = "moments" in METHODS[self.method].takes
         inner = _plain(self.inner_optimizer or self.optimizer)
         same = OPTIMIZERS[inner].slots == OPTIMIZERS[_plain(self.optimizer)].slots
@@ -203,7 +203,7 @@ def _optimizer(name: str, lr: float, config: TrainConfig):
 
 
 def _plain(optimizer: str) -> str:
-    """The optimiser that is the same with moments as ordinary tensors."""
+    """The optimizer that is the same with moments as ordinary tensors."""
     return optimizer.removesuffix("-8bit")
 
 

@@ -78,7 +78,7 @@ def test_every_demonstration_is_predicted_from_the_others(tiny):
     ]
 
 
-def test_steps_are_the_optimisers_own(tiny, bench):
+def test_steps_are_the_optimizers_own(tiny, bench):
     model, words = tiny
     shots = bench.test[0].few_shot(13, 8)
     batch, loss, theta = (
@@ -163,7 +163,7 @@ BAD = {
     "text": (dict(steps="4"), "steps: expected a whole number"),
     "truth": (dict(steps=True), "steps: expected a whole number"),
     "without an end": (dict(steps=10**20), "steps: .* at most 100000"),
-    "no optimiser": (dict(optimizer=None), "optimizer: expected an optimiser such as"),
+    "no optimizer": (dict(optimizer=None), "optimizer: expected an optimizer such as"),
     "a name": (dict(optimizer="adam"), "optimizer: .* found 'adam'"),
     "a rate": (dict(optimizer=1e-3), "optimizer: .* found 0.001"),
     "a class": (dict(optimizer=Adam), "optimizer: .* found <class"),

@@ -287,8 +287,8 @@ def test_types_that_have_no_gradient_are_refused(mode, dtype):
         meta_gradient(cubic, params, [1], 1, Adam(0.1), mode=mode)
 
 
-def test_support_needs_an_optimiser():
-    with pytest.raises(ValueError, match="inner: expected an optimiser"):
+def test_support_needs_an_optimizer():
+    with pytest.raises(ValueError, match="inner: expected an optimizer"):
         meta_gradient(cubic, start(), [1], 1, None)
 
 

@@ -1,4 +1,4 @@
-"""One exact meta-gradient: every optimiser, subset, part and architecture."""
+"""One exact meta-gradient: every optimizer, subset, part and architecture."""
 
 import copy
 

@@ -137,7 +137,7 @@ def test_clipped_tasks_together_equal_tasks_one_by_one(join, moments, mode):
 
 @pytest.mark.parametrize("inner", [ADAM, AdamW(0.05), NAdam(0.05)])
 def test_second_moments_only_follow_the_own_gradient(inner):
-    """m of the outer optimiser plays no part; v does; neither is advanced."""
+    """m of the outer optimizer plays no part; v does; neither is advanced."""
     state = warm(inner)
     m, v = state.moments
     method = maml(inner=inner, moments="second", mode="unrolled")

@@ -93,7 +93,7 @@ def test_what_is_not_coded_is_decoded_to_itself():
     assert decoded(()) == ()
 
 
-def test_an_optimiser_without_moments_has_nothing_to_code():
+def test_an_optimizer_without_moments_has_nothing_to_code():
     assert torch.equal(
         after(EightBit(SGD(0.1)))[0]["large"], after(SGD(0.1))[0]["large"]
     )

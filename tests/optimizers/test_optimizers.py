@@ -1,4 +1,4 @@
-"""Optimisers: against torch.optim step by step, and as differentiable functions.
+"""Optimizers: against torch.optim step by step, and as differentiable functions.
 
 Their adjoints are written by hand.
 """

@@ -1,4 +1,4 @@
-"""Optimisers by name, a rate per update, and types that an update can be made in."""
+"""Optimizers by name, a rate per update, and types that an update can be made in."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ DIVIDE = [Adam, AdamW, NAdam, RMSprop, Lion]
 
 
 @pytest.mark.parametrize("word", OPTIMIZERS)
-def test_each_name_makes_its_optimiser(word):
+def test_each_name_makes_its_optimizer(word):
     optimizer = make_optimizer(word, 0.5)
     assert type(optimizer) is OPTIMIZERS[word]
     assert fields_of(word)[0] == "lr"
@@ -74,7 +74,7 @@ def steps(optimizer, rates):
 
 @pytest.mark.parametrize("wrap", [lambda o: o, Frozen, EightBit])
 @pytest.mark.parametrize("optimizer", ALL, ids=name)
-def test_a_rate_per_update_is_that_of_an_optimiser_with_it(optimizer, wrap):
+def test_a_rate_per_update_is_that_of_an_optimizer_with_it(optimizer, wrap):
     found, _ = steps(wrap(optimizer), [0.3, None])
     params = {"x": torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)}
     other, own = wrap(replace(optimizer, lr=0.3)), wrap(optimizer)

@@ -153,7 +153,7 @@ def test_what_goes_together_is_taken(changes):
     assert replace(config, seed=2) != config
 
 
-def test_inner_and_outer_optimiser_can_differ():
+def test_inner_and_outer_optimizer_can_differ():
     config = TrainConfig(
         inner_optimizer="rmsprop", moments="fresh", lr=0.1, inner_lr=0.2, eps_root=1e-6
     )
@@ -169,7 +169,7 @@ def test_inner_and_outer_optimiser_can_differ():
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("method", METHODS)
-def test_every_optimiser_goes_with_every_method(name, method):
+def test_every_optimizer_goes_with_every_method(name, method):
     made = TrainConfig(optimizer=name, method=method).make_method()
     assert made.passes(2)[-1] == (1, 1, 1)
 
