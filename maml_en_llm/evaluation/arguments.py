@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
 from ..errors import DataError, check_choice, shown
+from ..models.complete import check_causal
 from ..models.guards import check_no_dropout
 from ..prompts import Format, PromptEncoder
 from ..prompts.form import as_list
@@ -45,6 +46,7 @@ def _check_kind(model) -> None:
             f"model: expected a causal language model (load_model), found "
             f"{shown(model)}"
         )
+    check_causal(model)
 
 
 def _check_moves(model) -> None:

@@ -92,7 +92,7 @@ def loss_value(loss: Loss, params: Tensors, batch: Any) -> torch.Tensor:
             "one without a gradient; compute it from params, without .detach(), "
             ".item() or torch.no_grad, and adapt what it uses"
         )
-    return value
+    return value if _is_of_stacked(loss, value) else value.reshape(())
 
 
 def _is_of_stacked(loss: Loss, value: torch.Tensor) -> bool:

@@ -161,12 +161,12 @@ def _to_adapt(adapt: Collection[str] | None, params: Tensors) -> list[str]:
         raise ValueError(
             f"adapt: expected a list of parameters' names, found {shown(adapt)}"
         )
-    names = list(params if adapt is None else adapt)
-    unknown = sorted(str(name) for name in set(names) - set(params))
-    if unknown or not names:
+    chosen = list(params if adapt is None else adapt)
+    unknown = [x for x in chosen if not isinstance(x, str) or x not in params]
+    if unknown or not chosen:
         found = unknown[0] if unknown else adapt
         raise ValueError(
             f"adapt: expected names of parameters, found {shown(found)}"
             f"{nearest(found, params)}"
         )
-    return names
+    return [name for name in params if name in chosen]  # a set has no order of its own

@@ -2,12 +2,14 @@
 
 from math import prod
 from pathlib import Path
+from weakref import WeakSet
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from ..drawing import drawn_with
 from ..errors import listed, shown
+from .as_made import foreign_part
 from .attention import using_attention
 from .folder import BUFFERS, LOADED, shapes_in
 from .safe import classes_with
@@ -105,12 +107,15 @@ def _foreign(keys) -> list[str]:
     ]
 
 
+_causal: WeakSet[PreTrainedModel] = WeakSet()  # those that were let pass
+
+
 def check_causal(model: PreTrainedModel) -> None:
     """Refuse a model that sees later words, and so the answer.
 
     BERT's family does unless told to be a decoder, others if told to look both ways.
     The classes that are known to be right with attention "twice" are causal unless
-    their configuration says otherwise; any other one is tried.
+    their configuration says otherwise; any other one is tried, once.
     """
     config = text_config(model)
     both = getattr(config, "use_bidirectional_attention", None) is True
@@ -121,16 +126,19 @@ def check_causal(model: PreTrainedModel) -> None:
         for module in model.modules()
     )
     # one that is told to look both ways may do so only without a mask
-    if both or blocks or (_to_try(model, told) and _sees_later(model)):
+    tried = model in _causal
+    if both or blocks or (not tried and _to_try(model, told) and _sees_later(model)):
         raise ValueError(
             "model: expected one that sees only the words before, found "
             f"{architecture(model)}, which sees later ones, too; set "
             f"{_cure(config, blocks)} in its configuration"
         )
+    _causal.add(model)
 
 
 def _to_try(model: PreTrainedModel, told: bool) -> bool:
-    return told or architecture(model) not in classes_with("twice")
+    known = architecture(model) in classes_with("twice") and not foreign_part(model)
+    return told or not known
 
 
 def _cure(config, blocks: bool) -> str:

@@ -11,12 +11,12 @@ from transformers import PreTrainedModel
 from ..errors import nearest, shown
 from ..meta.finite_differences import CHANGE
 from .attention import TWICE
-from .safe import takes_twice
-from .sizes import architecture, attention_of
+from .safe import known_as, takes_twice
+from .sizes import attention_of
+from .weight_guards import check_weight_norm, check_weights
 
 SECOND_ORDER = ("reverse", "unrolled", "finite_difference")
 EXACT = ("reverse", "unrolled")
-_PACKED = ("torch.ao.nn.quantized", "torch.nn.quantized")  # modules without parameters
 
 
 def check_kind(model) -> None:
@@ -59,7 +59,7 @@ def check(model: PreTrainedModel, derivative: str) -> None:
     not with gradient checkpointing, nor with attention "twice" in a class that is not
     known to be right with it, nor with weights that autograd does not see.
     """
-    _check_weights(model)
+    check_weights(model)
     _check_lookups(model)
     _check_checkpointing(model)
     _check_attention(model, derivative)
@@ -68,35 +68,8 @@ def check(model: PreTrainedModel, derivative: str) -> None:
     _check_dropout(model, derivative)
     _check_precision(model, derivative)
     _check_compiled(model, derivative)
-
-
-def _check_weights(model: PreTrainedModel) -> None:
-    for name, module in model.named_modules():
-        if type(module).__module__.startswith(_PACKED):
-            raise ValueError(
-                "quantisation: expected weights in floating point, found those of "
-                f"{name} packed, which would not be trained; use the model that was "
-                "quantised"
-            )
-    first: dict[torch.dtype, str] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.is_meta:
-            raise ValueError(
-                f"device: expected weights in memory, found {name} on 'meta'; "
-                "load_model, or model.to_empty and load_state_dict"
-            )
-        if parameter.is_inference():
-            raise ValueError(
-                "torch.inference_mode: expected weights that autograd may track, "
-                f"found {name} made within; load the model outside of it"
-            )
-        first.setdefault(parameter.dtype, name)
-    adapted = hasattr(model, "peft_config")  # adapters see to their own types
-    if {torch.float32, torch.float64} <= set(first) and not adapted:
-        found = ", ".join(f"{name} in {dtype}" for dtype, name in first.items())
-        raise ValueError(
-            f"dtype: expected weights of one type, found {found}; model.to(one of them)"
-        )
+    if derivative in EXACT:
+        check_weight_norm(model, derivative)
 
 
 def _check_lookups(model: PreTrainedModel) -> None:
@@ -123,7 +96,7 @@ def _check_attention(model: PreTrainedModel, derivative: str) -> None:
     attention = attention_of(model)
     if attention == TWICE and not takes_twice(model):
         raise ValueError(
-            f"attention: {TWICE!r} is not known to be right for {architecture(model)}; "
+            f"attention: {TWICE!r} is not known to be right for {known_as(model)}; "
             "load_model(..., attention='eager') or "
             "model.set_attn_implementation('eager')"
         )

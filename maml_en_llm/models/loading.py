@@ -6,6 +6,7 @@ Code that comes with a model is never run and nothing is asked on the terminal
 
 import logging
 import os
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def fuse_gelu(model: PreTrainedModel) -> PreTrainedModel:
 def _configuration(name) -> PretrainedConfig | None:
     """The configuration to initialise at random; None where there are weights."""
     if isinstance(name, PretrainedConfig):
-        return name
+        return deepcopy(name)  # types and attention are written into it
     if not is_path(name):
         raise ValueError(
             "model: expected a name, a folder, a configuration file or a "

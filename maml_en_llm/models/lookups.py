@@ -7,16 +7,14 @@ import torch
 from torch.nn.functional import embedding
 from transformers import PreTrainedModel
 
-from .tied_embedding import replaced
-
 
 def looks_up_otherwise(model: PreTrainedModel) -> bool:
-    """Whether an embedding's ``forward`` was replaced, as by added noise or a wrapper.
+    """Whether an embedding's gradient is more than the sum over where a word stands.
 
-    What it does under `vmap` is not known.
+    It is scaled by how often, or sparse; under `vmap` it would be neither.
     """
     tables = (m for m in model.modules() if isinstance(m, torch.nn.Embedding))
-    return any(map(replaced, tables))
+    return any(table.scale_grad_by_freq or table.sparse for table in tables)
 
 
 @contextmanager

@@ -9,13 +9,17 @@ see `tests/models/all_classes.py`, which goes over every causal LM class of
     sharing   an explicit mask, given positions and stored keys, with fused attention
     padding   right-padded batches
 
-Adapters in a model have to be known as well, for stacking and for sharing.
+Adapters in a model have to be known as well, for stacking and for sharing. A model
+whose parts are not the library's own has none of the paths (`as_made`), nor has one
+with hooks, but for "twice": hooks are called there as ever.
 """
 
 import warnings
+from collections.abc import Collection
 
 from transformers import PreTrainedModel
 
+from .as_made import altered_part, foreign_part
 from .sizes import architecture, text_config, turns_with_length, virtual_tokens
 
 _TABLE = """
@@ -199,7 +203,7 @@ def classes_with(path: str) -> frozenset[str]:
 
 def takes_twice(model: PreTrainedModel) -> bool:
     """Whether attention "twice" is known to be right for the model's class."""
-    return _has(model, "twice")
+    return "twice" in _paths(model) and not foreign_part(model)
 
 
 def stacks(model: PreTrainedModel) -> bool:
@@ -225,12 +229,16 @@ def shares(model: PreTrainedModel) -> bool:
 
 
 def pads(model: PreTrainedModel) -> bool:
-    """Whether the model's class is known to give padded rows their own scores."""
+    """Whether the model is known to give padded rows their own scores."""
     return _has(model, "padding") and not turns_with_length(model)
 
 
 def _has(model: PreTrainedModel, path: str) -> bool:
-    return path in _PATHS.get(architecture(model), ())
+    return path in _paths(model) and not altered_part(model)
+
+
+def _paths(model: PreTrainedModel) -> Collection[str]:
+    return _PATHS.get(architecture(model), ())
 
 
 def adapters_of(model: PreTrainedModel) -> set[str]:
@@ -250,9 +258,11 @@ def adapters_of(model: PreTrainedModel) -> set[str]:
 
 
 def known_as(model: PreTrainedModel) -> str:
-    """The model's class, and the adapters in it, as messages name them."""
-    kinds = sorted(adapters_of(model))
-    return f"{architecture(model)}{' with ' if kinds else ''}{', '.join(kinds)}"
+    """The model's class, adapters and first altered part, as messages name them."""
+    parts = sorted(adapters_of(model))
+    if altered := altered_part(model):
+        parts.append(altered)
+    return f"{architecture(model)}{' with ' if parts else ''}{', '.join(parts)}"
 
 
 _told: set[tuple[str, str]] = set()

@@ -13,6 +13,7 @@ from ..errors import listed, shown
 from ..methods import Budget, Episode, EpisodeSampler, Method, OuterGradient
 from ..methods.fitting import check_tasks
 from ..models import PromptLoss, parameters, positions_of, write_back
+from ..models.complete import check_causal
 from ..models.guards import check_no_dropout
 from ..provenance import weights_hash
 from ..tasks import Task
@@ -215,6 +216,7 @@ def _check_model(model) -> None:
     if not isinstance(model, torch.nn.Module):
         raise ValueError(f"model: expected one of load_model, found {shown(model)}")
     check_no_dropout(model, "which would be random and in no record")
+    check_causal(model)
 
 
 def _check_adapters(model, rank: int) -> None:

@@ -81,6 +81,21 @@ def test_unknown_parameter_to_adapt_is_refused(gpt2, batches):
         )
 
 
+def test_the_order_of_what_adapts_is_that_of_the_parameters(gpt2, batches):
+    """A set has another one in every process, and sums would round otherwise."""
+    names = [n for n in parameters(gpt2) if ".ln_" in n]
+    how = PromptLoss(gpt2), parameters(gpt2), batches[:1], batches[3], Adam(1e-3)
+    one, other, of_set = (
+        meta_gradient(*how, adapt=adapt).grads
+        for adapt in (names, names[::-1], set(names))
+    )
+    for weight in one:
+        assert torch.equal(one[weight], other[weight])
+        assert torch.equal(one[weight], of_set[weight])
+    with pytest.raises(ValueError, match=r"adapt: .* found \['wte'\]"):
+        meta_gradient(*how, adapt=[["wte"]])
+
+
 def test_a_subset_needs_a_name(gpt2, batches):
     with pytest.raises(ValueError, match=r"adapt: .* names of parameters, found \(\)"):
         meta_gradient(

@@ -32,6 +32,22 @@ def slope(loss, params, support, query, inner, direction, h=1e-6):
     return (4 * central(h / 2) - central(h)) / 3
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_loss_may_be_one_number_in_a_row(mode):
+    def shaped(*shape):
+        return lambda params, batch: (params["x"] - batch).square().sum().view(shape)
+
+    params = {"x": torch.tensor([1.0, 2.0], dtype=torch.float64)}
+    batch = torch.tensor([0.5, 3.0], dtype=torch.float64)
+    how = params, [batch], batch + 1, SGD(0.1)
+    found = [
+        meta_gradient(loss, *how, mode=mode)
+        for loss in (shaped(), shaped(1), shaped(1, 1))
+    ]
+    assert all(one.query_loss == found[0].query_loss for one in found)
+    assert all(torch.equal(one.grads["x"], found[0].grads["x"]) for one in found)
+
+
 @pytest.mark.parametrize("k", [0, 1, 2, 5])
 @pytest.mark.parametrize("mode", EXACT)
 def test_quadratic_has_the_closed_form(mode, k):

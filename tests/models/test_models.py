@@ -11,6 +11,7 @@ import torch
 from helpers import CONFIGS, LLAMA, distance, small_model, write_bpe, write_model
 from torch.ao.quantization import quantize_dynamic
 from transformers import (
+    AutoModelForCausalLM,
     BertConfig,
     BigBirdConfig,
     BloomConfig,
@@ -34,11 +35,14 @@ from maml_en_llm import (
     meta_gradient,
     parameters,
 )
+from maml_en_llm.evaluation import score_options
 from maml_en_llm.meta import DERIVATIVES as MODES
 from maml_en_llm.models import as_device, loading, safe
 from maml_en_llm.models.adapters import save_model, with_adapters
 from maml_en_llm.models.tokenizer import tokenizer_for
 from maml_en_llm.prompts import Prompt, collate
+from maml_en_llm.tasks import Task
+from maml_en_llm.training import TrainConfig, meta_train
 
 PROMPTS = [
     Prompt(tuple(range(3, 15)), 4),
@@ -577,6 +581,25 @@ def test_a_model_that_sees_what_is_to_come_is_refused(tmp_path):
     )
     with pytest.raises(ValueError, match="GemmaForCausalLM, which sees later ones"):
         load_model(gemma, tokenizer=words)
+    # handed over, not loaded
+    model = AutoModelForCausalLM.from_config(BertConfig(**sizes)).eval()
+    example, sees = Example("a", "b", ("b", "c")), "BertLMHeadModel, which sees later"
+    with pytest.raises(ValueError, match=sees):
+        score_options(model, words, [], [example])
+    task = Task("t", "classification", train=(example,) * 4)
+    with pytest.raises(ValueError, match=sees):
+        meta_train(model, words, [task], TrainConfig(steps=1, demonstrations=1))
+
+
+def test_a_configuration_stays_the_callers(tmp_path):
+    words = write_model(tmp_path / "model")
+    config = CONFIGS["gpt2"]()
+    config.vocab_size = 257
+    before = config.to_dict()
+    first, _ = load_model(config, tokenizer=words, attention="eager", dtype="float64")
+    load_model(config, tokenizer=words, attention="sdpa")
+    assert config.to_dict() == before
+    assert first.config._attn_implementation == "eager"
 
 
 TINY = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4)

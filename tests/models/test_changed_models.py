@@ -1,0 +1,244 @@
+"""Models that a user has changed: never by a path that was measured of others."""
+
+import math
+import warnings
+
+import pytest
+import torch
+from helpers import CONFIGS, CharTokenizer, small_model
+from torch.nn.utils import parametrizations, parametrize, weight_norm
+
+from maml_en_llm import SGD, PromptLoss, load_model, meta_gradient, parameters
+from maml_en_llm.evaluation import score_options
+from maml_en_llm.meta import loss_and_grad
+from maml_en_llm.models import safe
+from maml_en_llm.models.as_made import altered_part, foreign_part
+from maml_en_llm.models.guards import check
+from maml_en_llm.prompts import Format, Prompt, PromptEncoder, collate, stack
+from maml_en_llm.tasks import Example
+
+PROMPTS = [Prompt((5, 6, 7, 0, 8, 9), 2), Prompt((9, 0, 0, 3), 1)]
+LABELS = ("ab", "cd e", "fgh")
+SHOWN = [Example(f"text {n}", LABELS[n % 3], LABELS) for n in range(4)]
+ASKED = [Example(f"more {n}", LABELS[0], LABELS) for n in range(3)]
+
+
+def untied_model():
+    config = CONFIGS["gpt2"]()
+    config.tie_word_embeddings = False
+    return small_model(config)
+
+
+class Mixed(torch.nn.Module):
+    """A part that looks back by itself: a running mean over the row."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        places = torch.arange(1, x.shape[1] + 1, dtype=x.dtype)
+        return self.inner(x.cumsum(1) / places[:, None])
+
+
+def by_place(module, given, rows):
+    return rows + torch.linspace(0, 1, rows.shape[1], dtype=rows.dtype)[:, None]
+
+
+def hooked(model):
+    model.get_input_embeddings().register_forward_hook(by_place)
+
+
+def mixed(model):
+    layer = model.transformer.h[0]
+    layer.mlp = Mixed(layer.mlp)
+
+
+def replaced(model):
+    inner = model.transformer
+    usual = inner.forward
+
+    def forward(*given, position_ids=None, **how):  # places are its own affair
+        return usual(*given, **how)
+
+    inner.forward = forward
+
+
+def forked(model):
+    kind = type(model)
+
+    def forward(self, *given, position_ids=None, **how):
+        return kind.forward(self, *given, **how)
+
+    model.__class__ = type(kind.__name__, (kind,), {"forward": forward})
+
+
+CHANGES = [hooked, mixed, replaced, forked]
+
+
+def plainly(model, tokenizer, query):
+    """Mean NLL of each option, one prompt at a time, by the model's own call."""
+    scores = []
+    for prompt in PromptEncoder(tokenizer, Format()).query_prompts(SHOWN, query):
+        with torch.no_grad():
+            found = model(torch.tensor([prompt.ids])).logits[0].log_softmax(-1)
+        targets = range(len(prompt.ids) - prompt.n_target, len(prompt.ids))
+        each = [-found[at - 1, prompt.ids[at]].item() for at in targets]
+        scores.append(math.fsum(each) / prompt.n_target)
+    return scores
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_model_is_scored_as_it_computes(change):
+    model, tokenizer = (
+        small_model(),
+        CharTokenizer(),
+    )
+    assert not altered_part(model) and safe.shares(model)
+    change(model)
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        found = score_options(model, tokenizer, SHOWN, ASKED)
+    assert altered_part(model) and not safe.shares(model)
+    for query, scores in zip(ASKED, found, strict=True):
+        assert scores == pytest.approx(plainly(model, tokenizer, query), abs=1e-12)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_tasks_with_a_changed_model_are_computed_in_turn(change):
+    model, batch = small_model(), collate(PROMPTS)
+    assert PromptLoss(model).faster_together(parameters(model), [batch, batch])
+    change(model)
+    loss, params = PromptLoss(model), parameters(model)
+    safe._told.clear()
+    with pytest.warns(UserWarning, match="one by one: .* (code of its own|a hook) is"):
+        assert not loss.faster_together(params, [batch, batch])
+    alone = loss(params, batch)
+    stacked = {name: torch.stack([p, p]) for name, p in params.items()}
+    both = loss(stacked, stack([batch, batch]))
+    assert torch.equal(both, torch.stack([alone, alone]))
+
+
+def test_hooks_leave_attention_twice_and_other_code_does_not():
+    model, _ = load_model("tiny-base")
+    model.model.layers[0].register_forward_hook(lambda *_: None)
+    assert safe.takes_twice(model) and not safe.pads(model)
+    model.model.layers[0].mlp.forward = lambda x: x
+    assert foreign_part(model).startswith("model.layers.0.mlp (")
+    with pytest.raises(ValueError, match="'twice' is not known .*model.layers.0.mlp"):
+        check(model, "first_order")
+
+
+def test_hooks_by_which_transformers_keeps_outputs_change_nothing():
+    model = small_model()
+    model(torch.tensor([[1, 2, 3]]), output_hidden_states=True, output_attentions=True)
+    assert not altered_part(model)
+
+
+def test_what_is_compiled_is_not_changed():
+    assert not altered_part(torch.compile(small_model(), backend="eager"))
+
+
+# --- gradients ---
+
+
+@pytest.mark.parametrize("derivative", ["reverse", "first_order"])
+@pytest.mark.parametrize(
+    "hook", ["register_hook", "register_post_accumulate_grad_hook"]
+)
+def test_a_hook_on_a_weights_gradient_is_refused(derivative, hook):
+    model = small_model()
+    weight = model.transformer.wte.weight
+    handle = getattr(weight, hook)(lambda grad: None)
+    with pytest.raises(ValueError, match="hook on that of transformer.wte.weight"):
+        check(model, derivative)
+    weight.requires_grad_(False)  # then nothing asks for its gradient
+    check(model, derivative)
+    weight.requires_grad_(True)
+    handle.remove()
+    check(model, derivative)
+
+
+def test_a_hook_on_a_modules_gradient_is_heard_in_every_task():
+    model, batch = small_model(), collate(PROMPTS)
+    none = {"transformer.h.0.mlp.c_fc.weight", "transformer.wte.weight"}
+
+    def silent(module, before, after):
+        return tuple(None if x is None else 0 * x for x in before)
+
+    model.transformer.h[0].register_full_backward_hook(silent)
+    loss, params = PromptLoss(model), parameters(model)
+    stacked = {n: torch.stack([p, p]).requires_grad_() for n, p in params.items()}
+    both = loss(stacked, stack([batch, batch])).sum()
+    found = torch.autograd.grad(both, [stacked[name] for name in sorted(none)])
+    _, alone = loss_and_grad(loss, params, batch)
+    for name, grad in zip(sorted(none), found, strict=True):
+        torch.testing.assert_close(grad[0], alone[name], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("how", ["scale_grad_by_freq", "sparse"])
+def test_embeddings_with_another_gradient_are_not_stacked(how):
+    model, batch = small_model(), collate(PROMPTS)
+    loss, params = PromptLoss(model), parameters(model)
+    setattr(model.transformer.wte, how, True)
+    assert not loss.faster_together(params, [batch, batch])
+
+
+# --- weights ---
+
+
+@pytest.mark.parametrize("norm", [weight_norm, parametrizations.weight_norm])
+def test_weight_norm_is_refused_where_its_second_derivative_is_asked(norm):
+    """By its formula, written out, the exact ways agree with finite differences."""
+    model = untied_model()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the older one is deprecated
+        norm(model.lm_head)
+    for derivative in ("reverse", "unrolled"):
+        with pytest.raises(ValueError, match="weight_norm: .* found it in lm_head"):
+            check(model, derivative)
+    for derivative in ("finite_difference", "first_order"):
+        check(model, derivative)
+
+
+def test_other_parametrizations_have_exact_derivatives():
+    model, batch = small_model(), collate(PROMPTS)
+    layer = model.transformer.h[0].mlp.c_fc
+
+    class Doubled(torch.nn.Module):
+        def forward(self, weight):
+            return 2 * weight + weight**3
+
+    parametrize.register_parametrization(layer, "weight", Doubled())
+    ways = ("reverse", "unrolled")
+    how = PromptLoss(model), parameters(model), [batch], batch, SGD(0.1)
+    one, other = (meta_gradient(*how, mode=way).grads for way in ways)
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=1e-9, atol=1e-12)
+    with parametrize.cached(), pytest.raises(ValueError, match="parametrize.cached"):
+        meta_gradient(*how)
+
+
+def test_weights_over_one_memory_are_refused():
+    model = untied_model()
+    head, words = model.lm_head, model.transformer.wte
+    head.weight = torch.nn.Parameter(words.weight.data)  # "tied", as two parameters
+    with pytest.raises(ValueError, match="transformer.wte.weight and lm_head.weight"):
+        check(model, "first_order")
+    head.weight = words.weight  # tied
+    check(model, "first_order")
+    norm = model.transformer.ln_f
+    norm.weight = torch.nn.Parameter(norm.weight.data[:1].expand(len(norm.weight)))
+    with pytest.raises(ValueError, match="ln_f.weight with several entries in one"):
+        check(model, "first_order")
+
+
+def test_weights_between_each_other_in_one_memory_are_let_pass():
+    model = small_model()
+    first, second = (layer.ln_1 for layer in model.transformer.h[:2])
+    both = torch.ones(len(first.weight), 2, dtype=torch.float64)
+    first.weight, second.weight = map(torch.nn.Parameter, both.unbind(1))
+    check(model, "first_order")
+    second.weight = torch.nn.Parameter(both[:, 0])
+    with pytest.raises(ValueError, match=r"h.0.ln_1.weight and transformer.h.1.ln_1"):
+        check(model, "first_order")
