@@ -10,6 +10,8 @@ from functools import cache
 import torch
 from transformers import PreTrainedModel
 
+from .sizes import base_of
+
 _LIBRARIES = ("transformers", "torch", "peft")
 _READS = "transformers.utils.output_capturing"  # its hooks keep outputs, as they are
 _COMPILED = "torch._dynamo"  # its wrapper has a `forward` of its own, and hands on
@@ -20,29 +22,52 @@ _HOOKS = (
 
 
 def foreign_part(model: PreTrainedModel) -> str:
-    """The first part whose code is not the library's; "" for none."""
-    return next(_foreign(model), "")
+    """The first part whose code is not the library's; "" for none.
 
-
-def altered_part(model: PreTrainedModel) -> str:
-    """The first part with code that is not the library's, or a hook; "" for none."""
-    return foreign_part(model) or next(_hooked(model), "")
-
-
-def _foreign(model: PreTrainedModel) -> Iterator[str]:
+    A ``forward`` that was put around the whole model, as by a counter, is let be.
+    """
     for name, module in model.named_modules():
         kind = type(module)
         if kind.__module__.startswith(_COMPILED):
             continue
-        if "forward" in vars(module) or not _of_a_library(kind):
-            yield f"{name or 'the model'} ({kind.__name__}), which has code of its own"
+        own = "forward" in vars(module) and module not in _whole(model)
+        if own or not _of_a_library(kind):
+            return f"{name or 'the model'} ({kind.__name__}), which has code of its own"
+    return ""
+
+
+def altered_part(model: PreTrainedModel) -> str:
+    """The first part with code that is not the library's, or a hook; "" for none.
+
+    What is around the whole model is let be.
+    """
+    return foreign_part(model) or next(_hooked(model), "")
+
+
+def wrapped(model: PreTrainedModel) -> str:
+    """What is around the whole model, a hook or a ``forward``; "" for nothing."""
+    for module in _whole(model):
+        if type(module).__module__.startswith(_COMPILED):
+            continue
+        if "forward" in vars(module) or _hooks_of(module):
+            return f"the model ({type(module).__name__}), which was wrapped"
+    return ""
 
 
 def _hooked(model: PreTrainedModel) -> Iterator[str]:
     for name, module in model.named_modules():
-        hooks = [hook for held in _HOOKS for hook in getattr(module, held).values()]
-        if any(getattr(hook, "__module__", "") != _READS for hook in hooks):
-            yield f"{name or 'the model'} ({type(module).__name__}), which has a hook"
+        if _hooks_of(module) and module not in _whole(model):
+            yield f"{name} ({type(module).__name__}), which has a hook"
+
+
+def _hooks_of(module: torch.nn.Module) -> list:
+    hooks = [hook for held in _HOOKS for hook in getattr(module, held).values()]
+    return [hook for hook in hooks if getattr(hook, "__module__", "") != _READS]
+
+
+def _whole(model: PreTrainedModel) -> tuple[torch.nn.Module, ...]:
+    """The model, and that inside of `torch.compile` or adapters."""
+    return model, getattr(model, "_orig_mod", model), base_of(model)
 
 
 @cache

@@ -13,7 +13,7 @@ from ..meta.finite_differences import CHANGE
 from .attention import TWICE
 from .safe import known_as, takes_twice
 from .sizes import attention_of
-from .weight_guards import check_weight_norm, check_weights
+from .weight_guards import check_trainable, check_weight_norm
 
 SECOND_ORDER = ("reverse", "unrolled", "finite_difference")
 EXACT = ("reverse", "unrolled")
@@ -59,7 +59,7 @@ def check(model: PreTrainedModel, derivative: str) -> None:
     not with gradient checkpointing, nor with attention "twice" in a class that is not
     known to be right with it, nor with weights that autograd does not see.
     """
-    check_weights(model)
+    check_trainable(model)
     _check_lookups(model)
     _check_checkpointing(model)
     _check_attention(model, derivative)

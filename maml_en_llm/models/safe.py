@@ -10,8 +10,9 @@ see `tests/models/all_classes.py`, which goes over every causal LM class of
     padding   right-padded batches
 
 Adapters in a model have to be known as well, for stacking and for sharing. A model
-whose parts are not the library's own has none of the paths (`as_made`), nor has one
-with hooks, but for "twice": hooks are called there as ever.
+with parts that are not the library's own (`as_made`) has none of the paths. With a hook
+it has "twice" alone, where hooks are called as ever. What is around the whole model
+keeps it from stacking.
 """
 
 import warnings
@@ -19,7 +20,7 @@ from collections.abc import Collection
 
 from transformers import PreTrainedModel
 
-from .as_made import altered_part, foreign_part
+from .as_made import altered_part, foreign_part, wrapped
 from .sizes import architecture, text_config, turns_with_length, virtual_tokens
 
 _TABLE = """
@@ -213,7 +214,8 @@ def stacks(model: PreTrainedModel) -> bool:
     kinds = adapters_of(model)
     if "TRAINABLE_TOKENS" in kinds and text_config(model).tie_word_embeddings:
         return False
-    return _has(model, "stacking") and kinds <= _ADAPTERS["stacking"]
+    known = _has(model, "stacking") and not wrapped(model)
+    return known and kinds <= _ADAPTERS["stacking"]
 
 
 def shares(model: PreTrainedModel) -> bool:
@@ -260,7 +262,7 @@ def adapters_of(model: PreTrainedModel) -> set[str]:
 def known_as(model: PreTrainedModel) -> str:
     """The model's class, adapters and first altered part, as messages name them."""
     parts = sorted(adapters_of(model))
-    if altered := altered_part(model):
+    if altered := altered_part(model) or wrapped(model):
         parts.append(altered)
     return f"{architecture(model)}{' with ' if parts else ''}{', '.join(parts)}"
 

@@ -11,7 +11,7 @@ _PACKED = ("torch.ao.nn.quantized", "torch.nn.quantized")  # modules without par
 _WEIGHT_NORM = ("_WeightNorm", "WeightNorm")  # of torch: a parametrization, a hook
 
 
-def check_weights(model: PreTrainedModel) -> None:
+def check_trainable(model: PreTrainedModel) -> None:
     """Raise `ValueError` for weights that autograd does not see as they are used."""
     for name, module in model.named_modules():
         if type(module).__module__.startswith(_PACKED):

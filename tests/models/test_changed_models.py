@@ -135,6 +135,24 @@ def test_hooks_by_which_transformers_keeps_outputs_change_nothing():
     assert not altered_part(model)
 
 
+def counted(model):
+    model.register_forward_pre_hook(lambda *_: None)
+
+
+def cast(model):
+    usual = model.forward
+    model.forward = lambda *given, **how: usual(*given, **how)
+
+
+@pytest.mark.parametrize("change", [counted, cast])
+def test_what_is_around_the_whole_model_keeps_it_from_stacking_alone(change):
+    model = small_model()
+    change(model)
+    assert safe.shares(model) and safe.pads(model) and safe.takes_twice(model)
+    assert not safe.stacks(model)
+    assert "which was wrapped" in safe.known_as(model)
+
+
 def test_what_is_compiled_is_not_changed():
     assert not altered_part(torch.compile(small_model(), backend="eager"))
 
