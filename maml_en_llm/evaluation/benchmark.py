@@ -20,7 +20,7 @@ from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
 from ..tasks.settings import KINDS
 from .adaptation import Adaptation, after_steps
-from .arguments import check_model, checked_queries
+from .arguments import check_copies, check_model, checked_queries
 from .metrics import (
     accuracy,
     calibration_error,
@@ -81,6 +81,8 @@ def evaluate(
     k = _check_options(k, mode, instructions, pmi, adapt)
     _check_demonstrations(benchmark, k, seeds, instructions, adapt)
     check_model(model, 0 if adapt is None else adapt.steps)
+    if adapt is not None:
+        check_copies(model)
     score = score_pmi if pmi else score_options
     scorer = _model_scorer(model, tokenizer, k, fmt, score, adapt, instructions)
     record = evaluate_by(
