@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -118,8 +119,8 @@ class Run:
             most = check_integer("max_records", self.max_records, 1)
             object.__setattr__(self, "max_records", most)
         known = [each.name for each in fields(TrainConfig) if each.name not in FIXED]
-        _check_changes("train", self.train, known)
-        _check_changes("evaluate", self.evaluate, OPTIONS)
+        for name, names in (("train", known), ("evaluate", OPTIONS)):
+            object.__setattr__(self, name, _changes(name, getattr(self, name), names))
         check_choice("budget", self.budget, BUDGETS)
         check_choice("rates", self.rates, RATES)
         if self.per_step is not None:
@@ -202,7 +203,8 @@ def _demonstration_seeds(seeds) -> tuple[int, ...]:
     return found
 
 
-def _check_changes(argument: str, changes, known) -> None:
+def _changes(argument: str, changes, known) -> dict:
+    """Options by name, as they are now, whatever the caller does with them later."""
     if not isinstance(changes, Mapping):
         raise ValueError(
             f"{argument}: expected options by name, such as {listed(known[:3])}, "
@@ -210,6 +212,7 @@ def _check_changes(argument: str, changes, known) -> None:
         )
     for name in changes:
         check_choice(argument, name, known)
+    return deepcopy(dict(changes))
 
 
 def _check_evaluation(options: Mapping[str, Any]) -> None:

@@ -213,6 +213,17 @@ def test_the_device_does_not_decide_a_hash():
     assert run_of(config=replace(BASE, dtype="float64")).hash != run_of().hash
 
 
+def test_a_run_keeps_what_it_was_made_with():
+    train, evaluate = dict(betas=[0.9, 0.99]), dict(k=2)
+    run = run_of("MetaICL", train=train, evaluate=evaluate)
+    before = run.hash
+    train["betas"][0] = 0.5
+    train["method"] = "reptile"
+    evaluate["k"] = 99
+    assert run.train == dict(betas=[0.9, 0.99]) and run.evaluate == dict(k=2)
+    assert run.hash == before and run.training.method == "metaicl"
+
+
 # --- experiments ---
 
 
