@@ -22,8 +22,8 @@ class Chosen:
     """``steps`` steps on a target's demonstrations, at the best of ``rates``.
 
     The rate is chosen for each model by itself: that of the lowest held NLL after
-    ``judged_at`` steps on `JUDGES` held tasks, asked as the targets are. No target is
-    looked at. With 0 steps nothing is chosen.
+    ``judged_at`` steps on `JUDGES` held tasks, asked with as many demonstrations as the
+    targets and in their format. No target is looked at. With 0 steps nothing is chosen.
     """
 
     steps: int

@@ -1,6 +1,7 @@
 """A log of runs: an interrupted reproduction goes on from it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,7 +127,10 @@ def is_current(record: Mapping) -> bool:
 
 
 def _groups(wanted: Mapping[Key, Run]) -> dict[tuple, dict[Key, Run]]:
-    """Runs that one trained model can answer, by what names them."""
+    """Runs that one model can answer, by what names them.
+
+    Without a training these are runs that differ in their adaptation alone.
+    """
     found: dict[tuple, dict[Key, Run]] = {}
     for key, run in wanted.items():
         found.setdefault(_group_of(key, run), {})[key] = run
@@ -134,12 +138,13 @@ def _groups(wanted: Mapping[Key, Run]) -> dict[tuple, dict[Key, Run]]:
 
 
 def _group_of(key: Key, run: Run) -> tuple:
-    training, config = run.training, run.config
-    common = ("group", key.inputs, str(run.seeds), config.device)
+    training = run.training
+    common = ("group", key.inputs, str(run.seeds), run.config.device)
     if training is not None:
         return (*common, training.hash)
     if isinstance(run.evaluation.get("adapt"), Chosen):
-        return (*common, run.name, config.mode, str(run.evaluation["k"]))
+        others = {name: x for name, x in run.evaluate.items() if name != "adapt"}
+        return (*common, replace(run, evaluate=others).hash)
     return key
 
 

@@ -86,7 +86,9 @@ class Run:
             of ``config``).
         per_step: how many of them; None: `GRADIENTS_PER_STEP`, `PROMPTS_PER_STEP`.
         held: from how many meta-training tasks examples are held back, on which the
-            record's held NLL is measured and adaptation rates are chosen.
+            record's held NLL is measured and adaptation rates are chosen: asked with as
+            many demonstrations as the targets and in their format, without instructions
+            and PMI.
         targets: False: the targets are not looked at, as where rates are tuned.
         rates: where the rates are from: "" for ``config``, or "tuned", "untuned".
 
@@ -128,6 +130,7 @@ class Run:
             object.__setattr__(self, "per_step", per_step)
         object.__setattr__(self, "held", check_integer("held", self.held))
         self._check_held()
+        _ = self.format
         _check_evaluation(self.evaluation)
         _ = self.training  # a budget that cannot be kept is refused now
 
@@ -173,6 +176,12 @@ class Run:
             **self.evaluate,
         }
 
+    @property
+    def format(self) -> Format:
+        """The prompt format of its evaluation, of targets and of held tasks."""
+        options = self.evaluation
+        return Format(**{each.name: options[each.name] for each in fields(Format)})
+
     def compute(self, bench, model, tokenizer) -> dict:
         """The record. ``model`` is the base model, trained in place by a row that
         trains."""
@@ -217,7 +226,6 @@ def _changes(argument: str, changes, known) -> dict:
 
 def _check_evaluation(options: Mapping[str, Any]) -> None:
     """Refuse now what `evaluate` would refuse once the training is done."""
-    Format(**{each.name: options[each.name] for each in fields(Format)})
     check_integer("evaluate k", options["k"], most=SHOTS)
     for name in ("pmi", "instructions"):
         check_truth(f"evaluate {name}", options.get(name, False))

@@ -104,10 +104,11 @@ class Trained:
         steps = {chosen.steps}
         for other in self.together:
             adapt = other.evaluation.get("adapt")
-            if isinstance(adapt, Chosen) and adapt.steps:
+            same = isinstance(adapt, Chosen) and adapt.optimizer == chosen.optimizer
+            if same and adapt.steps:
                 asked = {n: x for n, x in other.evaluation.items() if n != "adapt"}
                 steps |= {adapt.steps} if asked == how and chosen.steps else set()
-        key = ("after", str(how), str(sorted(steps)), rate)
+        key = ("after", str(how), str(sorted(steps)), chosen.optimizer, rate)
         if key not in self._known:
             given = (self.model, self.tokenizer, self.bench)
             self._known[key] = evaluate_adapted(
@@ -117,9 +118,10 @@ class Trained:
 
     def _losses(self, run: Run, chosen: Chosen) -> dict[float, float]:
         k = run.evaluation["k"]
-        key = ("rate", k, chosen.rates, chosen.judged_at, chosen.optimizer)
+        judged = (chosen.rates, chosen.judged_at, chosen.optimizer)
+        key = ("rate", run.held, k, run.format, *judged)
         if key not in self._known:
-            given = (self.model, self.tokenizer, self._tasks(run), k, run.config.format)
+            given = (self.model, self.tokenizer, self._tasks(run), k, run.format)
             self._known[key] = chosen.losses(*given)
         return self._known[key]
 
@@ -129,7 +131,7 @@ class Trained:
     def _held(self, run: Run) -> dict:
         """Score and NLL on held tasks, before any adaptation."""
         asked = run.evaluation["k"]
-        key = ("score", run.held, asked)
+        key = ("score", run.held, asked, run.format)
         if key not in self._known:
             found = overall(
                 held_out(
@@ -138,7 +140,7 @@ class Trained:
                     self._tasks(run),
                     demonstrations=asked,
                     max_records=HELD_ASKED,
-                    **vars(run.config.format),
+                    **vars(run.format),
                 )
             )
             self._known[key] = dict(

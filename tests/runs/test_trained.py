@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import sys
 import time
 from dataclasses import replace
@@ -47,12 +48,16 @@ TRAINED = sys.modules["maml_en_llm.runs.trained"]
 
 @pytest.fixture
 def config(tmp_path):
+    return config_of(tmp_path)
+
+
+def config_of(tmp_path, train=("a", "b")) -> TrainConfig:
     for cached in (INPUTS._examples, INPUTS._weights, TRAINED._held_tasks):
         cached.cache_clear()
     folder = write_benchmark(
-        tmp_path / "tasks", test=("c", "d"), unseen=("d",), n_train=60
+        tmp_path / "tasks", train, ("c", "d"), unseen=("d",), n_train=60
     )
-    for task in ("a", "b"):  # examples of their own, which no training reads
+    for task in train:  # examples of their own, which no training reads
         write_lines(
             folder / task / f"{task}_16_100_test.jsonl", records(task, 8, start=900)
         )
@@ -131,6 +136,50 @@ def test_runs_that_differ_in_their_evaluation_train_once(config, tmp_path, monke
     kept = trained_by(runs[0], store)  # whatever asks it
     assert len(calls) == 2 and kept.spent["seconds"] == row["seconds"]
     assert kept.record(runs[0])["tasks"] == plain["tasks"]
+
+
+ADAPTED = dict(adapt=Chosen(steps=1, rates=(0.03,), judged_at=1))
+BY_SGD = dict(adapt=replace(ADAPTED["adapt"], optimizer="sgd"))
+UNLIKE = {  # row, changes of a run, of its configuration
+    "another length": ("in-context", {}, dict(max_length=24)),
+    "other held tasks": ("in-context", dict(held=2), {}),
+    "another tokenizer": ("in-context", {}, dict(tokenizer="other")),
+    "another type": ("in-context", {}, dict(dtype="float64")),
+    "another optimizer": ("in-context", dict(evaluate=BY_SGD), {}),
+    "trained alike, asked in another length": (
+        "MetaICL",
+        dict(train=dict(max_length=200)),
+        dict(max_length=24),
+    ),
+    "trained alike, other held tasks": ("MetaICL", dict(held=2), {}),
+    "asked in another format": ("MetaICL", dict(evaluate=dict(max_length=24)), {}),
+}
+
+
+@pytest.mark.parametrize(("name", "changes", "about"), UNLIKE.values(), ids=UNLIKE)
+def test_a_record_is_the_same_whatever_is_computed_before_it(
+    tmp_path, name, changes, about
+):
+    config = config_of(tmp_path, ("a-1", "a-2", "b-1"))
+    if "tokenizer" in about:
+        shutil.copytree(config.model, tmp_path / "other")
+        _renumber(tmp_path / "other" / "vocab.json")
+        about = dict(tokenizer=str(tmp_path / "other"))
+    how = dict(evaluate=ADAPTED if name == "in-context" else {})
+    one = run_of_mini(config, name, **how)
+    two = run_of_mini(replace(config, **about), name, **how | changes)
+    after, alone = (
+        reproduce(runs, tmp_path / f"{len(runs)}")[-1] for runs in ([one, two], [two])
+    )
+    for part in ("tasks", "ece", "held", "adapted"):
+        assert after.get(part) == alone.get(part)
+
+
+def _renumber(path):
+    """Two words of a tokenizer with each other's ids."""
+    content = json.loads(path.read_text())
+    content["e"], content["t"] = content["t"], content["e"]
+    path.write_text(json.dumps(content))
 
 
 def test_a_damaged_file_of_the_store_is_passed_over(config, tmp_path):
