@@ -19,7 +19,7 @@ from .json_lines import append_rows
 from .record_rows import read_log
 from .run import Run
 from .store import Store
-from .trained import Trained
+from .trained import Trained, check_askable
 
 KEY_NAMES = ("hash", "inputs", "code", "torch")
 
@@ -157,7 +157,8 @@ def _complete(
     """
     found = _found(log, group, old)  # another process may have been faster
     left = {key: run for key, run in group.items() if key not in found}
-    failed: dict[Key, str] = {}
+    failed = _refused(left, log)
+    left = {key: run for key, run in left.items() if key not in failed}
     trained = None
     for key, run in left.items():
         try:
@@ -167,7 +168,7 @@ def _complete(
         except Exception as error:
             failed[key] = note_failure(log, run, error)
             if trained is None:  # the training failed: for all of them
-                return dict.fromkeys(left, failed[key])
+                return failed | dict.fromkeys(left, failed[key])
             continue
         inputs = inputs_of(run)
         record |= key._asdict() | dict(weights=inputs.weights, data=inputs.data)
@@ -175,6 +176,18 @@ def _complete(
         append_rows(log, [record], key=_key_of)
         if progress is not None:
             progress(record)
+    return failed
+
+
+def _refused(group: Mapping[Key, Run], log: Path) -> dict[Key, str]:
+    """What is wrong with runs that could not be asked, known before the training."""
+    failed = {}
+    for key, run in group.items():
+        try:
+            words = _model(run.config)[1] if run.format.bos else None
+            check_askable(run, inputs_of(run).bench, words)
+        except Exception as error:
+            failed[key] = note_failure(log, run, error)
     return failed
 
 

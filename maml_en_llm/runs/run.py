@@ -28,6 +28,9 @@ OPTIONS = tuple(
     name for name in inspect.signature(evaluate).parameters if name not in _OWN
 )
 
+# of these, held tasks are asked without
+TOLD_APART = ("pmi", "instructions")
+
 RATES = ("", "tuned", "untuned")
 
 # what `Run.train` may not change: a record is named by it, or its evaluation has it too
@@ -131,7 +134,7 @@ class Run:
         object.__setattr__(self, "held", check_integer("held", self.held))
         self._check_held()
         _ = self.format
-        _check_evaluation(self.evaluation)
+        _check_evaluation(self.evaluation, self.config.mode)
         _ = self.training  # a budget that cannot be kept is refused now
 
     @property
@@ -224,12 +227,24 @@ def _changes(argument: str, changes, known) -> dict:
     return deepcopy(dict(changes))
 
 
-def _check_evaluation(options: Mapping[str, Any]) -> None:
+def _check_evaluation(options: Mapping[str, Any], mode: str) -> None:
     """Refuse now what `evaluate` would refuse once the training is done."""
     check_integer("evaluate k", options["k"], most=SHOTS)
     for name in ("pmi", "instructions"):
         check_truth(f"evaluate {name}", options.get(name, False))
+    if options.get("pmi") and mode != "direct":
+        raise ValueError(
+            "evaluate pmi: expected False, or a configuration in direct mode, the only "
+            f"one it is defined for, found True in {mode!r}"
+        )
     adapt = options.get("adapt")
+    for name in TOLD_APART if isinstance(adapt, Chosen) else ():
+        if options.get(name):
+            raise ValueError(
+                f"evaluate {name}: expected False where rates are chosen on held "
+                "tasks, which are asked without, found True; set it to False, or adapt "
+                "by an Adaptation"
+            )
     if adapt is not None and not isinstance(adapt, (Adaptation, Chosen)):
         raise ValueError(
             f"evaluate adapt: expected an Adaptation or Chosen, found {shown(adapt)}"

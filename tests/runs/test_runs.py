@@ -22,6 +22,7 @@ from maml_en_llm.runs import (
     GRADIENTS_PER_STEP,
     METHODS,
     RULES,
+    Chosen,
     Method,
     Run,
     baselines,
@@ -373,6 +374,9 @@ def test_a_configuration_of_its_own_can_be_the_base():
     assert Run(name="MetaICL", config=own, seeds=(100,)).training.steps == 1
 
 
+ONE_STEP = Chosen(steps=1)
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
@@ -382,6 +386,18 @@ def test_a_configuration_of_its_own_can_be_the_base():
         (dict(evaluate=dict(mode="channel")), "^evaluate: .* found 'mode'"),
         (dict(evaluate=dict(pmi=1)), "evaluate pmi: expected True or False"),
         (dict(evaluate=dict(adapt=4)), "evaluate adapt: expected an Adaptation"),
+        (
+            dict(evaluate=dict(pmi=True), config=TrainConfig(mode="channel")),
+            "evaluate pmi: expected False, or .* found True in 'channel'",
+        ),
+        (
+            dict(evaluate=dict(pmi=True, adapt=ONE_STEP), held=1),
+            "evaluate pmi: expected False where rates are chosen",
+        ),
+        (
+            dict(name="MetaICT", evaluate=dict(adapt=ONE_STEP), held=1),
+            "evaluate instructions: expected False where rates are chosen",
+        ),
         (dict(train=dict(seed=5)), "train: .* found 'seed'"),
         (dict(train=dict(benchmark="x")), "train: .* found 'benchmark'"),
     ],
@@ -389,7 +405,7 @@ def test_a_configuration_of_its_own_can_be_the_base():
 )
 def test_what_would_be_refused_after_training_is_refused_now(changes, message):
     with pytest.raises(ValueError, match=message):
-        Run(name="MetaICL", config=TrainConfig(), seeds=(100,), **changes)
+        Run(**dict(name="MetaICL", config=TrainConfig(), seeds=(100,)) | changes)
 
 
 @pytest.mark.parametrize("name", ["PMI in-context", "PMI zero-shot"])

@@ -29,6 +29,7 @@ from maml_en_llm.runs import (
     CONTROL,
     Chosen,
     Run,
+    RunsFailed,
     compute_again,
     inconsistencies,
     reproduce,
@@ -189,6 +190,58 @@ def test_a_damaged_file_of_the_store_is_passed_over(config, tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     again = reproduce(runs[:1], tmp_path / "another", store=store)
     assert again[0]["tasks"] == first[0]["tasks"]
+
+
+UNASKABLE = {  # what is asked, and what is wrong with it
+    "bos": (dict(bos=True), "bos: expected a tokenizer with a beginning-of-text"),
+    "no instruction": (dict(instructions=True), "instructions: task 'c' has none"),
+    "held": (dict(), "held: expected meta-training tasks with options, found none"),
+}
+
+
+@pytest.mark.parametrize(("how", "message"), UNASKABLE.values(), ids=UNASKABLE)
+def test_what_cannot_be_asked_is_known_before_the_training(
+    config, tmp_path, monkeypatch, how, message
+):
+    if not how:
+        monkeypatch.setattr(TRAINED, "_held_tasks", lambda *_: ())
+    monkeypatch.setattr(LOG, "load_model", without_bos)
+    trained = []
+    monkeypatch.setattr(TRAINED, "meta_train", lambda *given: trained.append(given))
+    bad = run_of_mini(config, evaluate=how)
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match=message):
+        reproduce([bad], tmp_path / "log")
+    assert not trained
+    model, words = without_bos(config.model)
+    with pytest.raises(ValueError, match=message):
+        bad.compute(load_benchmark(config.benchmark, "mini"), model, words)
+
+
+def without_bos(name, **how):
+    model, words = load_model(name, **how)
+    words.bos_token = None
+    return model, words
+
+
+def test_one_that_cannot_be_asked_stops_no_other_of_its_training(config, tmp_path):
+    runs = [run_of_mini(config, evaluate=how) for how in (dict(instructions=True), {})]
+    with (
+        pytest.warns(UserWarning, match="instructions"),
+        pytest.raises(RunsFailed) as e,
+    ):
+        reproduce(runs, tmp_path / "log")
+    assert [row["hash"] for row in e.value.rows] == [runs[1].hash]
+
+
+def test_the_loss_of_a_training_is_that_of_steps_that_were_not_skipped(config):
+    bench = load_benchmark(config.benchmark, "mini")
+
+    def loss(inner_lr):
+        given = replace(config, inner_lr=inner_lr, skip_steps=3)
+        run = run_of_mini(given, "FOMAML")
+        return run.compute(bench, *load_model(config.model))["loss"]
+
+    assert loss(1e-3) > 0 and loss(1e38) is None
 
 
 STORED = {  # what a file of the store might hold instead
