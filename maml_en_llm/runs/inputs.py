@@ -4,9 +4,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from ..base.weights import SHIPPED
 from ..models import load_model
+from ..models.adapters import adapters_alone, base_named
+from ..models.tokenizer import tokenizer_for
 from ..provenance import digest, weights_hash
 from ..tasks import Benchmark, load_benchmark
+from ..training import TrainConfig
+from .on_disk import State, state_of, state_of_benchmark
 from .run import Run
 
 
@@ -23,10 +28,17 @@ class Inputs(NamedTuple):
 def inputs_of(run: Run) -> Inputs:
     """The benchmark of a run, with hashes of what it is made from."""
     config = run.config
-    where = config.benchmark, config.setting
-    given = _examples(*where, run.seeds, config.allow_missing, config.faithful)
+    given = _examples(
+        config.benchmark,
+        config.setting,
+        run.seeds,
+        config.allow_missing,
+        config.faithful,
+        state_of_benchmark(config.benchmark),
+    )
     seed = config.seed if _is_random(config.model) else 0
-    weights = _weights(config.model, config.tokenizer, config.dtype, seed)
+    states = tuple(state_of(place) for place in places_of(config))
+    weights = _weights(config.model, config.tokenizer, config.dtype, seed, states)
     return Inputs(given[0], weights, *given[1:])
 
 
@@ -36,9 +48,21 @@ def inputs_hash(run: Run) -> str:
     return digest(inputs.weights, inputs.data)
 
 
+def places_of(config: TrainConfig) -> list[str]:
+    """What a base model, its tokenizer, and the bases of adapters are read from."""
+    name = str(SHIPPED.get(config.model, config.model))
+    places = [name]
+    while (folder := adapters_alone(name)) is not None:
+        base = base_named(folder)["name"]
+        name = str(SHIPPED.get(base, base))
+        places.append(name)
+    words = tokenizer_for(name) if config.tokenizer is None else config.tokenizer
+    return [*places, str(SHIPPED.get(str(words), words))]
+
+
 @lru_cache(maxsize=16)
 def _examples(
-    source: str, setting: str, seeds: tuple[int, ...], allow_missing, faithful
+    source: str, setting: str, seeds: tuple[int, ...], allow_missing, faithful, _: State
 ) -> tuple[Benchmark, str, str]:
     bench = load_benchmark(
         source,
@@ -52,7 +76,9 @@ def _examples(
 
 
 @lru_cache(maxsize=32)
-def _weights(model: str, tokenizer: str | None, dtype: str, seed: int) -> str:
+def _weights(
+    model: str, tokenizer: str | None, dtype: str, seed: int, _: tuple[State, ...]
+) -> str:
     loaded, _ = load_model(model, tokenizer=tokenizer, dtype=dtype, seed=seed)
     return weights_hash(loaded)
 

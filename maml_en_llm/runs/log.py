@@ -14,7 +14,7 @@ from .claims import claims_on
 from .code import code_below, codes_alike, torch_version
 from .compare import seal
 from .failed import note_failure
-from .inputs import inputs_hash, inputs_of
+from .inputs import Inputs, inputs_hash, inputs_of
 from .json_lines import append_rows
 from .record_rows import read_log
 from .run import Run
@@ -162,15 +162,16 @@ def _complete(
     trained = None
     for key, run in left.items():
         try:
+            inputs = _unchanged(key, run)
             if trained is None:
                 trained = _trained(key, run, left, store)
             record = trained.record(run)
+            _unchanged(key, run)
         except Exception as error:
             failed[key] = note_failure(log, run, error)
             if trained is None:  # the training failed: for all of them
                 return failed | dict.fromkeys(left, failed[key])
             continue
-        inputs = inputs_of(run)
         record |= key._asdict() | dict(weights=inputs.weights, data=inputs.data)
         record["seal"] = seal(record)
         append_rows(log, [record], key=_key_of)
@@ -189,6 +190,18 @@ def _refused(group: Mapping[Key, Run], log: Path) -> dict[Key, str]:
         except Exception as error:
             failed[key] = note_failure(log, run, error)
     return failed
+
+
+def _unchanged(key: Key, run: Run) -> Inputs:
+    """What a run is made from; `ValueError` where it is other than its key says."""
+    inputs = inputs_of(run)
+    if _key(run) != key:
+        raise ValueError(
+            "config: expected a model and examples that stay as they are while records "
+            f"are computed, found other ones in {shown(run.config.model)} or "
+            f"{shown(run.config.benchmark)} now; call reproduce again"
+        )
+    return inputs
 
 
 def trained_by(run: Run, store: Store | None = None) -> Trained:

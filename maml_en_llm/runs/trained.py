@@ -23,6 +23,7 @@ from ..tasks import Benchmark, Task
 from ..tensors import joint_norm
 from ..training import meta_train
 from .adapted import Chosen
+from .on_disk import State, state_of_benchmark
 from .rows import RULES
 from .run import TOLD_APART, Run
 
@@ -112,9 +113,8 @@ class Trained:
         steps = {chosen.steps}
         for other in self.together:
             adapt = other.evaluation.get("adapt")
-            same = isinstance(adapt, Chosen) and adapt.optimizer == chosen.optimizer
-            if same and adapt.steps:
-                alike = _how(other) == how and chosen.steps
+            if isinstance(adapt, Chosen) and adapt.steps and chosen.steps:
+                alike = adapt.optimizer == chosen.optimizer and _how(other) == how
                 steps |= {adapt.steps} if alike else set()
         key = ("after", str(how), str(sorted(steps)), chosen.optimizer, rate)
         if key not in self._known:
@@ -180,11 +180,14 @@ def check_askable(run: Run, bench: Benchmark, tokenizer) -> None:
 
 def held_tasks(run: Run) -> tuple[Task, ...]:
     """The meta-training tasks that a run is asked on beside the targets."""
-    return _held_tasks(run.config.benchmark, run.config.setting, run.held)
+    where = run.config.benchmark, run.config.setting
+    return _held_tasks(*where, run.held, state_of_benchmark(run.config.benchmark))
 
 
 @lru_cache(maxsize=16)
-def _held_tasks(benchmark: str, setting: str, per_family: int) -> tuple[Task, ...]:
+def _held_tasks(
+    benchmark: str, setting: str, per_family: int, _: State
+) -> tuple[Task, ...]:
     return held_set(benchmark, setting, per_family=per_family)
 
 
