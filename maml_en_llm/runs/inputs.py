@@ -12,17 +12,29 @@ from ..provenance import digest, weights_hash
 from ..tasks import Benchmark, load_benchmark
 from ..training import TrainConfig
 from .on_disk import State, state_of, state_of_benchmark
+from .rows import RULES
 from .run import Run
+from .trained import held_hash
+
+# what decides, beside the weights, what a model does with a text
+SETTINGS = (
+    *("config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json"),
+    *("special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt"),
+    *("merges.txt", "*.model", "*.spm", "*.tiktoken"),
+)
 
 
 class Inputs(NamedTuple):
     """A benchmark; hashes of the base model's weights, of all its examples, and of
-    those that train: the examples that are asked about train nothing."""
+    those that train: the examples that are asked about train nothing; of the files of
+    model and tokenizer that hold no weights; of held tasks."""
 
     bench: Benchmark
     weights: str
     data: str
     trained_on: str
+    settings: str
+    held: str
 
 
 def inputs_of(run: Run) -> Inputs:
@@ -39,13 +51,24 @@ def inputs_of(run: Run) -> Inputs:
     seed = config.seed if _is_random(config.model) else 0
     states = tuple(state_of(place) for place in places_of(config))
     weights = _weights(config.model, config.tokenizer, config.dtype, seed, states)
-    return Inputs(given[0], weights, *given[1:])
+    settings = _settings(tuple(places_of(config)), states)
+    held = "" if run.name in RULES or not run.held else held_hash(run)
+    return Inputs(given[0], weights, *given[1:], settings, held)
 
 
 def inputs_hash(run: Run) -> str:
     """A hash of the base model's weights and of all examples."""
     inputs = inputs_of(run)
     return digest(inputs.weights, inputs.data)
+
+
+def further_hash(run: Run) -> str:
+    """A hash of what else is read from a disk: configuration, tokenizer, held tasks.
+
+    Records of before lack it; they count by their `inputs_hash` alone.
+    """
+    inputs = inputs_of(run)
+    return digest(inputs.settings, inputs.held)
 
 
 def places_of(config: TrainConfig) -> list[str]:
@@ -81,6 +104,17 @@ def _weights(
 ) -> str:
     loaded, _ = load_model(model, tokenizer=tokenizer, dtype=dtype, seed=seed)
     return weights_hash(loaded)
+
+
+@lru_cache(maxsize=32)
+def _settings(places: tuple[str, ...], _: tuple[State, ...]) -> str:
+    parts: list[str | bytes] = []
+    for place in map(Path, places):
+        files = [place] if place.is_file() else []
+        files += [file for name in SETTINGS for file in sorted(place.glob(name))]
+        for file in files:
+            parts += [file.name, file.read_bytes()]
+    return digest(*parts)
 
 
 def _is_random(model: str) -> bool:

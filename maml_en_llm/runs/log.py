@@ -14,23 +14,25 @@ from .claims import claims_on
 from .code import code_below, codes_alike, torch_version
 from .compare import seal
 from .failed import note_failure
-from .inputs import Inputs, inputs_hash, inputs_of
+from .inputs import Inputs, further_hash, inputs_hash, inputs_of
 from .json_lines import append_rows
 from .record_rows import read_log
 from .run import Run
 from .store import Store
 from .trained import Trained, check_askable
 
-KEY_NAMES = ("hash", "inputs", "code", "torch")
-
 
 class Key(NamedTuple):
-    """What has to agree for a record to count: the run, and all it was made from."""
+    """What has to agree for a record to count: the run, and all it was made from.
+
+    Records of before have no ``further``: what they lack is not asked of them.
+    """
 
     hash: str
     inputs: str
     code: str
     torch: str
+    further: str
 
 
 class RunsFailed(ValueError):
@@ -51,14 +53,14 @@ def reproduce(
 ) -> list[dict]:
     """Records of ``runs``, in their order: read from ``log``, or computed and added.
 
-    A record of the log counts if the run, the base model's weights, the examples, torch
-    and the code below figures and command line are the same, or the code one of
-    `codes_alike`; others stay in the log and are passed over. With ``old`` those count
-    too, the newest of them, where there is none of these (`is_current`). Killed at any
-    moment, nothing but the run at hand is lost. Other processes may work on the same
-    log: each run is computed by one of them. Runs that differ in their evaluation alone
-    are trained once; with a ``store`` also over several calls. ``progress`` is called
-    with every new record.
+    A record of the log counts if the run, the base model with its configuration and
+    tokenizer, the examples, torch and the code below figures and command line are the
+    same, or the code one of `codes_alike`; others stay in the log and are passed over.
+    With ``old`` those of other code and torch count too, the newest of them, where
+    there is none of these (`is_current`). Killed at any moment, nothing but the run at
+    hand is lost. Other processes may work on the same log: each run is computed by one
+    of them. Runs that differ in their evaluation alone are trained once; with a
+    ``store`` also over several calls. ``progress`` is called with every new record.
 
     Raises:
         ValueError: another thing than a run, or a file that is no log of runs, which is
@@ -218,8 +220,9 @@ def _trained(key: Key, run: Run, group: Mapping[Key, Run], store: Store | None):
     training = run.training
     if store is None or training is None:
         return Trained.by(run, bench, model, tokenizer, together)
-    made_from = inputs.weights, inputs.trained_on
-    path = store.path(training.hash, *made_from, *key[2:], model.device.type)
+    made_from = inputs.weights, inputs.trained_on, inputs.settings
+    made_by = key.code, key.torch, model.device.type
+    path = store.path(training.hash, *made_from, *made_by)
     spent = store.fetch(path, model)
     if spent is not None:
         return Trained(bench, model, tokenizer, spent, together)
@@ -237,23 +240,30 @@ def _found(log: Path, keys: Iterable[Key], old: bool) -> dict[Key, dict]:
     for row in rows:
         key = _key_of(row)
         exact[key._replace(code=same.get(key.code, key.code))] = row
-    alike = {_key_of(row)[:2]: row for row in rows}  # the newest
+    alike = {_without_code(_key_of(row)): row for row in rows}  # the newest
     found = {}
     for key in keys:
-        row = exact.get(key)
-        if row is None and old:
-            row = alike.get(key[:2])
+        row = None
+        for one in (key, key._replace(further="")):
+            row = row or exact.get(one)
+        for one in (key, key._replace(further="")) if old else ():
+            row = row or alike.get(_without_code(one))
         if row is not None:
             found[key] = row
     return found
 
 
+def _without_code(key: Key) -> Key:
+    return key._replace(code="", torch="")
+
+
 def _key_of(row: Mapping) -> Key:
-    return Key(*(str(row.get(name, "")) for name in KEY_NAMES))
+    return Key(*(str(row.get(name, "")) for name in Key._fields))
 
 
 def _key(run: Run) -> Key:
-    return Key(run.hash, inputs_hash(run), code_below(), torch_version())
+    made_by = code_below(), torch_version()
+    return Key(run.hash, inputs_hash(run), *made_by, further_hash(run))
 
 
 def _model(config: TrainConfig):

@@ -18,7 +18,7 @@ from ..evaluation.held import overall
 from ..models import parameters
 from ..prompts import PromptEncoder
 from ..protocol import SEEDS
-from ..provenance import describe, plain
+from ..provenance import describe, digest, plain
 from ..tasks import Benchmark, Task
 from ..tensors import joint_norm
 from ..training import meta_train
@@ -180,6 +180,15 @@ def check_askable(run: Run, bench: Benchmark, tokenizer) -> None:
 
 def held_tasks(run: Run) -> tuple[Task, ...]:
     """The meta-training tasks that a run is asked on beside the targets."""
+    return _held_of(run)[0]
+
+
+def held_hash(run: Run) -> str:
+    """A hash of these tasks."""
+    return _held_of(run)[1]
+
+
+def _held_of(run: Run) -> tuple[tuple[Task, ...], str]:
     where = run.config.benchmark, run.config.setting
     return _held_tasks(*where, run.held, state_of_benchmark(run.config.benchmark))
 
@@ -187,8 +196,9 @@ def held_tasks(run: Run) -> tuple[Task, ...]:
 @lru_cache(maxsize=16)
 def _held_tasks(
     benchmark: str, setting: str, per_family: int, _: State
-) -> tuple[Task, ...]:
-    return held_set(benchmark, setting, per_family=per_family)
+) -> tuple[tuple[Task, ...], str]:
+    tasks = held_set(benchmark, setting, per_family=per_family)
+    return tasks, digest(repr(tasks))
 
 
 def _how(run: Run) -> dict[str, Any]:

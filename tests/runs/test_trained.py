@@ -35,7 +35,7 @@ from maml_en_llm.runs import (
     reproduce,
     run_of,
 )
-from maml_en_llm.runs.again import stored_records
+from maml_en_llm.runs.again import is_here, stored_records
 from maml_en_llm.runs.costs import Pace, units_of_group
 from maml_en_llm.runs.failed import failures_of
 from maml_en_llm.runs.log import missing, read_log, trained_by
@@ -204,7 +204,7 @@ def test_what_cannot_be_asked_is_known_before_the_training(
     config, tmp_path, monkeypatch, how, message
 ):
     if not how:
-        monkeypatch.setattr(TRAINED, "_held_tasks", lambda *_: ())
+        monkeypatch.setattr(TRAINED, "_held_tasks", lambda *_: ((), ""))
     monkeypatch.setattr(LOG, "load_model", without_bos)
     trained = []
     monkeypatch.setattr(TRAINED, "meta_train", lambda *given: trained.append(given))
@@ -242,6 +242,43 @@ def test_the_loss_of_a_training_is_that_of_steps_that_were_not_skipped(config):
         return run.compute(bench, *load_model(config.model))["loss"]
 
     assert loss(1e-3) > 0 and loss(1e38) is None
+
+
+@pytest.mark.parametrize("what", ["config.json", "vocab.json", "held tasks"])
+def test_a_record_counts_for_what_it_was_read_from_only(config, tmp_path, what):
+    log, run = tmp_path / "log", run_of_mini(config, max_records=2)
+    model, words = load_model(config.model)
+    model.save_pretrained(config.model)
+    path = tmp_path / "model" / what
+    if what == "held tasks":
+        path = tmp_path / "tasks" / "a" / "a_16_100_test.jsonl"
+    store, before = Store(tmp_path / "store"), path.read_text()
+    (first,) = reproduce([run], log, store=store)
+    if what == "config.json":
+        path.write_text(json.dumps(json.loads(before) | dict(layer_norm_epsilon=0.5)))
+    elif what == "vocab.json":
+        _renumber(path)
+    else:
+        write_lines(path, records("a", 8, start=5))
+    (second,) = reproduce([run], log, store=store)
+    (alone,) = reproduce([run], tmp_path / "alone")
+    assert second["held"] == alone["held"] != first["held"]
+    assert second["moved"] == alone["moved"]  # trained anew where that decides it
+    assert second["inputs"] == first["inputs"] and second["further"] != first["further"]
+    assert not is_here(run, first) and is_here(run, second)
+    path.write_text(before)
+    assert reproduce([run], log) == [first] and len(read_log(log)) == 2
+
+
+def test_a_record_of_before_these_were_hashed_counts(config, tmp_path, monkeypatch):
+    log, run = tmp_path / "log", run_of_mini(config, "in-context")
+    (row,) = reproduce([run], log)
+    older = {name: x for name, x in row.items() if name not in ("further", "seal")}
+    older["seal"] = LOG.seal(older)
+    write_lines(log, [older])
+    assert reproduce([run], log) == [older] and is_here(run, older)
+    monkeypatch.setattr(LOG, "code_below", lambda: "other")
+    assert missing([run], log, old=True) == [] and len(missing([run], log)) == 1
 
 
 STORED = {  # what a file of the store might hold instead
