@@ -35,7 +35,10 @@ from maml_en_llm.runs.pairs import changes_of
 
 ROOT = Path(__file__).resolve().parents[1]
 # what is of the making of a record, not of its result
-OF_MAKING = ("seconds", "asked_seconds", "provenance", "seal", "code", "torch")
+OF_MAKING = (
+    *("seconds", "asked_seconds", "provenance", "seal", "code", "torch"),
+    "further",  # what it was read from: that is here, or is_here says so
+)
 
 
 def main() -> int:

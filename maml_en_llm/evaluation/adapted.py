@@ -11,8 +11,8 @@ from ..prompts import Format, PromptEncoder
 from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
 from .adaptation import adaptations, after_steps, leave_one_out, steps_on
-from .arguments import check_model, format_of
-from .benchmark import check_sizes, evaluate_by
+from .arguments import check_copies, check_model, format_of
+from .benchmark import check_shown, check_sizes, evaluate_by
 from .scoring import score_options
 
 
@@ -43,7 +43,9 @@ def evaluate_adapted(
     asked = sorted(adapt.steps for adapt in adaptations(steps, optimizer))
     fmt, k = format_of(format_options), check_integer("k", k)
     seeds, max_records = check_sizes(benchmark, seeds, max_records)
+    check_shown(benchmark, k, seeds, adapts=True)
     check_model(model, asked[-1])
+    check_copies(model)
     tables: dict[tuple[str, int], dict[int, list]] = {}
 
     def at(j: int):

@@ -1,7 +1,9 @@
 """What is handed to a scorer, looked at before the model is run."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import fields
+from itertools import chain
 
 from ..errors import DataError, check_choice, shown
 from ..models.complete import check_causal
@@ -38,6 +40,23 @@ def check_adaptable(model, steps: int) -> None:
     if steps:
         check_no_dropout(model, "which is random")
         _check_moves(model)
+
+
+def check_copies(model) -> None:
+    """Refuse a model of which no copy can be made, to take steps with.
+
+    Its tensors stand for themselves here: nothing large is copied.
+    """
+    tensors = chain(model.parameters(), model.buffers())
+    try:
+        deepcopy(model, {id(tensor): tensor for tensor in tensors})
+    except Exception as error:  # whatever its parts bring about
+        raise ValueError(
+            "model: expected one that copy.deepcopy can copy, found that it cannot "
+            f"({type(error).__name__}: {str(error)[:80]}); make pruned or normed "
+            "weights ordinary ones (torch.nn.utils.prune.remove, remove_weight_norm), "
+            "and take locks and open files off the model"
+        ) from error
 
 
 def _check_kind(model) -> None:

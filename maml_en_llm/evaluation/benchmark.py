@@ -20,7 +20,7 @@ from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
 from ..tasks.settings import KINDS
 from .adaptation import Adaptation, after_steps
-from .arguments import check_model, checked_queries
+from .arguments import check_copies, check_model, checked_queries
 from .metrics import (
     accuracy,
     calibration_error,
@@ -79,8 +79,12 @@ def evaluate(
     )
     seeds, max_records = check_sizes(benchmark, seeds, max_records)
     k = _check_options(k, mode, instructions, pmi, adapt)
-    _check_demonstrations(benchmark, k, seeds, instructions, adapt)
+    check_shown(
+        benchmark, k, seeds, instructions=instructions, adapts=adapt is not None
+    )
     check_model(model, 0 if adapt is None else adapt.steps)
+    if adapt is not None:
+        check_copies(model)
     score = score_pmi if pmi else score_options
     scorer = _model_scorer(model, tokenizer, k, fmt, score, adapt, instructions)
     record = evaluate_by(
@@ -269,9 +273,14 @@ def _check_options(k, mode, instructions, pmi, adapt) -> int:
     return k
 
 
-def _check_demonstrations(benchmark, k, seeds, instructions, adapt) -> None:
-    """All tasks, before the first minute is spent on any."""
-    wanted = k if adapt is None else k or SHOTS
+def check_shown(benchmark, k: int, seeds, *, instructions=False, adapts=False) -> None:
+    """Raise `DataError` for a task without what is shown before its queries.
+
+    These are ``k`` demonstrations of every seed, 16 where there are none in the prompt
+    but a model ``adapts`` to them, and with ``instructions`` the task's own. All tasks
+    are looked at before a minute is spent on any.
+    """
+    wanted = k or SHOTS if adapts else k
     for task in benchmark.test:
         if instructions and not task.instruction:
             raise DataError(

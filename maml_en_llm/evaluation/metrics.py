@@ -50,8 +50,11 @@ def predict(scores: Sequence[float]) -> int:
 
 
 def accuracy(predictions: Sequence, gold: Sequence) -> float:
-    """Share of predictions equal to the gold answers, in [0, 1]."""
-    predictions, gold = _checked(predictions, gold)
+    """Share of predictions equal to the gold answers, in [0, 1].
+
+    Raises `ValueError` unless there is one prediction for each, none of them missing.
+    """
+    predictions, gold = _answers(predictions, gold)
     hits = sum(p == g for p, g in zip(predictions, gold, strict=True))
     return hits / len(gold)
 
@@ -62,9 +65,9 @@ def macro_f1(predictions: Sequence, gold: Sequence) -> float:
         F1 = 2 TP / (2 TP + FP + FN)
 
     A class that is never predicted counts 0; a class that is only predicted does not
-    enter.
+    enter. Raises `ValueError` as `accuracy` does.
     """
-    predictions, gold = _checked(predictions, gold)
+    predictions, gold = _answers(predictions, gold)
     classes = dict.fromkeys(gold)  # in one order, as a sum of floats is of its order
     return sum(_f1(predictions, gold, label) for label in classes) / len(classes)
 
@@ -88,8 +91,9 @@ def calibration_error(
 
         ECE = Σ_b |b|/N · |share of hits in b − mean confidence in b|
 
-    over ``bins`` equal parts b of (0, 1]. Raises `ValueError` for a confidence beyond
-    [0, 1], and for a hit that is not True or False.
+    over ``bins`` equal parts b of [0, 1], of which the first holds 0 and each its upper
+    end. Raises `ValueError` for a confidence beyond [0, 1], and for a hit that is not
+    True or False.
     """
     bins = check_integer("bins", bins, 1)
     confidences, hits = _checked(confidences, hits, "confidences", "hit")
@@ -99,7 +103,8 @@ def calibration_error(
             raise ValueError(f"hits: expected True or False, found {shown(hit)}")
     parts: dict[int, list] = {}
     for confidence, hit in zip(confidences, hits, strict=True):
-        parts.setdefault(math.ceil(confidence * bins), []).append(hit - confidence)
+        part = min(max(math.ceil(confidence * bins), 1), bins)
+        parts.setdefault(part, []).append(hit - confidence)
     return sum(abs(sum(part)) for part in parts.values()) / len(hits)
 
 
@@ -125,6 +130,27 @@ def _f1(predictions: Sequence, gold: Sequence, label) -> float:
     predicted = sum(p == label for p in predictions)
     present = sum(g == label for g in gold)
     return 2 * hits / (predicted + present)
+
+
+def _answers(predictions, gold):
+    """Both as `_checked` gives them; a missing one, as of a table, is none."""
+    found, wanted = _checked(predictions, gold)
+    for name, values in (("predictions", found), ("gold", wanted)):
+        for n, value in enumerate(values):
+            if _is_missing(value):
+                raise ValueError(
+                    f"{name}[{n}]: expected an answer, found {shown(value)}; leave out "
+                    "what has none"
+                )
+    return found, wanted
+
+
+def _is_missing(value) -> bool:
+    """Whether it is not-a-number or the like, which is no more than itself its own."""
+    try:
+        return not value == value  # noqa: SIM201 (pandas.NA has no truth)
+    except (TypeError, ValueError):
+        return True
 
 
 def _checked(predictions, gold, name="predictions", what="gold answer"):

@@ -6,6 +6,7 @@ from statistics import fmean
 
 from ..errors import check_integer, check_number, shown
 from ..evaluation import Adaptation
+from ..evaluation.adaptation import MOST_ADAPTATION_STEPS
 from ..evaluation.adaptation_curves import ADAPTATION_RATES
 from ..evaluation.held import held_loss
 from ..optimizers import make_optimizer
@@ -22,8 +23,8 @@ class Chosen:
     """``steps`` steps on a target's demonstrations, at the best of ``rates``.
 
     The rate is chosen for each model by itself: that of the lowest held NLL after
-    ``judged_at`` steps on `JUDGES` held tasks, asked as the targets are. No target is
-    looked at. With 0 steps nothing is chosen.
+    ``judged_at`` steps on `JUDGES` held tasks, asked with as many demonstrations as the
+    targets and in their format. No target is looked at. With 0 steps nothing is chosen.
     """
 
     steps: int
@@ -32,8 +33,8 @@ class Chosen:
     optimizer: str = "adam"
 
     def __post_init__(self):
-        check_integer("steps", self.steps)
-        check_integer("judged_at", self.judged_at, 1)
+        check_integer("steps", self.steps, most=MOST_ADAPTATION_STEPS)
+        check_integer("judged_at", self.judged_at, 1, MOST_ADAPTATION_STEPS)
         if isinstance(self.rates, str) or not isinstance(self.rates, Iterable):
             raise ValueError(f"rates: expected a list, found {shown(self.rates)}")
         object.__setattr__(self, "rates", tuple(self.rates))

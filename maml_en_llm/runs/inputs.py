@@ -4,30 +4,56 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from ..base.weights import SHIPPED
 from ..models import load_model
+from ..models.adapters import adapters_alone, base_named
+from ..models.tokenizer import tokenizer_for
 from ..provenance import digest, weights_hash
 from ..tasks import Benchmark, load_benchmark
+from ..training import TrainConfig
+from .on_disk import State, state_of, state_of_benchmark
+from .rows import RULES
 from .run import Run
+from .trained import held_hash
+
+# what decides, beside the weights, what a model does with a text
+SETTINGS = (
+    *("config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json"),
+    *("special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt"),
+    *("merges.txt", "*.model", "*.spm", "*.tiktoken"),
+)
 
 
 class Inputs(NamedTuple):
     """A benchmark; hashes of the base model's weights, of all its examples, and of
-    those that train: the examples that are asked about train nothing."""
+    those that train: the examples that are asked about train nothing; of the files of
+    model and tokenizer that hold no weights; of held tasks."""
 
     bench: Benchmark
     weights: str
     data: str
     trained_on: str
+    settings: str
+    held: str
 
 
 def inputs_of(run: Run) -> Inputs:
     """The benchmark of a run, with hashes of what it is made from."""
     config = run.config
-    where = config.benchmark, config.setting
-    given = _examples(*where, run.seeds, config.allow_missing, config.faithful)
+    given = _examples(
+        config.benchmark,
+        config.setting,
+        run.seeds,
+        config.allow_missing,
+        config.faithful,
+        state_of_benchmark(config.benchmark),
+    )
     seed = config.seed if _is_random(config.model) else 0
-    weights = _weights(config.model, config.tokenizer, config.dtype, seed)
-    return Inputs(given[0], weights, *given[1:])
+    states = tuple(state_of(place) for place in places_of(config))
+    weights = _weights(config.model, config.tokenizer, config.dtype, seed, states)
+    settings = _settings(tuple(places_of(config)), states)
+    held = "" if run.name in RULES or not run.held else held_hash(run)
+    return Inputs(given[0], weights, *given[1:], settings, held)
 
 
 def inputs_hash(run: Run) -> str:
@@ -36,9 +62,30 @@ def inputs_hash(run: Run) -> str:
     return digest(inputs.weights, inputs.data)
 
 
+def further_hash(run: Run) -> str:
+    """A hash of what else is read from a disk: configuration, tokenizer, held tasks.
+
+    Records of before lack it; they count by their `inputs_hash` alone.
+    """
+    inputs = inputs_of(run)
+    return digest(inputs.settings, inputs.held)
+
+
+def places_of(config: TrainConfig) -> list[str]:
+    """What a base model, its tokenizer, and the bases of adapters are read from."""
+    name = str(SHIPPED.get(config.model, config.model))
+    places = [name]
+    while (folder := adapters_alone(name)) is not None:
+        base = base_named(folder)["name"]
+        name = str(SHIPPED.get(base, base))
+        places.append(name)
+    words = tokenizer_for(name) if config.tokenizer is None else config.tokenizer
+    return [*places, str(SHIPPED.get(str(words), words))]
+
+
 @lru_cache(maxsize=16)
 def _examples(
-    source: str, setting: str, seeds: tuple[int, ...], allow_missing, faithful
+    source: str, setting: str, seeds: tuple[int, ...], allow_missing, faithful, _: State
 ) -> tuple[Benchmark, str, str]:
     bench = load_benchmark(
         source,
@@ -52,9 +99,22 @@ def _examples(
 
 
 @lru_cache(maxsize=32)
-def _weights(model: str, tokenizer: str | None, dtype: str, seed: int) -> str:
+def _weights(
+    model: str, tokenizer: str | None, dtype: str, seed: int, _: tuple[State, ...]
+) -> str:
     loaded, _ = load_model(model, tokenizer=tokenizer, dtype=dtype, seed=seed)
     return weights_hash(loaded)
+
+
+@lru_cache(maxsize=32)
+def _settings(places: tuple[str, ...], _: tuple[State, ...]) -> str:
+    parts: list[str | bytes] = []
+    for place in map(Path, places):
+        files = [place] if place.is_file() else []
+        files += [file for name in SETTINGS for file in sorted(place.glob(name))]
+        for file in files:
+            parts += [file.name, file.read_bytes()]
+    return digest(*parts)
 
 
 def _is_random(model: str) -> bool:

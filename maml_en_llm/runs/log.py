@@ -1,6 +1,7 @@
 """A log of runs: an interrupted reproduction goes on from it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,23 +14,25 @@ from .claims import claims_on
 from .code import code_below, codes_alike, torch_version
 from .compare import seal
 from .failed import note_failure
-from .inputs import inputs_hash, inputs_of
+from .inputs import Inputs, further_hash, inputs_hash, inputs_of
 from .json_lines import append_rows
 from .record_rows import read_log
 from .run import Run
 from .store import Store
-from .trained import Trained
-
-KEY_NAMES = ("hash", "inputs", "code", "torch")
+from .trained import Trained, check_askable
 
 
 class Key(NamedTuple):
-    """What has to agree for a record to count: the run, and all it was made from."""
+    """What has to agree for a record to count: the run, and all it was made from.
+
+    Records of before have no ``further``: what they lack is not asked of them.
+    """
 
     hash: str
     inputs: str
     code: str
     torch: str
+    further: str
 
 
 class RunsFailed(ValueError):
@@ -50,14 +53,14 @@ def reproduce(
 ) -> list[dict]:
     """Records of ``runs``, in their order: read from ``log``, or computed and added.
 
-    A record of the log counts if the run, the base model's weights, the examples, torch
-    and the code below figures and command line are the same, or the code one of
-    `codes_alike`; others stay in the log and are passed over. With ``old`` those count
-    too, the newest of them, where there is none of these (`is_current`). Killed at any
-    moment, nothing but the run at hand is lost. Other processes may work on the same
-    log: each run is computed by one of them. Runs that differ in their evaluation alone
-    are trained once; with a ``store`` also over several calls. ``progress`` is called
-    with every new record.
+    A record of the log counts if the run, the base model with its configuration and
+    tokenizer, the examples, torch and the code below figures and command line are the
+    same, or the code one of `codes_alike`; others stay in the log and are passed over.
+    With ``old`` those of other code and torch count too, the newest of them, where
+    there is none of these (`is_current`). Killed at any moment, nothing but the run at
+    hand is lost. Other processes may work on the same log: each run is computed by one
+    of them. Runs that differ in their evaluation alone are trained once; with a
+    ``store`` also over several calls. ``progress`` is called with every new record.
 
     Raises:
         ValueError: another thing than a run, or a file that is no log of runs, which is
@@ -126,7 +129,10 @@ def is_current(record: Mapping) -> bool:
 
 
 def _groups(wanted: Mapping[Key, Run]) -> dict[tuple, dict[Key, Run]]:
-    """Runs that one trained model can answer, by what names them."""
+    """Runs that one model can answer, by what names them.
+
+    Without a training these are runs that differ in their adaptation alone.
+    """
     found: dict[tuple, dict[Key, Run]] = {}
     for key, run in wanted.items():
         found.setdefault(_group_of(key, run), {})[key] = run
@@ -134,12 +140,13 @@ def _groups(wanted: Mapping[Key, Run]) -> dict[tuple, dict[Key, Run]]:
 
 
 def _group_of(key: Key, run: Run) -> tuple:
-    training, config = run.training, run.config
-    common = ("group", key.inputs, str(run.seeds), config.device)
+    training = run.training
+    common = ("group", key.inputs, str(run.seeds), run.config.device)
     if training is not None:
         return (*common, training.hash)
     if isinstance(run.evaluation.get("adapt"), Chosen):
-        return (*common, run.name, config.mode, str(run.evaluation["k"]))
+        others = {name: x for name, x in run.evaluate.items() if name != "adapt"}
+        return (*common, replace(run, evaluate=others).hash)
     return key
 
 
@@ -152,25 +159,51 @@ def _complete(
     """
     found = _found(log, group, old)  # another process may have been faster
     left = {key: run for key, run in group.items() if key not in found}
-    failed: dict[Key, str] = {}
+    failed = _refused(left, log)
+    left = {key: run for key, run in left.items() if key not in failed}
     trained = None
     for key, run in left.items():
         try:
+            inputs = _unchanged(key, run)
             if trained is None:
                 trained = _trained(key, run, left, store)
             record = trained.record(run)
+            _unchanged(key, run)
         except Exception as error:
             failed[key] = note_failure(log, run, error)
             if trained is None:  # the training failed: for all of them
-                return dict.fromkeys(left, failed[key])
+                return failed | dict.fromkeys(left, failed[key])
             continue
-        inputs = inputs_of(run)
         record |= key._asdict() | dict(weights=inputs.weights, data=inputs.data)
         record["seal"] = seal(record)
         append_rows(log, [record], key=_key_of)
         if progress is not None:
             progress(record)
     return failed
+
+
+def _refused(group: Mapping[Key, Run], log: Path) -> dict[Key, str]:
+    """What is wrong with runs that could not be asked, known before the training."""
+    failed = {}
+    for key, run in group.items():
+        try:
+            words = _model(run.config)[1] if run.format.bos else None
+            check_askable(run, inputs_of(run).bench, words)
+        except Exception as error:
+            failed[key] = note_failure(log, run, error)
+    return failed
+
+
+def _unchanged(key: Key, run: Run) -> Inputs:
+    """What a run is made from; `ValueError` where it is other than its key says."""
+    inputs = inputs_of(run)
+    if _key(run) != key:
+        raise ValueError(
+            "config: expected a model and examples that stay as they are while records "
+            f"are computed, found other ones in {shown(run.config.model)} or "
+            f"{shown(run.config.benchmark)} now; call reproduce again"
+        )
+    return inputs
 
 
 def trained_by(run: Run, store: Store | None = None) -> Trained:
@@ -187,8 +220,9 @@ def _trained(key: Key, run: Run, group: Mapping[Key, Run], store: Store | None):
     training = run.training
     if store is None or training is None:
         return Trained.by(run, bench, model, tokenizer, together)
-    made_from = inputs.weights, inputs.trained_on
-    path = store.path(training.hash, *made_from, *key[2:], model.device.type)
+    made_from = inputs.weights, inputs.trained_on, inputs.settings
+    made_by = key.code, key.torch, model.device.type
+    path = store.path(training.hash, *made_from, *made_by)
     spent = store.fetch(path, model)
     if spent is not None:
         return Trained(bench, model, tokenizer, spent, together)
@@ -206,23 +240,30 @@ def _found(log: Path, keys: Iterable[Key], old: bool) -> dict[Key, dict]:
     for row in rows:
         key = _key_of(row)
         exact[key._replace(code=same.get(key.code, key.code))] = row
-    alike = {_key_of(row)[:2]: row for row in rows}  # the newest
+    alike = {_without_code(_key_of(row)): row for row in rows}  # the newest
     found = {}
     for key in keys:
-        row = exact.get(key)
-        if row is None and old:
-            row = alike.get(key[:2])
+        row = None
+        for one in (key, key._replace(further="")):
+            row = row or exact.get(one)
+        for one in (key, key._replace(further="")) if old else ():
+            row = row or alike.get(_without_code(one))
         if row is not None:
             found[key] = row
     return found
 
 
+def _without_code(key: Key) -> Key:
+    return key._replace(code="", torch="")
+
+
 def _key_of(row: Mapping) -> Key:
-    return Key(*(str(row.get(name, "")) for name in KEY_NAMES))
+    return Key(*(str(row.get(name, "")) for name in Key._fields))
 
 
 def _key(run: Run) -> Key:
-    return Key(run.hash, inputs_hash(run), code_below(), torch_version())
+    made_by = code_below(), torch_version()
+    return Key(run.hash, inputs_hash(run), *made_by, further_hash(run))
 
 
 def _model(config: TrainConfig):

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -26,6 +27,9 @@ _OWN = {
 OPTIONS = tuple(
     name for name in inspect.signature(evaluate).parameters if name not in _OWN
 )
+
+# of these, held tasks are asked without
+TOLD_APART = ("pmi", "instructions")
 
 RATES = ("", "tuned", "untuned")
 
@@ -85,7 +89,9 @@ class Run:
             of ``config``).
         per_step: how many of them; None: `GRADIENTS_PER_STEP`, `PROMPTS_PER_STEP`.
         held: from how many meta-training tasks examples are held back, on which the
-            record's held NLL is measured and adaptation rates are chosen.
+            record's held NLL is measured and adaptation rates are chosen: asked with as
+            many demonstrations as the targets and in their format, without instructions
+            and PMI.
         targets: False: the targets are not looked at, as where rates are tuned.
         rates: where the rates are from: "" for ``config``, or "tuned", "untuned".
 
@@ -118,8 +124,8 @@ class Run:
             most = check_integer("max_records", self.max_records, 1)
             object.__setattr__(self, "max_records", most)
         known = [each.name for each in fields(TrainConfig) if each.name not in FIXED]
-        _check_changes("train", self.train, known)
-        _check_changes("evaluate", self.evaluate, OPTIONS)
+        for name, names in (("train", known), ("evaluate", OPTIONS)):
+            object.__setattr__(self, name, _changes(name, getattr(self, name), names))
         check_choice("budget", self.budget, BUDGETS)
         check_choice("rates", self.rates, RATES)
         if self.per_step is not None:
@@ -127,7 +133,8 @@ class Run:
             object.__setattr__(self, "per_step", per_step)
         object.__setattr__(self, "held", check_integer("held", self.held))
         self._check_held()
-        _check_evaluation(self.evaluation)
+        _ = self.format
+        _check_evaluation(self.evaluation, self.config.mode)
         _ = self.training  # a budget that cannot be kept is refused now
 
     @property
@@ -172,6 +179,12 @@ class Run:
             **self.evaluate,
         }
 
+    @property
+    def format(self) -> Format:
+        """The prompt format of its evaluation, of targets and of held tasks."""
+        options = self.evaluation
+        return Format(**{each.name: options[each.name] for each in fields(Format)})
+
     def compute(self, bench, model, tokenizer) -> dict:
         """The record. ``model`` is the base model, trained in place by a row that
         trains."""
@@ -202,7 +215,8 @@ def _demonstration_seeds(seeds) -> tuple[int, ...]:
     return found
 
 
-def _check_changes(argument: str, changes, known) -> None:
+def _changes(argument: str, changes, known) -> dict:
+    """Options by name, as they are now, whatever the caller does with them later."""
     if not isinstance(changes, Mapping):
         raise ValueError(
             f"{argument}: expected options by name, such as {listed(known[:3])}, "
@@ -210,15 +224,27 @@ def _check_changes(argument: str, changes, known) -> None:
         )
     for name in changes:
         check_choice(argument, name, known)
+    return deepcopy(dict(changes))
 
 
-def _check_evaluation(options: Mapping[str, Any]) -> None:
+def _check_evaluation(options: Mapping[str, Any], mode: str) -> None:
     """Refuse now what `evaluate` would refuse once the training is done."""
-    Format(**{each.name: options[each.name] for each in fields(Format)})
     check_integer("evaluate k", options["k"], most=SHOTS)
     for name in ("pmi", "instructions"):
         check_truth(f"evaluate {name}", options.get(name, False))
+    if options.get("pmi") and mode != "direct":
+        raise ValueError(
+            "evaluate pmi: expected False, or a configuration in direct mode, the only "
+            f"one it is defined for, found True in {mode!r}"
+        )
     adapt = options.get("adapt")
+    for name in TOLD_APART if isinstance(adapt, Chosen) else ():
+        if options.get(name):
+            raise ValueError(
+                f"evaluate {name}: expected False where rates are chosen on held "
+                "tasks, which are asked without, found True; set it to False, or adapt "
+                "by an Adaptation"
+            )
     if adapt is not None and not isinstance(adapt, (Adaptation, Chosen)):
         raise ValueError(
             f"evaluate adapt: expected an Adaptation or Chosen, found {shown(adapt)}"

@@ -153,12 +153,12 @@ def scores_of(records: Iterable[Mapping]) -> dict[int | None, dict[str, float]]:
 
 
 def student(freedom: float, level: float = LEVEL) -> float:
-    """t with P(|T| < t) = ``level``, for real degrees of freedom of at least 1.
+    """t with P(|T| < t) = ``level``, up to 0.9999, to four digits; ν of at least 1.
 
     With T = √ν tan θ the density of |T| is proportional to cos(θ)^(ν − 1).
     """
-    freedom = check_number("freedom", freedom, 1)
-    level = check_number("level", level, 0, 1, above=True, below=True)
+    freedom = min(check_number("freedom", freedom, 1), 1e8)  # beyond, 1 − cos rounds
+    level = check_number("level", level, 0, 0.9999, above=True)
     return _student(freedom, level)
 
 

@@ -16,8 +16,9 @@ from ..tensors import Tensors
 class Store:
     """A folder of weights by what they were trained from. It may be deleted any time.
 
-    The key of a file covers the training's configuration, the base model's weights, the
-    examples, the code, torch and the kind of device: nothing else decides the weights.
+    The key of a file covers the training's configuration, the base model with its own
+    configuration and tokenizer, the examples, the code, torch and the kind of device:
+    nothing else decides the weights.
     """
 
     def __init__(self, folder: str | Path):

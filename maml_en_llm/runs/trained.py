@@ -11,16 +11,21 @@ from typing import Any
 
 import torch
 
+from ..errors import DataError
 from ..evaluation import evaluate, evaluate_adapted, held_out, held_set
+from ..evaluation.benchmark import check_shown
 from ..evaluation.held import overall
 from ..models import parameters
-from ..provenance import describe, plain
+from ..prompts import PromptEncoder
+from ..protocol import SEEDS
+from ..provenance import describe, digest, plain
 from ..tasks import Benchmark, Task
 from ..tensors import joint_norm
 from ..training import meta_train
 from .adapted import Chosen
+from .on_disk import State, state_of_benchmark
 from .rows import RULES
-from .run import Run
+from .run import TOLD_APART, Run
 
 KEPT_OF_A_MODEL = ("mean", "worst", "unseen_mean", "unseen_worst", "ece", "failed")
 # of a rule: 0 and 1 are no confidences, and draws no demonstration seeds
@@ -48,7 +53,11 @@ class Trained:
     def by(
         cls, run: Run, bench: Benchmark, model, tokenizer, together: Iterable[Run] = ()
     ) -> "Trained":
-        """The base ``model``, trained in place if the run's row trains."""
+        """The base ``model``, trained in place if the run's row trains.
+
+        Raises `ValueError` for a run that could not be asked then.
+        """
+        check_askable(run, bench, tokenizer)
         spent = _train(run, bench, model, tokenizer)
         return cls(bench, model, tokenizer, spent, together or (run,))
 
@@ -100,14 +109,14 @@ class Trained:
 
     def _after(self, run: Run, chosen: Chosen, rate: float) -> dict[int, dict]:
         """Records after each number of steps that any of the runs asks for."""
-        how = {n: x for n, x in run.evaluation.items() if n != "adapt"}
+        how = _how(run)
         steps = {chosen.steps}
         for other in self.together:
             adapt = other.evaluation.get("adapt")
-            if isinstance(adapt, Chosen) and adapt.steps:
-                asked = {n: x for n, x in other.evaluation.items() if n != "adapt"}
-                steps |= {adapt.steps} if asked == how and chosen.steps else set()
-        key = ("after", str(how), str(sorted(steps)), rate)
+            if isinstance(adapt, Chosen) and adapt.steps and chosen.steps:
+                alike = adapt.optimizer == chosen.optimizer and _how(other) == how
+                steps |= {adapt.steps} if alike else set()
+        key = ("after", str(how), str(sorted(steps)), chosen.optimizer, rate)
         if key not in self._known:
             given = (self.model, self.tokenizer, self.bench)
             self._known[key] = evaluate_adapted(
@@ -117,28 +126,26 @@ class Trained:
 
     def _losses(self, run: Run, chosen: Chosen) -> dict[float, float]:
         k = run.evaluation["k"]
-        key = ("rate", k, chosen.rates, chosen.judged_at, chosen.optimizer)
+        judged = (chosen.rates, chosen.judged_at, chosen.optimizer)
+        key = ("rate", run.held, k, run.format, *judged)
         if key not in self._known:
-            given = (self.model, self.tokenizer, self._tasks(run), k, run.config.format)
+            given = (self.model, self.tokenizer, held_tasks(run), k, run.format)
             self._known[key] = chosen.losses(*given)
         return self._known[key]
-
-    def _tasks(self, run: Run):
-        return _held_tasks(run.config.benchmark, run.config.setting, run.held)
 
     def _held(self, run: Run) -> dict:
         """Score and NLL on held tasks, before any adaptation."""
         asked = run.evaluation["k"]
-        key = ("score", run.held, asked)
+        key = ("score", run.held, asked, run.format)
         if key not in self._known:
             found = overall(
                 held_out(
                     self.model,
                     self.tokenizer,
-                    self._tasks(run),
+                    held_tasks(run),
                     demonstrations=asked,
                     max_records=HELD_ASKED,
-                    **vars(run.config.format),
+                    **vars(run.format),
                 )
             )
             self._known[key] = dict(
@@ -149,9 +156,55 @@ class Trained:
         return self._known[key]
 
 
+def check_askable(run: Run, bench: Benchmark, tokenizer) -> None:
+    """Raise `ValueError` for what would be refused only when the training is done."""
+    if run.name in RULES:
+        return
+    if run.format.bos:
+        PromptEncoder(tokenizer, run.format)  # a tokenizer may have none
+    how = run.evaluation
+    k, adapt = how["k"], how.get("adapt")
+    if run.targets:
+        told = bool(how.get("instructions"))
+        adapts = adapt is not None
+        check_shown(bench, k, run.seeds, instructions=told, adapts=adapts)
+    if run.held:
+        held = Benchmark((), held_tasks(run))
+        if not held.test:
+            raise DataError(
+                "held: expected meta-training tasks with options, found none in the "
+                f"setting {run.config.setting!r}; set held=0"
+            )
+        check_shown(held, k, SEEDS[:1], adapts=isinstance(adapt, Chosen))
+
+
+def held_tasks(run: Run) -> tuple[Task, ...]:
+    """The meta-training tasks that a run is asked on beside the targets."""
+    return _held_of(run)[0]
+
+
+def held_hash(run: Run) -> str:
+    """A hash of these tasks."""
+    return _held_of(run)[1]
+
+
+def _held_of(run: Run) -> tuple[tuple[Task, ...], str]:
+    where = run.config.benchmark, run.config.setting
+    return _held_tasks(*where, run.held, state_of_benchmark(run.config.benchmark))
+
+
 @lru_cache(maxsize=16)
-def _held_tasks(benchmark: str, setting: str, per_family: int) -> tuple[Task, ...]:
-    return held_set(benchmark, setting, per_family=per_family)
+def _held_tasks(
+    benchmark: str, setting: str, per_family: int, _: State
+) -> tuple[tuple[Task, ...], str]:
+    tasks = held_set(benchmark, setting, per_family=per_family)
+    return tasks, digest(repr(tasks))
+
+
+def _how(run: Run) -> dict[str, Any]:
+    """The arguments of `evaluate_adapted` besides the steps."""
+    apart = ("adapt", *TOLD_APART)
+    return {name: x for name, x in run.evaluation.items() if name not in apart}
 
 
 def _said(run: Run) -> dict:
@@ -175,11 +228,12 @@ def _train(run: Run, bench: Benchmark, model, tokenizer) -> dict:
     start = {name: p.clone() for name, p in parameters(model).items()}
     found = meta_train(model, tokenizer, bench.train, config)
     change = {n: p - start[n] for n, p in parameters(model).items()}
+    losses = [loss for loss in found["losses"] if loss is not None]  # None: skipped
     moved = joint_norm(change, torch.float64).item()
     spent = dict(
         budget=found["budget"],
         seconds=found["seconds"],
-        loss=fmean(found["losses"][-LAST_LOSSES:]),
+        loss=fmean(losses[-LAST_LOSSES:]) if losses else None,
         moved=moved,
         moved_share=moved / joint_norm(start, torch.float64).item(),
     )

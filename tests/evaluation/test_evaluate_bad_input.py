@@ -310,6 +310,11 @@ STEPS = {
     "seed twice": (dict(seeds=[100, 100]), "seeds: expected each once, found 100"),
     "seeds in text": (dict(seeds="100"), "seeds: expected demonstration seeds"),
     "k": (dict(k=-1), "k: expected a whole number of at least 0, found -1"),
+    "k over the demonstrations": (
+        dict(k=17),
+        "17 asked of task 'c', seed 100, which has 16",
+    ),
+    "unknown seed": (dict(seeds=[100, 5]), "seed: task 'c' has no .* seed 5; it has"),
     "length": (dict(max_length="x"), "max_length: expected a whole number"),
 }
 

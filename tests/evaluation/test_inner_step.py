@@ -1,6 +1,7 @@
 """One inner step on held tasks, against the same by hand; what is refused."""
 
 import json
+import threading
 from copy import deepcopy
 from dataclasses import replace
 
@@ -156,6 +157,13 @@ def test_what_was_tried_is_plain_numbers():
         supports=(np.int64(n) for n in (3, 1, 3)), rates=np.array([0.5, 0.25])
     )
     assert json.dumps([found.supports, found.rates]) == "[[1, 3], [0.5, 0.25]]"
+
+
+def test_a_model_that_cannot_be_copied_is_refused(tasks):
+    locked = small_model("llama")
+    locked.lock = threading.Lock()
+    with pytest.raises(ValueError, match="^model: expected one that copy.deepcopy can"):
+        inner_steps(locked, CharTokenizer(), tasks, options=SOME, max_length=128)
 
 
 def test_too_few_examples_or_tasks_are_refused(model, tasks):

@@ -104,6 +104,9 @@ CALIBRATION = {  # confidences, hits, error
         [True, False, True],
         (0.3 + 0.59) / 3,
     ),
+    # bins are closed: what rounding puts beyond the last is in the last
+    "one more than 1": ([1.0000005, 0.95], [False, True], 0.9500005 / 2),
+    "0 is of the first": ([0.0, 0.1], [True, False], 0.9 / 2),
 }
 
 
@@ -132,10 +135,35 @@ def test_arrays_are_taken_by_value(array):
     assert calibration_error(np.float32([1.0000001]), [True]) < 1e-6
 
 
+class Missing:
+    """As pandas.NA: equal to nothing, and unequal to nothing."""
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other):
+        return self
+
+    def __bool__(self):
+        raise TypeError("boolean value of NA is ambiguous")
+
+
+NO_ANSWER = Missing()
 QUERY = Example("x", "a", ("a", "b"))
 REFUSED = {
     "gold: none": (lambda: accuracy(["a"], None), "predictions: .*1 for None"),
     "gold: a table": (lambda: macro_f1([0], np.zeros((1, 2))), "predictions: expected"),
+    "gold: not a number": (
+        lambda: macro_f1(["a", "b"], ["a", math.nan]),
+        r"gold\[1\]: expected an answer, found nan; leave out",
+    ),
+    "gold: missing in a table": (
+        lambda: accuracy(["a"], [NO_ANSWER]),
+        r"gold\[0\]: expected an answer",
+    ),
+    "predictions: not a number": (
+        lambda: accuracy([math.nan], ["a"]),
+        r"predictions\[0\]: expected an answer, found nan",
+    ),
     "scores: by number": (lambda: predict({3.0: "yes"}), "scores: expected numbers"),
     "scores: a set": (lambda: predict({3.0}), "scores: expected numbers"),
     "scores: infinite": (lambda: probabilities([math.inf] * 2), "smallest finite"),

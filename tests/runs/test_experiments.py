@@ -250,10 +250,16 @@ def test_bad_run_of_an_experiment(changes, message):
 
 @pytest.mark.parametrize(
     "changes",
-    [dict(steps=-1), dict(steps=1, rates=()), dict(steps=1, rates=(math.nan,))],
+    [
+        dict(steps=-1),
+        dict(steps=10**6),
+        dict(steps=1, judged_at=10**6),
+        dict(steps=1, rates=()),
+        dict(steps=1, rates=(math.nan,)),
+    ],
 )
 def test_bad_chosen(changes):
-    with pytest.raises(ValueError, match="steps|rates"):
+    with pytest.raises(ValueError, match="steps|judged_at|rates"):
         Chosen(**changes)
 
 

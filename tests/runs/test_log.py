@@ -8,10 +8,12 @@ import time
 from dataclasses import replace
 
 import pytest
+import torch
 from helpers import records, write_benchmark, write_lines, write_model
 
-from maml_en_llm import TrainConfig
+from maml_en_llm import TrainConfig, load_model
 from maml_en_llm.errors import DataError
+from maml_en_llm.provenance import weights_hash
 from maml_en_llm.runs import (
     Run,
     RunsFailed,
@@ -22,6 +24,7 @@ from maml_en_llm.runs import (
 )
 from maml_en_llm.runs.claims import Claims, clear_claims
 from maml_en_llm.runs.code import bare, code_below, codes_alike, read_changes
+from maml_en_llm.runs.experiments.table import lists_of
 from maml_en_llm.runs.failed import failures_of
 from maml_en_llm.runs.json_lines import read_rows
 from maml_en_llm.runs.log import read_log
@@ -71,7 +74,6 @@ def test_a_run_that_is_there_twice_is_computed_once(config, tmp_path):
 def test_a_record_counts_for_its_own_examples_and_weights_only(config, tmp_path):
     log, run = tmp_path / "log", runs_of(config, "majority")
     (first,) = reproduce(run, log)
-    INPUTS._examples.cache_clear()  # another process
     write_lines(tmp_path / "tasks/c/c_16_100_test.jsonl", records("c", 9, start=500))
     (second,) = reproduce(run, log)
     assert second["inputs"] != first["inputs"] and second["data"] != first["data"]
@@ -79,6 +81,40 @@ def test_a_record_counts_for_its_own_examples_and_weights_only(config, tmp_path)
     other = [replace(run[0], config=replace(config, seed=2))]  # other random weights
     (third,) = reproduce(other, log)
     assert third["weights"] != first["weights"] and len(read_log(log)) == 3
+
+
+def test_what_has_changed_in_a_folder_is_read_again(config, tmp_path):
+    """In one process, as a notebook is."""
+    log, run = tmp_path / "log", runs_of(config, "in-context")
+    model, words = load_model(config.model)
+    model.save_pretrained(config.model)
+    (first,) = reproduce(run, log)
+    torch.nn.init.normal_(model.transformer.wte.weight)
+    model.save_pretrained(config.model)
+    (second,) = reproduce(run, log)
+    assert first["weights"] != second["weights"] == weights_hash(model)
+    assert reproduce(run, log) == [second] and len(read_log(log)) == 2
+    lists = lists_of(config.benchmark)["mini"]["test"]
+    settings = tmp_path / "tasks" / "settings.json"
+    settings.write_text(settings.read_text().replace('"c", "d"', '"d"'))
+    assert (lists, lists_of(config.benchmark)["mini"]["test"]) == (["c", "d"], ["d"])
+    assert list(reproduce(run, log)[0]["tasks"]) == ["d"]
+
+
+def test_what_changes_while_a_record_is_computed_makes_none(
+    config, tmp_path, monkeypatch
+):
+    whole = Trained.record
+
+    def record(self, run):
+        write_lines(tmp_path / "tasks/c/c_16_100_test.jsonl", records("c", 9))
+        return whole(self, run)
+
+    monkeypatch.setattr(Trained, "record", record)
+    message = "config: expected a model and examples that stay .*call reproduce again"
+    with pytest.warns(UserWarning), pytest.raises(RunsFailed, match=message):
+        reproduce(runs_of(config, "majority"), tmp_path / "log")
+    assert len(reproduce(runs_of(config, "majority"), tmp_path / "log")) == 1
 
 
 @pytest.mark.parametrize("what", ["code_below", "torch_version"])

@@ -22,6 +22,7 @@ from maml_en_llm.runs import (
     GRADIENTS_PER_STEP,
     METHODS,
     RULES,
+    Chosen,
     Method,
     Run,
     baselines,
@@ -213,6 +214,17 @@ def test_the_device_does_not_decide_a_hash():
     assert run_of(config=replace(BASE, dtype="float64")).hash != run_of().hash
 
 
+def test_a_run_keeps_what_it_was_made_with():
+    train, evaluate = dict(betas=[0.9, 0.99]), dict(k=2)
+    run = run_of("MetaICL", train=train, evaluate=evaluate)
+    before = run.hash
+    train["betas"][0] = 0.5
+    train["method"] = "reptile"
+    evaluate["k"] = 99
+    assert run.train == dict(betas=[0.9, 0.99]) and run.evaluate == dict(k=2)
+    assert run.hash == before and run.training.method == "metaicl"
+
+
 # --- experiments ---
 
 
@@ -362,6 +374,9 @@ def test_a_configuration_of_its_own_can_be_the_base():
     assert Run(name="MetaICL", config=own, seeds=(100,)).training.steps == 1
 
 
+ONE_STEP = Chosen(steps=1)
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
@@ -371,6 +386,18 @@ def test_a_configuration_of_its_own_can_be_the_base():
         (dict(evaluate=dict(mode="channel")), "^evaluate: .* found 'mode'"),
         (dict(evaluate=dict(pmi=1)), "evaluate pmi: expected True or False"),
         (dict(evaluate=dict(adapt=4)), "evaluate adapt: expected an Adaptation"),
+        (
+            dict(evaluate=dict(pmi=True), config=TrainConfig(mode="channel")),
+            "evaluate pmi: expected False, or .* found True in 'channel'",
+        ),
+        (
+            dict(evaluate=dict(pmi=True, adapt=ONE_STEP), held=1),
+            "evaluate pmi: expected False where rates are chosen",
+        ),
+        (
+            dict(name="MetaICT", evaluate=dict(adapt=ONE_STEP), held=1),
+            "evaluate instructions: expected False where rates are chosen",
+        ),
         (dict(train=dict(seed=5)), "train: .* found 'seed'"),
         (dict(train=dict(benchmark="x")), "train: .* found 'benchmark'"),
     ],
@@ -378,7 +405,7 @@ def test_a_configuration_of_its_own_can_be_the_base():
 )
 def test_what_would_be_refused_after_training_is_refused_now(changes, message):
     with pytest.raises(ValueError, match=message):
-        Run(name="MetaICL", config=TrainConfig(), seeds=(100,), **changes)
+        Run(**dict(name="MetaICL", config=TrainConfig(), seeds=(100,)) | changes)
 
 
 @pytest.mark.parametrize("name", ["PMI in-context", "PMI zero-shot"])

@@ -41,9 +41,18 @@ def test_student_where_it_has_a_closed_form(level):
 
 
 def test_student_becomes_normal_and_falls_with_its_degrees():
-    assert student(1e6) == pytest.approx(1.959964, abs=1e-5)
+    for freedom in (1e6, 1e8, 1e12, 1e16, 1e20):
+        assert student(freedom) == pytest.approx(1.959964, abs=1e-5)
     found = [student(freedom) for freedom in (1, 1.5, 2, 3.3, 10, 29.9, 31, 200)]
     assert found == sorted(found, reverse=True)
+
+
+def test_student_at_the_highest_level_and_not_beyond():
+    level = 0.9999
+    exact = level * math.sqrt(2 / (1 - level**2))  # ν = 2
+    assert student(2, level) == pytest.approx(exact, rel=1e-4)
+    with pytest.raises(ValueError, match="level: .*at most 0.9999, found 0.999999"):
+        student(2, 0.999999)
 
 
 # --- closed cases ---

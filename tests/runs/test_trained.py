@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import sys
 import time
 from dataclasses import replace
@@ -28,12 +29,13 @@ from maml_en_llm.runs import (
     CONTROL,
     Chosen,
     Run,
+    RunsFailed,
     compute_again,
     inconsistencies,
     reproduce,
     run_of,
 )
-from maml_en_llm.runs.again import stored_records
+from maml_en_llm.runs.again import is_here, stored_records
 from maml_en_llm.runs.costs import Pace, units_of_group
 from maml_en_llm.runs.failed import failures_of
 from maml_en_llm.runs.log import missing, read_log, trained_by
@@ -47,12 +49,16 @@ TRAINED = sys.modules["maml_en_llm.runs.trained"]
 
 @pytest.fixture
 def config(tmp_path):
+    return config_of(tmp_path)
+
+
+def config_of(tmp_path, train=("a", "b")) -> TrainConfig:
     for cached in (INPUTS._examples, INPUTS._weights, TRAINED._held_tasks):
         cached.cache_clear()
     folder = write_benchmark(
-        tmp_path / "tasks", test=("c", "d"), unseen=("d",), n_train=60
+        tmp_path / "tasks", train, ("c", "d"), unseen=("d",), n_train=60
     )
-    for task in ("a", "b"):  # examples of their own, which no training reads
+    for task in train:  # examples of their own, which no training reads
         write_lines(
             folder / task / f"{task}_16_100_test.jsonl", records(task, 8, start=900)
         )
@@ -133,6 +139,50 @@ def test_runs_that_differ_in_their_evaluation_train_once(config, tmp_path, monke
     assert kept.record(runs[0])["tasks"] == plain["tasks"]
 
 
+ADAPTED = dict(adapt=Chosen(steps=1, rates=(0.03,), judged_at=1))
+BY_SGD = dict(adapt=replace(ADAPTED["adapt"], optimizer="sgd"))
+UNLIKE = {  # row, changes of a run, of its configuration
+    "another length": ("in-context", {}, dict(max_length=24)),
+    "other held tasks": ("in-context", dict(held=2), {}),
+    "another tokenizer": ("in-context", {}, dict(tokenizer="other")),
+    "another type": ("in-context", {}, dict(dtype="float64")),
+    "another optimizer": ("in-context", dict(evaluate=BY_SGD), {}),
+    "trained alike, asked in another length": (
+        "MetaICL",
+        dict(train=dict(max_length=200)),
+        dict(max_length=24),
+    ),
+    "trained alike, other held tasks": ("MetaICL", dict(held=2), {}),
+    "asked in another format": ("MetaICL", dict(evaluate=dict(max_length=24)), {}),
+}
+
+
+@pytest.mark.parametrize(("name", "changes", "about"), UNLIKE.values(), ids=UNLIKE)
+def test_a_record_is_the_same_whatever_is_computed_before_it(
+    tmp_path, name, changes, about
+):
+    config = config_of(tmp_path, ("a-1", "a-2", "b-1"))
+    if "tokenizer" in about:
+        shutil.copytree(config.model, tmp_path / "other")
+        _renumber(tmp_path / "other" / "vocab.json")
+        about = dict(tokenizer=str(tmp_path / "other"))
+    how = dict(evaluate=ADAPTED if name == "in-context" else {})
+    one = run_of_mini(config, name, **how)
+    two = run_of_mini(replace(config, **about), name, **how | changes)
+    after, alone = (
+        reproduce(runs, tmp_path / f"{len(runs)}")[-1] for runs in ([one, two], [two])
+    )
+    for part in ("tasks", "ece", "held", "adapted"):
+        assert after.get(part) == alone.get(part)
+
+
+def _renumber(path):
+    """Two words of a tokenizer with each other's ids."""
+    content = json.loads(path.read_text())
+    content["e"], content["t"] = content["t"], content["e"]
+    path.write_text(json.dumps(content))
+
+
 def test_a_damaged_file_of_the_store_is_passed_over(config, tmp_path):
     store, runs = Store(tmp_path / "store"), several(config)
     first = reproduce(runs[:1], tmp_path / "log", store=store)
@@ -140,6 +190,95 @@ def test_a_damaged_file_of_the_store_is_passed_over(config, tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     again = reproduce(runs[:1], tmp_path / "another", store=store)
     assert again[0]["tasks"] == first[0]["tasks"]
+
+
+UNASKABLE = {  # what is asked, and what is wrong with it
+    "bos": (dict(bos=True), "bos: expected a tokenizer with a beginning-of-text"),
+    "no instruction": (dict(instructions=True), "instructions: task 'c' has none"),
+    "held": (dict(), "held: expected meta-training tasks with options, found none"),
+}
+
+
+@pytest.mark.parametrize(("how", "message"), UNASKABLE.values(), ids=UNASKABLE)
+def test_what_cannot_be_asked_is_known_before_the_training(
+    config, tmp_path, monkeypatch, how, message
+):
+    if not how:
+        monkeypatch.setattr(TRAINED, "_held_tasks", lambda *_: ((), ""))
+    monkeypatch.setattr(LOG, "load_model", without_bos)
+    trained = []
+    monkeypatch.setattr(TRAINED, "meta_train", lambda *given: trained.append(given))
+    bad = run_of_mini(config, evaluate=how)
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match=message):
+        reproduce([bad], tmp_path / "log")
+    assert not trained
+    model, words = without_bos(config.model)
+    with pytest.raises(ValueError, match=message):
+        bad.compute(load_benchmark(config.benchmark, "mini"), model, words)
+
+
+def without_bos(name, **how):
+    model, words = load_model(name, **how)
+    words.bos_token = None
+    return model, words
+
+
+def test_one_that_cannot_be_asked_stops_no_other_of_its_training(config, tmp_path):
+    runs = [run_of_mini(config, evaluate=how) for how in (dict(instructions=True), {})]
+    with (
+        pytest.warns(UserWarning, match="instructions"),
+        pytest.raises(RunsFailed) as e,
+    ):
+        reproduce(runs, tmp_path / "log")
+    assert [row["hash"] for row in e.value.rows] == [runs[1].hash]
+
+
+def test_the_loss_of_a_training_is_that_of_steps_that_were_not_skipped(config):
+    bench = load_benchmark(config.benchmark, "mini")
+
+    def loss(inner_lr):
+        given = replace(config, inner_lr=inner_lr, skip_steps=3)
+        run = run_of_mini(given, "FOMAML")
+        return run.compute(bench, *load_model(config.model))["loss"]
+
+    assert loss(1e-3) > 0 and loss(1e38) is None
+
+
+@pytest.mark.parametrize("what", ["config.json", "vocab.json", "held tasks"])
+def test_a_record_counts_for_what_it_was_read_from_only(config, tmp_path, what):
+    log, run = tmp_path / "log", run_of_mini(config, max_records=2)
+    model, words = load_model(config.model)
+    model.save_pretrained(config.model)
+    path = tmp_path / "model" / what
+    if what == "held tasks":
+        path = tmp_path / "tasks" / "a" / "a_16_100_test.jsonl"
+    store, before = Store(tmp_path / "store"), path.read_text()
+    (first,) = reproduce([run], log, store=store)
+    if what == "config.json":
+        path.write_text(json.dumps(json.loads(before) | dict(layer_norm_epsilon=0.5)))
+    elif what == "vocab.json":
+        _renumber(path)
+    else:
+        write_lines(path, records("a", 8, start=5))
+    (second,) = reproduce([run], log, store=store)
+    (alone,) = reproduce([run], tmp_path / "alone")
+    assert second["held"] == alone["held"] != first["held"]
+    assert second["moved"] == alone["moved"]  # trained anew where that decides it
+    assert second["inputs"] == first["inputs"] and second["further"] != first["further"]
+    assert not is_here(run, first) and is_here(run, second)
+    path.write_text(before)
+    assert reproduce([run], log) == [first] and len(read_log(log)) == 2
+
+
+def test_a_record_of_before_these_were_hashed_counts(config, tmp_path, monkeypatch):
+    log, run = tmp_path / "log", run_of_mini(config, "in-context")
+    (row,) = reproduce([run], log)
+    older = {name: x for name, x in row.items() if name not in ("further", "seal")}
+    older["seal"] = LOG.seal(older)
+    write_lines(log, [older])
+    assert reproduce([run], log) == [older] and is_here(run, older)
+    monkeypatch.setattr(LOG, "code_below", lambda: "other")
+    assert missing([run], log, old=True) == [] and len(missing([run], log)) == 1
 
 
 STORED = {  # what a file of the store might hold instead

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from ...errors import check_choice, check_integer
 from ...prompts import MODES
 from ...protocol import SEEDS
 from ...tasks import load_settings
+from ..on_disk import State, state_of_benchmark
 from ..presets import Preset
 from ..rates import rates_of
 from ..rows import CONTROL, CONTROLS, METHODS, RULES, row_of
@@ -132,9 +133,13 @@ class Table:
         return most if self.max_records is None else self.max_records
 
 
-@cache
 def lists_of(benchmark: str) -> Mapping[str, Mapping]:
-    """The task lists of a benchmark's settings, read once."""
+    """The task lists of a benchmark's settings, read again where they have changed."""
+    return _lists(benchmark, state_of_benchmark(benchmark))
+
+
+@lru_cache(maxsize=16)
+def _lists(benchmark: str, _: State) -> Mapping[str, Mapping]:
     return load_settings(benchmark)
 
 
