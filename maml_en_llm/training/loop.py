@@ -4,6 +4,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,9 +36,10 @@ def meta_train(
 ) -> dict:
     """Meta-train ``model`` in place on ``tasks`` and return the record.
 
-    ``progress(step, row)`` is called after every outer step with that step's row of the
-    record: the outer rate, the mean query loss (nats per target token, at the adapted
-    parameters), the inner losses of every task, the gradient's norm before clipping.
+    ``progress(step, row)`` is called after every outer step with a copy of that step's
+    row of the record: the outer rate, the mean query loss (nats per target token, at
+    the adapted parameters), the inner losses of every task, the gradient's norm before
+    clipping.
     The same configuration and seed give the same losses, to the bit, on the same CPU;
     on a GPU only with ``torch.use_deterministic_algorithms(True)``. The model stays on
     its device and in its type, whatever the configuration says of them, and gets no
@@ -56,10 +58,15 @@ def meta_train(
     before, began = weights_hash(model), time.perf_counter()
     start = state = loop.start()
     for state in loop.steps(start):
-        if progress is not None:
-            progress(state.step - 1, state.rows[-1])
+        tell(progress, state)
     loop.finish(state)
     return make_record(loop, state, before, time.perf_counter() - began)
+
+
+def tell(progress: Callable[[int, dict], None] | None, state: TrainState) -> None:
+    """Call ``progress`` with the last step and a copy of its row, to do as it likes."""
+    if progress is not None:
+        progress(state.step - 1, deepcopy(state.rows[-1]))
 
 
 def check_progress(config, progress) -> None:

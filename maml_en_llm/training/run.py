@@ -18,7 +18,7 @@ from ..tasks import Benchmark, Task, load_benchmark
 from ..tasks.hub import SCHEME
 from .config import TrainConfig
 from .folder import RunFolder
-from .loop import Loop, check_progress
+from .loop import Loop, check_progress, tell
 from .ranks import Ranks, joined_ranks
 from .record import data_hash, make_record, origin_of
 from .state import TrainState
@@ -249,8 +249,7 @@ class Running:
             if self.folder is not None and every and good and before.step % every == 0:
                 self.folder.save(before, self.seconds)
             del before
-            if progress is not None:
-                progress(after.step - 1, after.rows[-1])
+            tell(progress, after)
         self.loop.finish(self.state)
 
     def _record(self) -> dict:

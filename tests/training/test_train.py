@@ -20,6 +20,7 @@ from maml_en_llm import (
     PromptEncoder,
     PromptLoss,
     TrainConfig,
+    load_model,
     meta_train,
     train,
 )
@@ -88,6 +89,25 @@ def test_the_model_is_trained_in_place(config, tasks):
     assert [[len(losses) for losses in step] for step in record["inner_losses"]] == [
         [1, 1]
     ] * 4
+
+
+def spoil(step, row):
+    row["inner_losses"].clear()
+    row["loss"] = "mine"
+    del row["norm"]
+
+
+def test_what_progress_does_to_a_row_is_not_in_the_record(config, tasks):
+    whole = train(config)
+    found = [
+        train(config, progress=spoil),
+        meta_train(
+            *load_model(config.model, seed=config.seed), tasks, config, progress=spoil
+        ),
+    ]
+    for record in found:
+        for name in ("losses", "inner_losses", "norms"):
+            assert record[name] == whole[name]
 
 
 # --- schedule, clipping ---
