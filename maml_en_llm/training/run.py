@@ -21,6 +21,7 @@ from .folder import RunFolder
 from .loop import Loop, check_progress, tell
 from .ranks import Ranks, joined_ranks
 from .record import data_hash, make_record, origin_of
+from .rehearsal import rehearse
 from .state import TrainState
 
 CHECKPOINT_EVERY = 100  # outer steps
@@ -230,7 +231,7 @@ class Running:
         if self.folder is None:
             self._steps(every, progress)
             return self._record()
-        self.folder.check_room(self.state)
+        rehearse(self.folder, self.state, self.loop.model, self.tokenizer)
         try:
             self._steps(every, progress)
             record = self._record()
