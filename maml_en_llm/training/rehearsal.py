@@ -1,9 +1,11 @@
-"""The end of a run, tried before its first step: what is to be written then.
+"""The end of a run, tried before its first step: what is to be written then, and where.
 
-All but the weights is written among the checkpoints as it will be at the end, and taken
-away.
+All but the weights is written among the checkpoints as it will be at the end, moved to
+beside the output, and taken away.
 """
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -26,10 +28,13 @@ def rehearse(folder: RunFolder, state: TrainState, model, tokenizer) -> None:
         return
     check_room(folder.checkpoints, state.tensors())
     written = unfinished(folder.checkpoints / OUTPUT)
+    moved = unfinished(folder.output)
     try:
         _write(folder, model, tokenizer, written)
+        _move(folder, written, moved)
     finally:
         shutil.rmtree(written, ignore_errors=True)
+        shutil.rmtree(moved, ignore_errors=True)
 
 
 def _write(folder: RunFolder, model, tokenizer, written: Path) -> None:
@@ -56,3 +61,16 @@ def _save_settings(model, part: Path) -> None:
     model.config.save_pretrained(part)
     if model.can_generate():
         model.generation_config.save_pretrained(part)
+
+
+def _move(folder: RunFolder, written: Path, moved: Path) -> None:
+    try:
+        os.replace(written, moved)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        raise ValueError(
+            f"output: expected {folder.checkpoints} on the disk of {folder.output}, to "
+            "which it is moved at the end, found it on another; move it there, or "
+            "name an output on its disk"
+        ) from error

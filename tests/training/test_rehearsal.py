@@ -74,3 +74,19 @@ def test_names_of_folders_may_be_no_utf8(config, tmp_path):
     record = train(own, output=tmp_path / "run")
     assert record["losses"] == train(config)["losses"]
     assert r"caf\udce9" in (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
+
+
+def test_checkpoints_on_another_disk(config, tmp_path):
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second disk")
+    place = other / tmp_path.name
+    place.mkdir()
+    try:
+        (tmp_path / "run.checkpoint").symlink_to(place)
+        with pytest.raises(ValueError, match="run.checkpoint on the disk of"):
+            train(config, output=tmp_path / "run", progress=never)
+        assert not list(place.iterdir())
+        assert [path.name for path in tmp_path.iterdir()] == ["run.checkpoint"]
+    finally:
+        shutil.rmtree(place)
