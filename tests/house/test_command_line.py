@@ -129,6 +129,10 @@ MISTAKES = [
     ("train --output=", "output: expected a path"),
     ("train --output {0}/a --checkpoint-every 0", "checkpoint_every: expected a whole"),
     ("pretrain --output=", "output: expected a path"),
+    ("train --output=~/a", "output: expected a path without '~', .*; write '/.*/a'"),
+    ("tasks --out=~/a", "--out: expected a path without '~', found '~/a'; write '/"),
+    ("evaluate --output=~/a", "--output: expected a path without '~', found '~/a'"),
+    ("reproduce E1 --log=~/a", "--log: expected a path without '~', found '~/a'"),
 ]
 
 
