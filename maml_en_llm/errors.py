@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 SHOWN = 80  # characters of a value in a message
 LISTED = 12  # names in a message
@@ -43,11 +44,12 @@ def check_truth(
     error: type[ValueError] = ValueError,
     *,
     or_none: bool = False,
-) -> None:
-    """Raise ``error`` for anything but True and False, or None where that may be."""
+) -> Any:
+    """``value``; ``error`` for all but True and False, or None where that may be."""
     if not isinstance(value, bool) and not (or_none and value is None):
         more = ", or None" if or_none else ""
         raise error(f"{argument}: expected True or False{more}, found {shown(value)}")
+    return value
 
 
 def check_integer(argument: str, value, least: int = 0, most: int | None = None) -> int:
