@@ -171,7 +171,7 @@ def _configuration(name) -> PretrainedConfig | None:
             f"model: expected a config.json in the folder {shown(str(path))}, found "
             "none"
         )
-    if path.suffix == ".json" and not path.is_file():
+    if path.suffix == ".json" and not (path.is_file() or path.is_dir()):
         raise ValueError(
             f"model: expected a configuration file, found nothing at {shown(str(path))}"
         )

@@ -241,6 +241,13 @@ def test_a_folder_called_as_a_known_model_is_not_passed_over_in_silence(
     assert load_model("./tiny-base")[0].config.n_embd == 32  # and says nothing
 
 
+def test_a_folder_may_be_called_as_a_file(folder):
+    named = folder.rename(folder.parent / "model.json")
+    assert source_of(load_model(named)[0])["name"] == "model.json"
+    with pytest.raises(ValueError, match="expected a configuration file, found noth"):
+        load_model(folder.parent / "none.json")
+
+
 CODES = [
     *(torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64, torch.bool),
     *(torch.complex64, torch.float8_e4m3fn),
