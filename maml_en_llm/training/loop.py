@@ -1,5 +1,6 @@
 """Meta-training: draw a meta-batch, ask a method for its gradient, step."""
 
+import inspect
 import math
 import re
 import time
@@ -15,6 +16,7 @@ from ..methods import Budget, Episode, EpisodeSampler, Method, OuterGradient
 from ..methods.fitting import check_tasks
 from ..models import PromptLoss, parameters, positions_of, write_back
 from ..models.guards import check_no_dropout
+from ..models.sizes import base_of
 from ..provenance import weights_hash
 from ..tasks import Task
 from ..tensors import clip_by_norm
@@ -24,6 +26,8 @@ from .inner_loop import look, looked_at
 from .ranks import Ranks
 from .record import make_record
 from .state import TrainState
+
+CALLED_WITH = ("input_ids", "attention_mask", "use_cache")  # by the loss
 
 
 def meta_train(
@@ -112,6 +116,7 @@ class Loop:
         _check_adapters(model, config.lora)
         method = config.make_method()
         loss = PromptLoss(model, config.prompts_at_once)
+        _check_forward(model)
         loss.check(method.derivative)
         sampler = config.make_sampler(tasks, tokenizer)
         sampler.check_positions(positions_of(model))
@@ -222,6 +227,20 @@ def _check_model(model) -> None:
     if not isinstance(model, torch.nn.Module):
         raise ValueError(f"model: expected one of load_model, found {shown(model)}")
     check_no_dropout(model, "which would be random and in no record")
+
+
+def _check_forward(model) -> None:
+    """A class of one's own may take other arguments than the loss calls it with."""
+    base = base_of(model)
+    taken = inspect.signature(base.forward).parameters.values()
+    names = {each.name for each in taken if each.kind is not each.POSITIONAL_ONLY}
+    lacking = [name for name in CALLED_WITH if name not in names]
+    if lacking and not any(each.kind is each.VAR_KEYWORD for each in taken):
+        raise ValueError(
+            f"model: expected a forward that takes {listed(CALLED_WITH)} by name, "
+            f"found that of {type(base).__name__} without {listed(lacking)}; let it "
+            "take these, and pass them on"
+        )
 
 
 def _check_adapters(model, rank: int) -> None:
