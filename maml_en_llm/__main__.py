@@ -1,15 +1,6 @@
-"""Command line:  python -m maml_en_llm COMMAND …
+"""Command line:  python -m maml_en_llm COMMAND …"""
 
-tasks      write the tasks of MiniCrossFit as files
-pretrain   pre-train a base model of that world; resumable
-train      meta-train a model and save it; resumable
-evaluate   score a model on the target tasks of a setting
-reproduce  compute the records of an experiment; resumable
-plan       what an outer step will need: memory, gradients, seconds
-
-COMMAND --help lists its options.
-"""
-
+import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -152,6 +143,18 @@ def plan(arguments: list[str]) -> None:
     print(planned.in_lines(planned.sizes_of(model), step, memory, seconds))
 
 
+# no docstring, of which `python -OO` leaves nothing
+HELP = """Command line:  python -m maml_en_llm COMMAND …
+
+tasks      write the tasks of MiniCrossFit as files
+pretrain   pre-train a base model of that world; resumable
+train      meta-train a model and save it; resumable
+evaluate   score a model on the target tasks of a setting
+reproduce  compute the records of an experiment; resumable
+plan       what an outer step will need: memory, gradients, seconds
+
+COMMAND --help lists its options.
+"""
 COMMANDS: Mapping[str, Callable[[list[str]], None]] = {
     "tasks": tasks,
     "pretrain": pretrain,
@@ -173,8 +176,12 @@ def main() -> None:
     speak_anywhere()
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
-        run_command("help", lambda: print(__doc__), "stopped")
+        run_command("help", lambda: print(HELP), "stopped")
         return
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # libraries end the process over it
+        end(2, "expected a working folder, found one that was removed; cd to another")
     if name not in COMMANDS:
         end(2, f"expected a command, found {shown(name)}{nearest(name, COMMANDS)}")
     warnings.formatwarning = lambda message, *_: f"{name}: {message}\n"

@@ -1,10 +1,13 @@
 """Errors that say where, what was expected, what was found, and the cure."""
 
 import math
+import os
 from collections import Counter
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
 
 SHOWN = 80  # characters of a value in a message
 LISTED = 12  # names in a message
@@ -41,11 +44,12 @@ def check_truth(
     error: type[ValueError] = ValueError,
     *,
     or_none: bool = False,
-) -> None:
-    """Raise ``error`` for anything but True and False, or None where that may be."""
+) -> Any:
+    """``value``; ``error`` for all but True and False, or None where that may be."""
     if not isinstance(value, bool) and not (or_none and value is None):
         more = ", or None" if or_none else ""
         raise error(f"{argument}: expected True or False{more}, found {shown(value)}")
+    return value
 
 
 def check_integer(argument: str, value, least: int = 0, most: int | None = None) -> int:
@@ -95,6 +99,27 @@ def check_number(
             f"{' and '.join(bounds)}, found {shown(value)}"
         )
     return number
+
+
+def check_path(path: str | Path, argument: str = "output") -> Path:
+    """``path``; `ValueError` for what is none that every library can write.
+
+    A home folder's ``~`` is the shell's affair, which leaves it as it is in
+    ``--output=~/runs``: no folder of that name is made.
+    """
+    text = str(path)
+    fits = isinstance(path, (str, Path)) and text.strip() and "\0" not in text
+    if not fits or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError(
+            f"{argument}: expected a path in UTF-8, found {shown(path)}; name another"
+        )
+    whole = os.path.expanduser(text)
+    if whole != text:
+        raise ValueError(
+            f"{argument}: expected a path without '~', found {shown(text)}; write "
+            f"{shown(whole)}"
+        )
+    return Path(path)
 
 
 def check_once(argument: str, values: Iterable, what: str = "") -> None:

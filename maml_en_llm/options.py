@@ -20,6 +20,9 @@ COMMENT = re.compile(
     r"^(?:    # (.*)\n)?    (\w+): [^#\n]*?(?:#\s*(.*))?$", re.MULTILINE
 )
 
+# numbers that begin with a dash and are no options; `argparse` knows no 1e-3
+NEGATIVE = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$|-inf$|-nan$", re.IGNORECASE)
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose mistakes are one line, and that takes each option once."""
@@ -29,15 +32,25 @@ class Parser(argparse.ArgumentParser):
             prog=f"{PROGRAM} {name}", description=about, allow_abbrev=False
         )
         self.name = name
+        self._negative_number_matcher = NEGATIVE
         for action in (None, "store"):
             self.register("action", action, _Once)
 
     def parse_args(self, args=None, namespace=None):
-        found, unknown = self.parse_known_args(args, namespace)
+        """The options; what is not known is said before what then is missing."""
+        words = sys.argv[1:] if args is None else args
+        required = [action for action in self._actions if action.required]
+        asked = {"-h", "--help"} & set(words)  # help says what is required
+        for action in required:
+            action.required = bool(asked)
+        found, unknown = self.parse_known_args(words, namespace)
         if unknown:
             known = [flag for flag in self._option_string_actions if flag != "-h"]
             word = unknown[0].partition("=")[0]
             self.error(f"unknown option {shown(word)}{nearest(word, known)}")
+        for action in required:
+            if getattr(found, action.dest) is None:
+                self.error(f"expected {'/'.join(action.option_strings)}, found none")
         return found
 
     def error(self, message: str):

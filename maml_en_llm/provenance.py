@@ -24,7 +24,7 @@ from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
 
-from .errors import shown
+from .errors import check_path, shown
 
 DIGITS = 12  # hexadecimal digits of a hash in a record
 FORMAT = 2  # of records: raised when the meaning of a field or of a hash changes
@@ -137,17 +137,6 @@ def command() -> str:
         name = f"python -m {Path(sys.argv[0]).parent.name}"
     words = [Path(word).name if os.path.isabs(word) else word for word in sys.argv[1:]]
     return " ".join([name, *map(shlex.quote, words)])
-
-
-def check_path(path: str | Path, argument: str = "output") -> Path:
-    """``path``; `ValueError` for what is none that every library can write."""
-    text = str(path)
-    fits = isinstance(path, (str, Path)) and text.strip() and "\0" not in text
-    if not fits or any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise ValueError(
-            f"{argument}: expected a path in UTF-8, found {shown(path)}; name another"
-        )
-    return Path(path)
 
 
 def check_output(path: str | Path, argument: str = "output") -> Path:

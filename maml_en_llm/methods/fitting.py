@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from types import NoneType
 
 from ..errors import DataError, listed, shown
 from ..prompts import PromptEncoder
@@ -16,19 +15,9 @@ WHY = 160  # characters of the reason why examples do not fit
 def check_tasks(tasks: Iterable[Task]) -> None:
     """Raise `DataError`, naming task and example, for what no file could hold."""
     for n, task in enumerate(tasks):
-        if not isinstance(task, Task) or not isinstance(task.name, str):
-            raise DataError(f"tasks[{n}]: expected a named Task, found {shown(task)}")
+        if not isinstance(task, Task):
+            raise DataError(f"tasks[{n}]: expected a Task, found {shown(task)}")
         where = f"tasks: {shown(task.name)}"
-        if not isinstance(task.train, Sequence) or isinstance(task.train, str):
-            raise DataError(
-                f"{where}: expected a tuple of examples as train, found "
-                f"{shown(task.train)}"
-            )
-        if not isinstance(task.instruction, (str, NoneType)):
-            raise DataError(
-                f"{where}: expected a text as instruction, or None, found "
-                f"{shown(task.instruction)}"
-            )
         for place, example in enumerate(task.train):
             _check_texts(f"{where}, train[{place}]", example)
 

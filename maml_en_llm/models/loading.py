@@ -29,8 +29,14 @@ from .attention import TWICE
 from .complete import check_causal, check_complete, check_plain, check_size
 from .folder import has_weights, reason
 from .sizes import architecture, base_of
-from .smollm2 import SMOLLM2, SMOLLM2_HUB, located, not_found
-from .tokenizer import check_tokenizer, is_path, load_tokenizer, tokenizer_for
+from .smollm2 import SMOLLM2, SMOLLM2_HUB, not_found
+from .tokenizer import (
+    check_tokenizer,
+    is_path,
+    load_tokenizer,
+    stands_for,
+    tokenizer_for,
+)
 
 ATTENTIONS = ("auto", TWICE, "eager", "sdpa")
 DTYPES = {
@@ -56,6 +62,7 @@ def load_model(
     Args:
         name: one that is shipped (``"tiny-base"``), ``"smollm2-135m"``, a hub name, a
             folder, of adapters too, a configuration or its file; without any, random.
+            A name comes before a folder here that is called so (``./tiny-base``).
         tokenizer: hub name or folder. Default: the model's own; for a configuration
             GPT-2's, from the folder ``$GPT2_BPE`` if set, else from the hub.
         attention: ``"twice"`` and ``"eager"`` can be differentiated twice, ``"sdpa"``
@@ -70,8 +77,7 @@ def load_model(
     check_choice("attention", attention, ATTENTIONS)
     dtype, device = as_dtype(dtype), as_device(device)
     seed, given = check_integer("seed", seed, most=2**63 - 1), name
-    name = SHIPPED.get(str(name), name) if isinstance(name, (str, Path)) else name
-    name, revision = located(name, revision)
+    name, revision = stands_for(name, revision, "model")
     _check_revision(revision, name)
     if (alone := adapters.adapters_alone(name)) is not None:
         return _on_base(alone, tokenizer, attention, dtype, device)
@@ -166,7 +172,7 @@ def _configuration(name) -> PretrainedConfig | None:
             f"model: expected a config.json in the folder {shown(str(path))}, found "
             "none"
         )
-    if path.suffix == ".json" and not path.is_file():
+    if path.suffix == ".json" and not (path.is_file() or path.is_dir()):
         raise ValueError(
             f"model: expected a configuration file, found nothing at {shown(str(path))}"
         )

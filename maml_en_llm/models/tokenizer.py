@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from pathlib import Path
 
 import tokenizers
@@ -13,7 +14,7 @@ from ..base.weights import SHIPPED
 from ..errors import shown
 from .folder import has_weights, reason
 from .sizes import rows_of
-from .smollm2 import located
+from .smollm2 import SMOLLM2, located
 
 _GPT2_WORDS = (None, "gpt2", "gpt_neo", "gptj")  # types of model with GPT-2's ids
 _SPARE_ROWS = 512  # more than any of them has words: rows are padded to multiples
@@ -26,14 +27,15 @@ def load_tokenizer(name: str | Path, *, revision: str | None = None):
     """Load a tokenizer by hub name or folder.
 
     A folder may hold GPT-2's bare ``vocab.json`` and ``merges.txt``: they are taken for
-    GPT-2's only where no file of the folder says what they are. Raises `ValueError`.
+    GPT-2's only where no file of the folder says what they are. The name of a model
+    that is known here comes first, as in `load_model`. Raises `ValueError`.
     """
     if not is_path(name):
         raise ValueError(
             f"tokenizer: expected a folder or a name on the hub, found {shown(name)}"
         )
-    name, revision = located(name, revision)
-    folder = Path(SHIPPED.get(str(name), name))
+    name, revision = stands_for(name, revision, "tokenizer")
+    folder = Path(name)
     hub = {} if revision is None or folder.is_dir() else {"revision": revision}
     try:
         if _is_bare_gpt2(folder):
@@ -49,6 +51,22 @@ def load_tokenizer(name: str | Path, *, revision: str | None = None):
             "environment variable GPT2_BPE may name a folder with GPT-2's vocab.json "
             "and merges.txt"
         ) from error
+
+
+def stands_for(name, revision: str | None, argument: str) -> tuple:
+    """What the name of a known model stands for, with its revision; others as they are.
+
+    Such a name comes before a folder here that is called so, which is said.
+    """
+    if not isinstance(name, (str, Path)):
+        return name, revision
+    if str(name) in (*SHIPPED, SMOLLM2) and os.path.isdir(name):
+        warnings.warn(
+            f"{argument}: {str(name)!r} is the model that is known by this name; the "
+            f"folder of that name here is {os.path.join(os.curdir, name)!r}",
+            stacklevel=3,
+        )
+    return located(SHIPPED.get(str(name), name), revision)
 
 
 def _check_configuration(folder: Path) -> None:

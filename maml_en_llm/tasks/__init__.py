@@ -1,9 +1,10 @@
 """Tasks and benchmarks: one source, opened once."""
 
-from .benchmark import Benchmark, Task, load_benchmark, load_held
+from .benchmark import Benchmark, load_benchmark, load_held
 from .examples import Example, read_examples
 from .source import load_settings
 from .subset import limit
+from .task import Task
 
 __all__ = [
     "Benchmark",

@@ -14,104 +14,19 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..errors import (
-    DataError,
-    check_choice,
-    check_integer,
-    check_truth,
-    listed,
-    shown,
-)
+from ..errors import DataError, check_truth, listed, shown
 from ..protocol import SEEDS
 from . import exchange
 from .examples import Example, kind_of, read_examples
 from .files import Fetched, File, needed
 from .settings import Selection, Settings, checked_seeds
 from .source import Source, open_source
+from .task import Task, in_order
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
-
-
-@dataclass(frozen=True)
-class Task:
-    """A named task.
-
-    ``kind`` decides the metric: "classification", "multi-choice" or "free-form".
-    ``demonstrations`` maps a seed to its few-shot examples.
-    """
-
-    name: str
-    kind: str
-    domain: str | None = None
-    instruction: str | None = None
-    train: tuple[Example, ...] = ()
-    demonstrations: Mapping[int, tuple[Example, ...]] = field(default_factory=dict)
-    test: tuple[Example, ...] = ()
-
-    def few_shot(self, seed: int, demonstrations: int) -> tuple[Example, ...]:
-        """The first ``demonstrations`` examples of ``seed``, in file order.
-
-        Raises `DataError` if there are fewer. None at all can be asked of any task.
-        """
-        try:
-            count = check_integer("demonstrations", demonstrations)
-            seed = check_integer("seed", seed)
-        except ValueError as error:
-            raise DataError(str(error)) from None
-        if not count:
-            return ()
-        if not isinstance(self.demonstrations, Mapping):
-            raise DataError(
-                f"demonstrations: expected examples by seed of task {shown(self.name)},"
-                f" found {shown(self.demonstrations)}"
-            )
-        if seed not in self.demonstrations:
-            has = listed(map(shown, self.demonstrations))
-            raise DataError(
-                f"seed: task {shown(self.name)} has no demonstrations for seed "
-                f"{shown(seed)}; it has {has or 'none: ask for 0, or give it some'}"
-            )
-        found = self.demonstrations[seed]
-        if count > len(found):
-            raise DataError(
-                f"demonstrations: {count} asked of task {shown(self.name)}, "
-                f"seed {seed}, which has {len(found)}; ask for fewer"
-            )
-        return found[:count]
-
-    @classmethod
-    def from_dataset(cls, dataset: Any, *, input, output, options=None, **about):
-        """A task from any data set of the `datasets` library.
-
-            Task.from_dataset(dataset, input="text", output="label")
-            Task.from_dataset(splits, input=lambda row: row["q"], output="answer",
-                              options="choices", name="my-task", kind="multi-choice")
-
-        Args:
-            dataset: a ``Dataset``, whose examples become those of ``role``, or a
-                ``DatasetDict`` with splits "train" and "test" (or "validation"); of the
-                latter ``shots`` demonstrations per seed are drawn from "train".
-            input, output: the name of a column, or a function of a row.
-            options: the same, or a list of strings that is the same for every row. By
-                default the names of the output's ``ClassLabel``, if it is one. A whole
-                number in ``output`` is the index of an option.
-            about: ``name``, ``kind``, ``domain``, ``instruction``; ``role`` ("train" or
-                "test") of a ``Dataset``; ``shots`` (16) and ``seeds`` (some of
-                MetaICL's, 100, 13, 21, 42 and 87, by default all). The kind is inferred
-                from the options by default. A ``Dataset`` alone gives no
-                demonstrations: score with k = 0.
-
-        Raises:
-            DataError: no such column, a row that is no example, or a bad argument.
-        """
-        known = exchange.read.__kwdefaults__ or {}
-        for name in about:
-            check_choice("Task.from_dataset", name, ("options", *known), DataError)
-        parts, facts = exchange.read(dataset, input, output, options, **about)
-        return cls(**facts, **parts)
 
 
 @dataclass(frozen=True)
@@ -122,7 +37,11 @@ class Benchmark:
     tasks of the setting that the source lacks and that were left out because the caller
     allowed it. Of a benchmark from the hub, ``revision`` is the commit and
     ``checksums`` maps each fetched file, relative to the benchmark's folder, to its
-    sha256; both are empty for a local folder.
+    sha256; both are empty for a local folder. Tasks come in any collection that has an
+    order, and are kept in a tuple; names in any collection.
+
+    Raises:
+        DataError: a field of another kind, by its name.
     """
 
     train: tuple[Task, ...]
@@ -133,6 +52,18 @@ class Benchmark:
     missing: tuple[str, ...] = ()
     revision: str = ""
     checksums: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self):
+        for role in ("train", "test"):
+            tasks = in_order(getattr(self, role), f"{role}: expected a list of Task")
+            for n, task in enumerate(tasks):
+                if not isinstance(task, Task):
+                    raise DataError(
+                        f"{role}[{n}]: expected a Task, found {shown(task)}"
+                    )
+            object.__setattr__(self, role, tasks)
+        for name, kind in (("unseen", frozenset), ("missing", tuple)):
+            object.__setattr__(self, name, kind(_names(name, getattr(self, name))))
 
     def __str__(self) -> str:
         lacking = ""
@@ -230,6 +161,17 @@ def load_held(
             f"{_first_lacking(fetched)}"
         )
     return _read_selection(opened, selection, fetched)
+
+
+def _names(argument: str, names) -> list[str]:
+    several = isinstance(names, Iterable) and not isinstance(names, (str, bytes))
+    found: list = list(names) if several else [None]
+    if not all(isinstance(name, str) for name in found):
+        raise DataError(
+            f"{argument}: expected names of tasks in a list or a set, found "
+            f"{shown(names)}"
+        )
+    return found
 
 
 def _missing_message(

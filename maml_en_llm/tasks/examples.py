@@ -30,6 +30,10 @@ class Example:
     output: str
     options: tuple[str, ...] = ()
 
+    def __post_init__(self):
+        if isinstance(self.options, list):  # so that it can be hashed and compared
+            object.__setattr__(self, "options", tuple(self.options))
+
 
 class _Line(NamedTuple):
     where: str

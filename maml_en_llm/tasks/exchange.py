@@ -98,22 +98,19 @@ def _splits(
     return parts
 
 
-def to_datasets(train: Iterable, test: Iterable) -> "DatasetDict":
+def to_datasets(train: Sequence, test: Sequence) -> "DatasetDict":
     """Splits "train", "demonstrations" and "test"; see `Benchmark.to_datasets`."""
     from datasets import Dataset, DatasetDict, Features, List, Value
 
     text = Value("string")
     features = dict(task=text, input=text, output=text, options=List(text))
     rows: dict[str, list[dict]] = {"train": [], "demonstrations": [], "test": []}
-    for task in _tasks("train", train):
+    for argument, tasks in (("train", train), ("test", test)):
+        check_once(argument, [task.name for task in tasks], "name")
+    for task in train:
         rows["train"] += _as_columns(task.name, task.train)
-    for task in _tasks("test", test):
+    for task in test:
         rows["test"] += _as_columns(task.name, task.test)
-        if not isinstance(task.demonstrations, Mapping):
-            raise DataError(
-                f"task {shown(task.name)}: expected demonstrations by seed, found "
-                f"{shown(task.demonstrations)}"
-            )
         for seed, examples in task.demonstrations.items():
             _whole_number(f"seed of task {shown(task.name)}", seed, most=_MOST_SEED)
             found = _as_columns(task.name, examples)
@@ -128,31 +125,17 @@ def to_datasets(train: Iterable, test: Iterable) -> "DatasetDict":
     return DatasetDict(splits)
 
 
-def _tasks(argument: str, tasks) -> list:
-    from .benchmark import Task  # which takes this module
-
-    if isinstance(tasks, (str, bytes)) or not isinstance(tasks, Iterable):
-        raise DataError(f"{argument}: expected a list of Task, found {shown(tasks)}")
-    found = list(tasks)
-    for n, task in enumerate(found):
-        if not isinstance(task, Task):
-            raise DataError(f"{argument}[{n}]: expected a Task, found {shown(task)}")
-    check_once(argument, [task.name for task in found], "name")
-    return found
-
-
-def _as_columns(task: str, examples) -> list[dict]:
+def _as_columns(task: str, examples: Iterable) -> list[dict]:
     found = []
-    several = isinstance(examples, Sequence) and not isinstance(examples, str)
-    for n, example in enumerate(examples if several else [examples]):
-        if not several or not isinstance(example, Example):
+    for n, example in enumerate(examples):
+        if not isinstance(example, Example):
             raise DataError(
                 f"task {shown(task)}: expected examples in a tuple, found "
                 f"{shown(example)}"
             )
         row: dict = {"task": task, "input": example.input, "output": example.output}
         options = example.options
-        several = isinstance(options, (tuple, list))
+        several = isinstance(options, tuple)
         for text in (*row.values(), *(options if several else ())):
             if not several or not isinstance(text, str) or SURROGATE.search(text):
                 raise DataError(

@@ -13,6 +13,8 @@ from ..errors import DataError
 from ..protocol import DEMONSTRATION_FILE, ENDINGS, TEST_FILES, TRAIN_FILES
 from .settings import Selection
 
+_PIECE = 2**20  # bytes that are compared at once
+
 
 class File(NamedTuple):
     """One file of a task by the names that it may have, best first.
@@ -83,12 +85,21 @@ def _check_packed(path: Path) -> None:
     if path.suffix == ".gz" or not packed.is_file():
         return
     with suppress(OSError, EOFError, zlib.error):  # damaged: not the same
-        if gzip.decompress(packed.read_bytes()) == path.read_bytes():
+        if _holds_the_same(packed, path):
             return
     raise DataError(
         f"{path}: expected the content of {packed.name} beside it, found another; "
         "keep one of the two"
     )
+
+
+def _holds_the_same(packed: Path, path: Path) -> bool:
+    """Compared piece by piece: a small packed file may unpack to a very large one."""
+    with gzip.open(packed, "rb") as unpacked, path.open("rb") as plain:
+        while piece := plain.read(_PIECE):
+            if unpacked.read(len(piece)) != piece:
+                return False
+        return not unpacked.read(1)
 
 
 def _shots(task: str, seed: int) -> tuple[str, ...]:

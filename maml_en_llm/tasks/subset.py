@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from ..errors import check_integer, check_number
-from .benchmark import Task
+from .task import Task
 
 T = TypeVar("T")
 

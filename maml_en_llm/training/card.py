@@ -3,20 +3,22 @@
 import os
 from pathlib import Path
 
+from ..base import SHIPPED
+from ..models.smollm2 import SMOLLM2, SMOLLM2_HUB
 from ..provenance import changed
 from .config import TrainConfig
 
-# Licences of the models that have a name here; another's is its own affair
+# Licences of the models that have a name; that of a folder is its own affair
 LICENCES = {
     "tiny-base": "mit",
     "mini-base": "mit",
-    "smollm2-135m": "apache-2.0",
-    "HuggingFaceTB/SmolLM2-135M-Instruct": "apache-2.0",
+    SMOLLM2: "apache-2.0",
+    SMOLLM2_HUB: "apache-2.0",
     "gpt2": "mit",
     "gpt2-medium": "mit",
     "gpt2-large": "mit",
 }
-ON_HUB = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+ON_HUB = {SMOLLM2: SMOLLM2_HUB}
 _ON_BASE = (
     "It looks for the base `{base}` where `record.json` says. Elsewhere\n"
     "`peft.PeftModel.from_pretrained(base, FOLDER)` puts the adapters on it."
@@ -27,8 +29,8 @@ def model_card(record: dict) -> str:
     """The text of README.md for the record of a complete run (`make_record`)."""
     config = TrainConfig(**record["config"])
     base = record["model"]["name"]
-    licence = LICENCES.get(base)
-    known = base in LICENCES and base not in ("tiny-base", "mini-base")
+    licence = LICENCES.get(config.model) if _is_name(config.model) else None
+    known = licence is not None and base not in SHIPPED
     head = [
         "---",
         f"library_name: {'peft' if config.lora else 'transformers'}",
@@ -61,6 +63,11 @@ def model_card(record: dict) -> str:
         "",
     ]
     return "\n".join([*head, "", *body])
+
+
+def _is_name(model: str) -> bool:
+    """Whether a model was asked for by its name, and not by a folder called so."""
+    return model in (*SHIPPED, SMOLLM2) or not os.path.exists(model)
 
 
 def _settings(config: TrainConfig) -> list[str]:

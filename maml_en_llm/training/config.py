@@ -210,19 +210,19 @@ def _plain(optimizer: str) -> str:
 def _text(name: str, value) -> str:
     if not isinstance(value, (str, Path)) or not str(value).strip():
         raise ValueError(f"{name}: expected a text or a path, found {shown(value)}")
-    return str(value)
+    return _characters(value)
 
 
-def _truth(name: str, value) -> bool:
-    check_truth(name, value)
-    return value
+def _characters(value: str | Path) -> str:
+    """What is written there; of an enumeration's member ``str`` gives the name."""
+    return str.__str__(value) if isinstance(value, str) else str(value)
 
 
 def _choice(name: str, value, known: Sequence[str]) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{name}: expected a text, found {shown(value)}")
     check_choice(name, value, known)
-    return value
+    return _characters(value)
 
 
 def _betas(name: str, value) -> tuple[float, ...]:
@@ -238,7 +238,7 @@ def _device(name: str, value) -> str:
         raise ValueError(
             f"{name}: expected auto, cpu, mps, cuda or cuda:1, found {shown(value)}"
         )
-    return value
+    return _characters(value)
 
 
 def _or_none(check: Callable) -> Callable:
@@ -268,8 +268,8 @@ CHECKS: dict[str, Callable] = {
     **{name: partial(_choice, known=tuple(CHOICES[name])) for name in CHOICES},
     "benchmark": _text,
     "setting": _text,
-    "allow_missing": _truth,
-    "faithful": _truth,
+    "allow_missing": check_truth,
+    "faithful": check_truth,
     "task_share": _share,
     "record_share": _share,
     "model": _text,
@@ -285,11 +285,11 @@ CHECKS: dict[str, Callable] = {
     "inner_lr": check_number,
     "betas": _betas,
     "eps_root": check_number,
-    "clip_support": _truth,
+    "clip_support": check_truth,
     "clip": _positive,
     "max_length": partial(check_integer, least=3),
     "max_example_length": partial(check_integer, least=3),
-    "bos": _truth,
+    "bos": check_truth,
     "lora": check_integer,
     "prompts_at_once": _or_none(partial(check_integer, least=1)),
     "device": _device,

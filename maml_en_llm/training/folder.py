@@ -16,7 +16,6 @@ from pathlib import Path
 
 from ..checkpoint import (
     CARD,
-    check_room,
     check_written,
     file_hashes,
     load_checkpoint,
@@ -227,7 +226,9 @@ class RunFolder:
             with whole_folder(whole) as partial:
                 save_model(model, tokenizer, partial)
                 record["files"] = file_hashes(partial)
-                write_whole(partial / CARD, model_card(record))
+                # names of folders may be no UTF-8
+                card = model_card(record).encode(errors="backslashreplace")
+                write_whole(partial / CARD, card)
                 text = json.dumps(record, indent=1)
                 (partial / "record.json").write_text(text, encoding="utf-8")
             try:
@@ -252,11 +253,6 @@ class RunFolder:
             f"; the run's model is in {whole}: move it from there, or remove what took "
             "its place and give the same command again"
         )
-
-    def check_room(self, state: TrainState) -> None:
-        """`ValueError` where the checkpoints of a run do not fit the disk."""
-        if self.first:
-            check_room(self.checkpoints, state.tensors())
 
     def _least(self) -> list[str]:
         """Names of files that the run has written, whatever else it may have."""

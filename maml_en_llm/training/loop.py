@@ -1,9 +1,11 @@
 """Meta-training: draw a meta-batch, ask a method for its gradient, step."""
 
+import inspect
 import math
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ from ..methods.fitting import check_tasks
 from ..models import PromptLoss, parameters, positions_of, write_back
 from ..models.complete import check_causal
 from ..models.guards import check_no_dropout
+from ..models.sizes import base_of
 from ..provenance import weights_hash
 from ..tasks import Task
 from ..tensors import clip_by_norm
@@ -24,6 +27,8 @@ from .inner_loop import look, looked_at
 from .ranks import Ranks
 from .record import make_record
 from .state import TrainState
+
+CALLED_WITH = ("input_ids", "attention_mask", "use_cache")  # by the loss
 
 
 def meta_train(
@@ -36,9 +41,10 @@ def meta_train(
 ) -> dict:
     """Meta-train ``model`` in place on ``tasks`` and return the record.
 
-    ``progress(step, row)`` is called after every outer step with that step's row of the
-    record: the outer rate, the mean query loss (nats per target token, at the adapted
-    parameters), the inner losses of every task, the gradient's norm before clipping.
+    ``progress(step, row)`` is called after every outer step with a copy of that step's
+    row of the record: the outer rate, the mean query loss (nats per target token, at
+    the adapted parameters), the inner losses of every task, the gradient's norm before
+    clipping.
     The same configuration and seed give the same losses, to the bit, on the same CPU;
     on a GPU only with ``torch.use_deterministic_algorithms(True)``. The model stays on
     its device and in its type, whatever the configuration says of them, and gets no
@@ -57,10 +63,15 @@ def meta_train(
     before, began = weights_hash(model), time.perf_counter()
     start = state = loop.start()
     for state in loop.steps(start):
-        if progress is not None:
-            progress(state.step - 1, state.rows[-1])
+        tell(progress, state)
     loop.finish(state)
     return make_record(loop, state, before, time.perf_counter() - began)
+
+
+def tell(progress: Callable[[int, dict], None] | None, state: TrainState) -> None:
+    """Call ``progress`` with the last step and a copy of its row, to do as it likes."""
+    if progress is not None:
+        progress(state.step - 1, deepcopy(state.rows[-1]))
 
 
 def check_progress(config, progress) -> None:
@@ -106,6 +117,7 @@ class Loop:
         _check_adapters(model, config.lora)
         method = config.make_method()
         loss = PromptLoss(model, config.prompts_at_once)
+        _check_forward(model)
         loss.check(method.derivative)
         sampler = config.make_sampler(tasks, tokenizer)
         sampler.check_positions(positions_of(model))
@@ -217,6 +229,20 @@ def _check_model(model) -> None:
         raise ValueError(f"model: expected one of load_model, found {shown(model)}")
     check_no_dropout(model, "which would be random and in no record")
     check_causal(model)
+
+
+def _check_forward(model) -> None:
+    """A class of one's own may take other arguments than the loss calls it with."""
+    base = base_of(model)
+    taken = inspect.signature(base.forward).parameters.values()
+    names = {each.name for each in taken if each.kind is not each.POSITIONAL_ONLY}
+    lacking = [name for name in CALLED_WITH if name not in names]
+    if lacking and not any(each.kind is each.VAR_KEYWORD for each in taken):
+        raise ValueError(
+            f"model: expected a forward that takes {listed(CALLED_WITH)} by name, "
+            f"found that of {type(base).__name__} without {listed(lacking)}; let it "
+            "take these, and pass them on"
+        )
 
 
 def _check_adapters(model, rank: int) -> None:

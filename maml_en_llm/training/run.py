@@ -18,9 +18,10 @@ from ..tasks import Benchmark, Task, load_benchmark
 from ..tasks.hub import SCHEME
 from .config import TrainConfig
 from .folder import RunFolder
-from .loop import Loop, check_progress
+from .loop import Loop, check_progress, tell
 from .ranks import Ranks, joined_ranks
 from .record import data_hash, make_record, origin_of
+from .rehearsal import rehearse
 from .state import TrainState
 
 CHECKPOINT_EVERY = 100  # outer steps
@@ -230,7 +231,7 @@ class Running:
         if self.folder is None:
             self._steps(every, progress)
             return self._record()
-        self.folder.check_room(self.state)
+        rehearse(self.folder, self.state, self.loop.model, self.tokenizer)
         try:
             self._steps(every, progress)
             record = self._record()
@@ -249,8 +250,7 @@ class Running:
             if self.folder is not None and every and good and before.step % every == 0:
                 self.folder.save(before, self.seconds)
             del before
-            if progress is not None:
-                progress(after.step - 1, after.rows[-1])
+            tell(progress, after)
         self.loop.finish(self.state)
 
     def _record(self) -> dict:

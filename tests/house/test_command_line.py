@@ -67,6 +67,36 @@ def test_answers_before_torch_is_loaded(words, code):
     assert after.ru_utime - before.ru_utime < 1
 
 
+def test_the_help_says_what_is_required(capsys):
+    with pytest.raises(SystemExit) as ended:
+        COMMANDS["train"](["--steps", "1", "--help"])
+    assert ended.value.code == 0
+    assert re.search(r"[^\[]--output OUTPUT[^\]]", capsys.readouterr().out)
+
+
+def test_the_help_is_there_without_docstrings():
+    done = subprocess.run(
+        [sys.executable, "-OO", "-m", "maml_en_llm"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "meta-train a model" in done.stdout
+
+
+def test_a_working_folder_that_was_removed_is_named(tmp_path):
+    root = Path(__file__).parents[2]
+    script = 'cd "$0" && rmdir "$0" && exec "$@"'
+    words = [sys.executable, "-m", "maml_en_llm", "plan", "--model", "tiny-base"]
+    done = subprocess.run(
+        ["sh", "-c", script, tmp_path, *words],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(root)},
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "expected a working folder, found one that was removed; cd to another\n"
+    )
+
+
 # the words after `python -m maml_en_llm`, and what has to be said; {0} is a folder
 MISTAKES = [
     ("trian", "expected a command, found 'trian'; nearest: train"),
@@ -129,6 +159,19 @@ MISTAKES = [
     ("train --output=", "output: expected a path"),
     ("train --output {0}/a --checkpoint-every 0", "checkpoint_every: expected a whole"),
     ("pretrain --output=", "output: expected a path"),
+    ("train --outpu x", "train: unknown option '--outpu'; nearest: --output"),
+    ("train –output x", "train: unknown option '–output'; nearest: --output"),
+    ("train -output x", "train: unknown option '-output'; nearest: --output"),
+    ("train --steps 1", "train: expected --output, found none; .* --help lists all"),
+    ("pretrain", "pretrain: expected --output/--out, found none"),
+    ("train --output {0}/a --lr -1e-3", "lr: expected .*, found -0.001"),
+    ("train --output {0}/a --lr -.5E+2", "lr: expected .*, found -50.0"),
+    ("train --output {0}/a --lr -inf", "lr: expected a finite .*, found -inf"),
+    ("train --output {0}/a --lr -x", "train: .*--lr: expected one argument"),
+    ("train --output=~/a", "output: expected a path without '~', .*; write '/.*/a'"),
+    ("tasks --out=~/a", "--out: expected a path without '~', found '~/a'; write '/"),
+    ("evaluate --output=~/a", "--output: expected a path without '~', found '~/a'"),
+    ("reproduce E1 --log=~/a", "--log: expected a path without '~', found '~/a'"),
 ]
 
 

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM
 
 from maml_en_llm import load_model
-from maml_en_llm.models import source_of
+from maml_en_llm.models import load_tokenizer, source_of
 from maml_en_llm.models.folder import LOADED, has_weights
 
 POINTER = (
@@ -228,6 +228,24 @@ def test_where_a_model_comes_from(folder):
         again.lm_head.weight[0, 0] += 1
     assert source_of(again)["weights"] != found["weights"]
     assert source_of(load_model("tiny-base")[0])["name"] == "tiny-base"
+
+
+@pytest.mark.parametrize("load", [load_model, load_tokenizer])
+def test_a_folder_called_as_a_known_model_is_not_passed_over_in_silence(
+    folder, monkeypatch, load
+):
+    monkeypatch.chdir(folder.parent)
+    folder.rename("tiny-base")
+    with pytest.warns(UserWarning, match="'tiny-base' is the .* is './tiny-base'"):
+        load("tiny-base")
+    assert load_model("./tiny-base")[0].config.n_embd == 32  # and says nothing
+
+
+def test_a_folder_may_be_called_as_a_file(folder):
+    named = folder.rename(folder.parent / "model.json")
+    assert source_of(load_model(named)[0])["name"] == "model.json"
+    with pytest.raises(ValueError, match="expected a configuration file, found noth"):
+        load_model(folder.parent / "none.json")
 
 
 CODES = [

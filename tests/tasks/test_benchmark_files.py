@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import random
+import tracemalloc
 
 import pytest
 from helpers import record, records, write_benchmark, write_lines
@@ -11,6 +12,7 @@ from helpers import record, records, write_benchmark, write_lines
 from maml_en_llm import DataError, Example, Task, load_benchmark
 from maml_en_llm.protocol import SEEDS
 from maml_en_llm.tasks import load_settings as settings
+from maml_en_llm.tasks.files import File, find
 from maml_en_llm.tasks.settings import without_leaks
 
 
@@ -65,6 +67,20 @@ def test_a_packed_file_beside_it_holds_the_same(tmp_path, name):
     plain.unlink()
     with pytest.raises(DataError, match=f"{name}.jsonl.gz: expected a complete gzip"):
         load_benchmark(tmp_path, "mini")
+
+
+def test_a_packed_file_is_not_unpacked_beyond_the_plain_one(tmp_path):
+    plain = tmp_path / "a_16_13_train.jsonl"
+    plain.write_text("{}\n")
+    packed = tmp_path / f"{plain.name}.gz"
+    packed.write_bytes(gzip.compress(bytes(2**26)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="expected the content of .* found another"):
+            find(tmp_path, [File("a", 13, (plain.name,))])
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
 
 
 def test_text_is_taken_as_it_stands(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, fields, replace
+from enum import Enum
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,12 @@ def test_the_nearest_name_is_told(value, near):
     assert near in str(e.value)
 
 
+class Name(str, Enum):  # noqa: UP042 (a StrEnum writes its value)
+    BASE = "tiny-base"
+    METHOD = "fomaml"
+    DEVICE = "cuda:1"
+
+
 TAKEN = {
     "benchmark": (Path("tasks") / "x", "tasks/x"),
     "model": (Path("m"), "m"),
@@ -96,7 +103,10 @@ TAKEN = {
     "clip": (np.float64(2), 2.0),
     "betas": ([np.float64(0.5), 0], (0.5, 0.0)),
     "prompts_at_once": (np.int32(2), 2),
-    "device": ("cuda:1", "cuda:1"),
+    "device": (Name.DEVICE, "cuda:1"),
+    "method": (Name.METHOD, "fomaml"),
+    "setting": (Name.BASE, "tiny-base"),
+    "optimizer": (np.str_("sgd"), "sgd"),
 }
 
 

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, pipeli
 
 from maml_en_llm import load_model, parameters, train
 from maml_en_llm.models import source_of
+from maml_en_llm.training.card import model_card
 
 # peft asks `transformers` by names of older versions
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -231,12 +232,11 @@ def test_the_card_says_what_it_is(request, based, kind):
         assert str(Path(path).parent) not in card  # folders of this machine
 
 
-def test_the_card_names_a_known_licence(config):
-    from maml_en_llm.training.card import model_card
-
-    record = {
-        "config": {"model": "smollm2-135m", "benchmark": "minicrossfit"},
-        "model": {"name": "smollm2-135m", "revision": None},
+def record_of(model):
+    """What a card is made of, of a run from a model that was asked for so."""
+    return {
+        "config": {"model": model, "benchmark": "minicrossfit"},
+        "model": {"name": Path(model).name, "revision": None},
         "budget": dict.fromkeys(
             ("outer_steps", "gradients", "tokens_forward", "tokens_backward"), 1
         ),
@@ -248,7 +248,21 @@ def test_the_card_names_a_known_licence(config):
         "versions": {"torch": "2"},
         "code": "c",
     }
-    card = model_card(record)
+
+
+def test_the_card_names_a_known_licence():
+    card = model_card(record_of("smollm2-135m"))
     assert "license: apache-2.0" in card
     assert "base_model: HuggingFaceTB/SmolLM2-135M-Instruct" in card
     assert "- `benchmark`: `minicrossfit`" in card and "clip_support" not in card
+
+
+@pytest.mark.parametrize("model", ["gpt2", "./gpt2", "some/tiny-base"])
+def test_a_folder_called_as_a_known_model_has_no_licence_of_it(
+    tmp_path, monkeypatch, model
+):
+    monkeypatch.chdir(tmp_path)
+    Path(model).mkdir(parents=True)
+    card = model_card(record_of(model))
+    assert "license:" not in card and "base_model:" not in card
+    assert "see the base's own card" in card

@@ -13,13 +13,14 @@ from helpers import (
     small_model,
     write_benchmark,
 )
-from transformers import GPT2Config
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from maml_en_llm import (
     DataError,
     PromptEncoder,
     PromptLoss,
     TrainConfig,
+    load_model,
     meta_train,
     train,
 )
@@ -88,6 +89,25 @@ def test_the_model_is_trained_in_place(config, tasks):
     assert [[len(losses) for losses in step] for step in record["inner_losses"]] == [
         [1, 1]
     ] * 4
+
+
+def spoil(step, row):
+    row["inner_losses"].clear()
+    row["loss"] = "mine"
+    del row["norm"]
+
+
+def test_what_progress_does_to_a_row_is_not_in_the_record(config, tasks):
+    whole = train(config)
+    found = [
+        train(config, progress=spoil),
+        meta_train(
+            *load_model(config.model, seed=config.seed), tasks, config, progress=spoil
+        ),
+    ]
+    for record in found:
+        for name in ("losses", "inner_losses", "norms"):
+            assert record[name] == whole[name]
 
 
 # --- schedule, clipping ---
@@ -299,6 +319,35 @@ def test_training_mode_without_dropout_is_the_same_run(config, tasks):
     one, two = small_model(), small_model().train()
     records = [meta_train(m, CharTokenizer(), tasks, config) for m in (one, two)]
     assert records[0]["losses"] == records[1]["losses"]
+
+
+class OtherNames(GPT2LMHeadModel):
+    def forward(self, tokens, attention_mask=None, use_cache=None):
+        return super().forward(tokens, attention_mask=attention_mask)
+
+
+class Fewer(GPT2LMHeadModel):
+    def forward(self, input_ids):
+        return super().forward(input_ids)
+
+
+class PassedOn(GPT2LMHeadModel):
+    def forward(self, input_ids, **more):
+        return super().forward(input_ids, **more)
+
+
+@pytest.mark.filterwarnings("ignore:tasks are computed one by one")
+def test_a_forward_with_other_arguments_is_refused(config, tasks):
+    small = small_model().config
+    for kind, lacking in (
+        (OtherNames, "OtherNames without input_ids;"),
+        (Fewer, "Fewer without attention_mask, use_cache;"),
+    ):
+        with pytest.raises(ValueError, match=f"^model: expected a forw.*{lacking}"):
+            meta_train(kind(small).eval(), CharTokenizer(), tasks, config)
+    own = PassedOn(small).eval()
+    own.set_attn_implementation("eager")
+    assert meta_train(own, CharTokenizer(), tasks, replace(config, steps=1))["losses"]
 
 
 def test_two_tasks_of_one_name_are_refused(config, tasks):

@@ -1,0 +1,76 @@
+"""The end of a run, tried before its first step: what is to be written then, and where.
+
+All but the weights is written among the checkpoints as it will be at the end, moved to
+beside the output, and taken away.
+"""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from ..checkpoint import check_room
+from ..errors import shown
+from ..models.adapters import has_adapters, save_model
+from ..models.folder import reason
+from ..provenance import unfinished
+from .damage import OUTPUT
+from .folder import RunFolder
+from .state import TrainState
+
+
+def rehearse(folder: RunFolder, state: TrainState, model, tokenizer) -> None:
+    """`ValueError` where a run could not keep its checkpoints or write its output.
+
+    Of several processes only the one that writes tries.
+    """
+    if not folder.first:
+        return
+    check_room(folder.checkpoints, state.tensors())
+    written = unfinished(folder.checkpoints / OUTPUT)
+    moved = unfinished(folder.output)
+    try:
+        _write(folder, model, tokenizer, written)
+        _move(folder, written, moved)
+    finally:
+        shutil.rmtree(written, ignore_errors=True)
+        shutil.rmtree(moved, ignore_errors=True)
+
+
+def _write(folder: RunFolder, model, tokenizer, written: Path) -> None:
+    part = written / "new"
+    part.mkdir(parents=True)
+    argument, name = "tokenizer", folder.config.tokenizer or folder.config.model
+    try:
+        tokenizer.save_pretrained(part)
+        argument, name = "model", folder.config.model
+        if has_adapters(model):
+            save_model(model, tokenizer, part)
+        else:
+            _save_settings(model, part)
+    except Exception as error:  # of any library that writes a file of its own
+        raise ValueError(
+            f"{argument}: expected one whose files can be written to the output, found "
+            f"{shown(name)} ({reason(error)}); correct what that names in the files of "
+            f"the {argument}"
+        ) from error
+
+
+def _save_settings(model, part: Path) -> None:
+    """What `save_pretrained` writes beside the weights."""
+    model.config.save_pretrained(part)
+    if model.can_generate():
+        model.generation_config.save_pretrained(part)
+
+
+def _move(folder: RunFolder, written: Path, moved: Path) -> None:
+    try:
+        os.replace(written, moved)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        raise ValueError(
+            f"output: expected {folder.checkpoints} on the disk of {folder.output}, to "
+            "which it is moved at the end, found it on another; move it there, or "
+            "name an output on its disk"
+        ) from error

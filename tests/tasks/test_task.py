@@ -1,0 +1,74 @@
+"""The fields of tasks and benchmarks, looked at when one is made."""
+
+from typing import Any
+
+import pytest
+
+from maml_en_llm import Benchmark, DataError, Example, Task
+
+ONE = Example("a", "yes", ("yes", "no"))
+A = Task("a", "classification", test=(ONE,))
+Cases = dict[str, tuple[dict[str, Any], str]]
+TASKS: Cases = {  # fields, message
+    "no name": (dict(name=None), "name: expected that of a task, found None"),
+    "instruction": (
+        dict(instruction=5),
+        "task 'a': expected a text as instruction, or",
+    ),
+    "domain": (dict(domain=5), "task 'a': expected a text as domain, or None, found 5"),
+    "train": (dict(train=None), "expected a list of Example as train, found None"),
+    "text": (dict(train="abc"), "expected a list of Example as train, found 'abc'"),
+    "one": (dict(test=ONE), "expected a list of Example as test, found Example"),
+    "no order": (dict(test={ONE}), "expected a list of Example as test, found {Exam"),
+    "shots none": (dict(demonstrations=None), "examples by seed of task 'a', found No"),
+    "shots listed": (dict(demonstrations=[ONE]), "expected examples by seed of task"),
+    "of a seed": (dict(demonstrations={100: None}), "as demonstrations.100., found No"),
+    "one of a seed": (dict(demonstrations={100: ONE}), "as demonstrations.100., found"),
+}
+BENCHMARKS: Cases = {
+    "train none": (dict(train=None), "train: expected a list of Task, found None"),
+    "test one": (dict(test=A), "test: expected a list of Task, found Task"),
+    "numbers": (dict(train=(A, 5)), r"train\[1\]: expected a Task, found 5"),
+    "text": (
+        dict(unseen="abc-1"),
+        "unseen: expected names of tasks in .*found 'abc-1'",
+    ),
+    "unseen none": (
+        dict(unseen=None),
+        "unseen: expected names of tasks in .*found None",
+    ),
+    "no names": (
+        dict(unseen=[A]),
+        "unseen: expected names of tasks in a list or a set",
+    ),
+    "missing": (dict(missing="a"), "missing: expected names of tasks in a list or a s"),
+}
+
+
+@pytest.mark.parametrize(("fields", "message"), TASKS.values(), ids=TASKS)
+def test_a_field_of_a_task_that_is_none(fields, message):
+    with pytest.raises(DataError, match=message) as caught:
+        Task(**{"name": "a", "kind": "classification", **fields})
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(("fields", "message"), BENCHMARKS.values(), ids=BENCHMARKS)
+def test_a_field_of_a_benchmark_that_is_none(fields, message):
+    with pytest.raises(DataError, match=message) as caught:
+        Benchmark(**{"train": (), "test": (), **fields})
+    assert len(str(caught.value)) < 200
+
+
+def test_lists_and_generators_are_kept_in_tuples():
+    listed: Any = Example("a", "yes", ["yes", "no"])
+    assert listed == ONE and hash(listed) == hash(ONE)
+    shots: Any = {100: iter([ONE])}
+    given: Any = dict(train=[listed], test=iter([ONE]), demonstrations=shots)
+    task = Task("a", "classification", **given)
+    plain: Any = dict(train=(ONE,), test=(ONE,), demonstrations={100: (ONE,)})
+    assert task == Task("a", "classification", **plain)
+    tasks: Any = iter([task])
+    names: Any = ["a"]
+    bench = Benchmark((), tasks, unseen=names, missing=names)
+    assert bench.test == (task,)
+    assert (bench.unseen, bench.missing) == (frozenset("a"), ("a",))
