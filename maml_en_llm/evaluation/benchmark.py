@@ -79,12 +79,8 @@ def evaluate(
     )
     seeds, max_records = check_sizes(benchmark, seeds, max_records)
     k = _check_options(k, mode, instructions, pmi, adapt)
-    check_shown(
-        benchmark, k, seeds, instructions=instructions, adapts=adapt is not None
-    )
-    check_model(model, 0 if adapt is None else adapt.steps)
-    if adapt is not None:
-        check_copies(model)
+    check_shown(benchmark, k, seeds, instructions, adapt is not None)
+    _check_model(model, adapt)
     score = score_pmi if pmi else score_options
     scorer = _model_scorer(model, tokenizer, k, fmt, score, adapt, instructions)
     record = evaluate_by(
@@ -273,7 +269,13 @@ def _check_options(k, mode, instructions, pmi, adapt) -> int:
     return k
 
 
-def check_shown(benchmark, k: int, seeds, *, instructions=False, adapts=False) -> None:
+def _check_model(model, adapt: Adaptation | None) -> None:
+    check_model(model, 0 if adapt is None else adapt.steps)
+    if adapt is not None:
+        check_copies(model)
+
+
+def check_shown(benchmark, k: int, seeds, instructions=False, adapts=False) -> None:
     """Raise `DataError` for a task without what is shown before its queries.
 
     These are ``k`` demonstrations of every seed, 16 where there are none in the prompt

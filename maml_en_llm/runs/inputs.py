@@ -11,7 +11,7 @@ from ..models.tokenizer import tokenizer_for
 from ..provenance import digest, weights_hash
 from ..tasks import Benchmark, load_benchmark
 from ..training import TrainConfig
-from .on_disk import State, state_of, state_of_benchmark
+from .on_disk import DiskState, state_of, state_of_benchmark
 from .rows import RULES
 from .run import Run
 from .trained import held_hash
@@ -85,7 +85,12 @@ def places_of(config: TrainConfig) -> list[str]:
 
 @lru_cache(maxsize=16)
 def _examples(
-    source: str, setting: str, seeds: tuple[int, ...], allow_missing, faithful, _: State
+    source: str,
+    setting: str,
+    seeds: tuple[int, ...],
+    allow_missing,
+    faithful,
+    _: DiskState,
 ) -> tuple[Benchmark, str, str]:
     bench = load_benchmark(
         source,
@@ -100,14 +105,14 @@ def _examples(
 
 @lru_cache(maxsize=32)
 def _weights(
-    model: str, tokenizer: str | None, dtype: str, seed: int, _: tuple[State, ...]
+    model: str, tokenizer: str | None, dtype: str, seed: int, _: tuple[DiskState, ...]
 ) -> str:
     loaded, _ = load_model(model, tokenizer=tokenizer, dtype=dtype, seed=seed)
     return weights_hash(loaded)
 
 
 @lru_cache(maxsize=32)
-def _settings(places: tuple[str, ...], _: tuple[State, ...]) -> str:
+def _settings(places: tuple[str, ...], _: tuple[DiskState, ...]) -> str:
     parts: list[str | bytes] = []
     for place in map(Path, places):
         files = [place] if place.is_file() else []

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from ..tasks.settings import FILE
 
-State = tuple[tuple[str, int, int, int], ...]
+DiskState = tuple[tuple[str, int, int, int], ...]
 
 
-def state_of(place: str | Path) -> State:
+def state_of(place: str | Path) -> DiskState:
     """Paths, sizes, times and numbers of the files of a folder and of its sub-folders.
 
     Of a file its own; nothing for a name that is not on this disk.
@@ -18,7 +18,7 @@ def state_of(place: str | Path) -> State:
     return tuple(_files(str(place), depth=2))
 
 
-def state_of_benchmark(source: str) -> State:
+def state_of_benchmark(source: str) -> DiskState:
     """The same of a benchmark, with what may lie beside its folder."""
     beside = Path(source).parent / FILE
     return state_of(source) + (state_of(beside) if os.path.isdir(source) else ())

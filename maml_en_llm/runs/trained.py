@@ -23,7 +23,7 @@ from ..tasks import Benchmark, Task
 from ..tensors import joint_norm
 from ..training import meta_train
 from .adapted import Chosen
-from .on_disk import State, state_of_benchmark
+from .on_disk import DiskState, state_of_benchmark
 from .rows import RULES
 from .run import TOLD_APART, Run
 
@@ -195,7 +195,7 @@ def _held_of(run: Run) -> tuple[tuple[Task, ...], str]:
 
 @lru_cache(maxsize=16)
 def _held_tasks(
-    benchmark: str, setting: str, per_family: int, _: State
+    benchmark: str, setting: str, per_family: int, _: DiskState
 ) -> tuple[tuple[Task, ...], str]:
     tasks = held_set(benchmark, setting, per_family=per_family)
     return tasks, digest(repr(tasks))

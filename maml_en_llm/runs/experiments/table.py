@@ -9,7 +9,7 @@ from ...errors import check_choice, check_integer
 from ...prompts import MODES
 from ...protocol import SEEDS
 from ...tasks import load_settings
-from ..on_disk import State, state_of_benchmark
+from ..on_disk import DiskState, state_of_benchmark
 from ..presets import Preset
 from ..rates import rates_of
 from ..rows import CONTROL, CONTROLS, METHODS, RULES, row_of
@@ -139,7 +139,7 @@ def lists_of(benchmark: str) -> Mapping[str, Mapping]:
 
 
 @lru_cache(maxsize=16)
-def _lists(benchmark: str, _: State) -> Mapping[str, Mapping]:
+def _lists(benchmark: str, _: DiskState) -> Mapping[str, Mapping]:
     return load_settings(benchmark)
 
 
