@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from pathlib import Path
 
+import torch
 from report import machine
 from transformers.utils import logging
 
@@ -52,6 +53,9 @@ def main() -> int:
     now = code_below()
     old = [row for _, row in stored_records(ROOT / "results") if row["code"] != now]
     old = [row for row in old if row.get("torch") == torch_version()]
+    # another number of threads adds in another order
+    threads = torch.get_num_threads()
+    old = [row for row in old if row["provenance"]["threads"] == threads]
     if not old:
         sys.exit("expected records of other code, found none: nothing to be shown")
     ((before, _),) = Counter(row["code"] for row in old).most_common(1)

@@ -9,7 +9,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from ..errors import check_integer
+from ..errors import check_integer, shown
 from ..prompts import Batch
 from ..tensors import Tensors
 from . import guards, safe
@@ -233,8 +233,18 @@ def target_logits(
     """
     before = positions - 1 + virtual_tokens(model)[0]
     if keeps_logits(model):
-        return call(use_cache=False, logits_to_keep=before).logits
-    return call(use_cache=False).logits.take_along_dim(before[..., None], dim=-2)
+        return _logits_of(call(use_cache=False, logits_to_keep=before))
+    return _logits_of(call(use_cache=False)).take_along_dim(before[..., None], dim=-2)
+
+
+def _logits_of(output) -> torch.Tensor:
+    logits = getattr(output, "logits", None)
+    if not isinstance(logits, torch.Tensor):
+        raise ValueError(
+            "model: expected a forward whose output has logits (B, T, V), found "
+            f"{shown(output)}; return transformers' CausalLMOutput"
+        )
+    return logits
 
 
 def target_positions(loss_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

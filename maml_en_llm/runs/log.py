@@ -1,6 +1,7 @@
 """A log of runs: an interrupted reproduction goes on from it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -178,7 +179,7 @@ def _complete(
         record["seal"] = seal(record)
         append_rows(log, [record], key=_key_of)
         if progress is not None:
-            progress(record)
+            progress(deepcopy(record))  # what it does to it stays with it
     return failed
 
 

@@ -104,6 +104,14 @@ def test_a_changed_model_is_scored_as_it_computes(change):
         assert scores == pytest.approx(plainly(model, tokenizer, query), abs=1e-12)
 
 
+@pytest.mark.parametrize("output", [None, {}, (torch.zeros(1),)], ids=repr)
+def test_a_forward_without_logits_is_refused(output):
+    model, batch = small_model(), collate(PROMPTS)
+    model.forward = lambda *_, **__: output
+    with pytest.raises(ValueError, match="whose output has logits .*, found"):
+        PromptLoss(model)(parameters(model), batch)
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_tasks_with_a_changed_model_are_computed_in_turn(change):
     model, batch = small_model(), collate(PROMPTS)
