@@ -111,7 +111,7 @@ def _overlap(a: torch.Tensor, b: torch.Tensor) -> bool:
     ends = starts[0] + _extent(a), starts[1] + _extent(b)
     if max(starts) >= min(ends):
         return False
-    every = torch.arange(max(ends))  # columns of one matrix lie between each other
+    every = torch.arange(int(max(ends)))  # columns of one matrix lie between each other
     one, other = (
         every.as_strided(x.shape, x.stride(), x.storage_offset()) for x in (a, b)
     )

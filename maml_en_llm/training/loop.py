@@ -114,6 +114,7 @@ class Loop:
     ) -> "Loop":
         """The loop of a configuration; all that can be refused is refused here."""
         _check_model(model)
+        check_causal(model)
         _check_adapters(model, config.lora)
         method = config.make_method()
         loss = PromptLoss(model, config.prompts_at_once)
@@ -228,7 +229,6 @@ def _check_model(model) -> None:
     if not isinstance(model, torch.nn.Module):
         raise ValueError(f"model: expected one of load_model, found {shown(model)}")
     check_no_dropout(model, "which would be random and in no record")
-    check_causal(model)
 
 
 def _check_forward(model) -> None:
