@@ -113,11 +113,12 @@ def check_path(path: str | Path, argument: str = "output") -> Path:
         raise ValueError(
             f"{argument}: expected a path in UTF-8, found {shown(path)}; name another"
         )
-    whole = os.path.expanduser(text)
-    if whole != text:
+    if text.startswith("~"):
+        whole = os.path.expanduser(text)
+        cure = os.path.join(os.curdir, text) if whole == text else whole
         raise ValueError(
             f"{argument}: expected a path without '~', found {shown(text)}; write "
-            f"{shown(whole)}"
+            f"{shown(cure)}"
         )
     return Path(path)
 

@@ -161,7 +161,9 @@ def _to_adapt(adapt: Collection[str] | None, params: Tensors) -> list[str]:
         raise ValueError(
             f"adapt: expected a list of parameters' names, found {shown(adapt)}"
         )
-    chosen = list(params if adapt is None else adapt)
+    if adapt is None:
+        return list(params)
+    chosen = list(adapt)
     unknown = [x for x in chosen if not isinstance(x, str) or x not in params]
     if unknown or not chosen:
         found = unknown[0] if unknown else adapt
@@ -169,4 +171,5 @@ def _to_adapt(adapt: Collection[str] | None, params: Tensors) -> list[str]:
             f"adapt: expected names of parameters, found {shown(found)}"
             f"{nearest(found, params)}"
         )
-    return [name for name in params if name in chosen]  # a set has no order of its own
+    of_these = set(chosen)  # which has no order of its own
+    return [name for name in params if name in of_these]

@@ -2,14 +2,14 @@
 
 from math import prod
 from pathlib import Path
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from ..drawing import drawn_with
 from ..errors import listed, shown
-from .as_made import foreign_part
+from .as_made import altered_part
 from .attention import using_attention
 from .folder import BUFFERS, LOADED, shapes_in
 from .safe import classes_with
@@ -107,7 +107,8 @@ def _foreign(keys) -> list[str]:
     ]
 
 
-_causal: WeakSet[PreTrainedModel] = WeakSet()  # those that were let pass
+# models that were tried and let pass, and how they looked then
+_passed: WeakKeyDictionary[PreTrainedModel, tuple] = WeakKeyDictionary()
 
 
 def check_causal(model: PreTrainedModel) -> None:
@@ -115,7 +116,7 @@ def check_causal(model: PreTrainedModel) -> None:
 
     BERT's family does unless told to be a decoder, others if told to look both ways.
     The classes that are known to be right with attention "twice" are causal unless
-    their configuration says otherwise; any other one is tried, once.
+    their configuration says otherwise; any other one is tried, once as it is.
     """
     config = text_config(model)
     both = getattr(config, "use_bidirectional_attention", None) is True
@@ -126,19 +127,17 @@ def check_causal(model: PreTrainedModel) -> None:
         for module in model.modules()
     )
     # one that is told to look both ways may do so only without a mask
-    tried = model in _causal
-    if both or blocks or (not tried and _to_try(model, told) and _sees_later(model)):
+    looks = told, altered_part(model)
+    known = architecture(model) in classes_with("twice") and not any(looks)
+    sees = None if known or _passed.get(model) == looks else _sees_later(model)
+    if both or blocks or sees:
         raise ValueError(
             "model: expected one that sees only the words before, found "
             f"{architecture(model)}, which sees later ones, too; set "
             f"{_cure(config, blocks)} in its configuration"
         )
-    _causal.add(model)
-
-
-def _to_try(model: PreTrainedModel, told: bool) -> bool:
-    known = architecture(model) in classes_with("twice") and not foreign_part(model)
-    return told or not known
+    if sees is False:
+        _passed[model] = looks
 
 
 def _cure(config, blocks: bool) -> str:
@@ -151,16 +150,19 @@ def _cure(config, blocks: bool) -> str:
 
 
 @torch.no_grad()  # what a model keeps from its first call would serve no derivative
-def _sees_later(model: PreTrainedModel) -> bool:
-    """Whether another last word of four changes the logits of the first three."""
-    ids = torch.arange(4)[None] + rows_of(model) // 2
+def _sees_later(model: PreTrainedModel) -> bool | None:
+    """Whether another last word of four changes the logits of the first three.
+
+    None for a model that cannot be called so; it says why where it is used.
+    """
+    ids = torch.arange(4, device=model.device)[None] + rows_of(model) // 2
     later = ids.clone()
     later[0, -1] -= 1
     try:
         with using_attention(model, "eager"):
             first, second = (_logits(model, i)[:, :-1] for i in (ids, later))
-    except Exception:  # it cannot be called so, and says why where it is used
-        return False
+    except Exception:
+        return None
     bound = 1e-5
     if any("experts" in name for name, _ in model.named_modules()):
         # their groups of words, and with them the rounding, change with the last one

@@ -160,7 +160,7 @@ def _products(kind: str) -> str:
         if chosen is None and torch.backends.cuda.matmul.allow_tf32:  # before torch 2.9
             chosen = "tf32"
         return "TensorFloat-32" if chosen == "tf32" else ""
-    # set_float32_matmul_precision("high") asks a CPU for "tf32", which it does not have
+    # set_float32_matmul_precision("high") asks a CPU for "tf32", which few have
     products = getattr(torch.backends.mkldnn, "matmul", None)  # since torch 2.9
     chosen = getattr(products, "fp32_precision", None)
     return "bfloat16" if chosen == "bf16" else ""

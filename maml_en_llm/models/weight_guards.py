@@ -1,7 +1,6 @@
 """Weights that cannot be differentiated or trained as they are, each with its cure."""
 
 from collections.abc import Iterator
-from itertools import combinations
 
 import torch
 from torch.nn.utils import parametrize
@@ -89,30 +88,34 @@ def _extent(parameter: torch.Tensor) -> int:
     if not parameter.numel():
         return 0
     steps = zip(parameter.shape, parameter.stride(), strict=True)
-    return 1 + sum((size - 1) * stride for size, stride in steps)
+    return 1 + int(sum((size - 1) * stride for size, stride in steps))
 
 
 def _sharing(model: PreTrainedModel) -> Iterator[tuple[str, str]]:
     """Pairs of parameters with an entry in common."""
     held: dict[int, list[tuple[str, torch.Tensor]]] = {}
     for name, parameter in model.named_parameters():
-        if parameter.numel():
-            place = parameter.untyped_storage().data_ptr()
+        place = parameter.untyped_storage().data_ptr()
+        if parameter.numel() and place:  # 0: nothing is held
             held.setdefault(place, []).append((name, parameter))
     for together in held.values():
-        for (one, a), (other, b) in combinations(together, 2):
-            if _overlap(a, b):
-                yield one, other
+        together.sort(key=lambda named: named[1].storage_offset())
+        for n, (one, a) in enumerate(together):
+            end = a.storage_offset() + _extent(a)
+            for other, b in together[n + 1 :]:
+                if b.storage_offset() >= end:
+                    break
+                if _overlap(a, b):
+                    yield one, other
 
 
 def _overlap(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two tensors over one storage have an entry in common."""
-    starts = a.storage_offset(), b.storage_offset()
-    ends = starts[0] + _extent(a), starts[1] + _extent(b)
-    if max(starts) >= min(ends):
-        return False
-    every = torch.arange(int(max(ends)))  # columns of one matrix lie between each other
+    start = min(x.storage_offset() for x in (a, b))
+    end = max(x.storage_offset() + _extent(x) for x in (a, b))
+    every = torch.arange(int(end - start))  # columns of one matrix lie between each other
     one, other = (
-        every.as_strided(x.shape, x.stride(), x.storage_offset()) for x in (a, b)
+        every.as_strided(x.shape, x.stride(), x.storage_offset() - start)
+        for x in (a, b)
     )
     return bool(torch.isin(one, other).any())

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ..base.weights import SHIPPED
 from ..models import load_model
 from ..models.adapters import adapters_alone, base_named
+from ..models.smollm2 import located
 from ..models.tokenizer import tokenizer_for
 from ..provenance import digest, weights_hash
 from ..tasks import Benchmark, load_benchmark
@@ -36,6 +37,16 @@ class Inputs(NamedTuple):
     settings: str
     held: str
 
+    @property
+    def hash(self) -> str:
+        """Of weights and examples, as all records have it."""
+        return digest(self.weights, self.data)
+
+    @property
+    def further(self) -> str:
+        """Of what else is read from a disk. Records of before lack it."""
+        return digest(self.settings, self.held)
+
 
 def inputs_of(run: Run) -> Inputs:
     """The benchmark of a run, with hashes of what it is made from."""
@@ -58,8 +69,7 @@ def inputs_of(run: Run) -> Inputs:
 
 def inputs_hash(run: Run) -> str:
     """A hash of the base model's weights and of all examples."""
-    inputs = inputs_of(run)
-    return digest(inputs.weights, inputs.data)
+    return inputs_of(run).hash
 
 
 def further_hash(run: Run) -> str:
@@ -67,20 +77,24 @@ def further_hash(run: Run) -> str:
 
     Records of before lack it; they count by their `inputs_hash` alone.
     """
-    inputs = inputs_of(run)
-    return digest(inputs.settings, inputs.held)
+    return inputs_of(run).further
 
 
 def places_of(config: TrainConfig) -> list[str]:
     """What a base model, its tokenizer, and the bases of adapters are read from."""
-    name = str(SHIPPED.get(config.model, config.model))
+    name, words = _place(config.model), config.tokenizer
     places = [name]
     while (folder := adapters_alone(name)) is not None:
-        base = base_named(folder)["name"]
-        name = str(SHIPPED.get(base, base))
+        if words is None and (folder / "tokenizer_config.json").is_file():
+            words = str(folder)
+        name = _place(base_named(folder)["name"])
         places.append(name)
-    words = tokenizer_for(name) if config.tokenizer is None else config.tokenizer
-    return [*places, str(SHIPPED.get(str(words), words))]
+    return [*places, _place(tokenizer_for(name) if words is None else words)]
+
+
+def _place(name: str | Path) -> str:
+    """A folder, or a name of a hub, as `load_model` takes it for a known name."""
+    return str(located(SHIPPED.get(str(name), name))[0])
 
 
 @lru_cache(maxsize=16)

@@ -15,7 +15,7 @@ from .claims import claims_on
 from .code import code_below, codes_alike, torch_version
 from .compare import seal
 from .failed import note_failure
-from .inputs import Inputs, further_hash, inputs_hash, inputs_of
+from .inputs import Inputs, inputs_of
 from .json_lines import append_rows
 from .record_rows import read_log
 from .run import Run
@@ -185,11 +185,13 @@ def _complete(
 
 def _refused(group: Mapping[Key, Run], log: Path) -> dict[Key, str]:
     """What is wrong with runs that could not be asked, known before the training."""
-    failed = {}
+    failed, words = {}, {}
     for key, run in group.items():
+        place = run.config.model, run.config.tokenizer
         try:
-            words = _model(run.config)[1] if run.format.bos else None
-            check_askable(run, inputs_of(run).bench, words)
+            if run.format.bos and place not in words:
+                words[place] = _model(run.config)[1]
+            check_askable(run, inputs_of(run).bench, words.get(place))
         except Exception as error:
             failed[key] = note_failure(log, run, error)
     return failed
@@ -198,7 +200,7 @@ def _refused(group: Mapping[Key, Run], log: Path) -> dict[Key, str]:
 def _unchanged(key: Key, run: Run) -> Inputs:
     """What a run is made from; `ValueError` where it is other than its key says."""
     inputs = inputs_of(run)
-    if _key(run) != key:
+    if _key(run, inputs) != key:
         raise ValueError(
             "config: expected a model and examples that stay as they are while records "
             f"are computed, found other ones in {shown(run.config.model)} or "
@@ -262,9 +264,10 @@ def _key_of(row: Mapping) -> Key:
     return Key(*(str(row.get(name, "")) for name in Key._fields))
 
 
-def _key(run: Run) -> Key:
+def _key(run: Run, inputs: Inputs | None = None) -> Key:
+    inputs = inputs_of(run) if inputs is None else inputs
     made_by = code_below(), torch_version()
-    return Key(run.hash, inputs_hash(run), *made_by, further_hash(run))
+    return Key(run.hash, inputs.hash, *made_by, inputs.further)
 
 
 def _model(config: TrainConfig):

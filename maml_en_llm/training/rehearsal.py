@@ -1,7 +1,7 @@
 """The end of a run, tried before its first step: what is to be written then, and where.
 
-All but the weights is written among the checkpoints as it will be at the end, moved to
-beside the output, and taken away.
+All but a model's own weights (adapters are written whole) is written among the
+checkpoints as it will be at the end, moved to beside the output, and taken away.
 """
 
 import errno
@@ -13,10 +13,16 @@ from ..checkpoint import check_room
 from ..errors import shown
 from ..models.adapters import has_adapters, save_model
 from ..models.folder import reason
-from ..provenance import unfinished
+from ..provenance import disk_errors, unfinished
 from .damage import OUTPUT
 from .folder import RunFolder
 from .state import TrainState
+
+# are no fault of what is written
+_OF_THE_DISK = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS),
+    *(errno.EACCES, errno.EPERM, errno.EIO),
+)
 
 
 def rehearse(folder: RunFolder, state: TrainState, model, tokenizer) -> None:
@@ -42,13 +48,16 @@ def _write(folder: RunFolder, model, tokenizer, written: Path) -> None:
     part.mkdir(parents=True)
     argument, name = "tokenizer", folder.config.tokenizer or folder.config.model
     try:
-        tokenizer.save_pretrained(part)
-        argument, name = "model", folder.config.model
-        if has_adapters(model):
-            save_model(model, tokenizer, part)
-        else:
-            _save_settings(model, part)
+        with disk_errors(part):
+            tokenizer.save_pretrained(part)
+            argument, name = "model", folder.config.model
+            if has_adapters(model):
+                save_model(model, tokenizer, part)
+            else:
+                _save_settings(model, part)
     except Exception as error:  # of any library that writes a file of its own
+        if getattr(error, "errno", None) in _OF_THE_DISK:
+            raise
         raise ValueError(
             f"{argument}: expected one whose files can be written to the output, found "
             f"{shown(name)} ({reason(error)}); correct what that names in the files of "

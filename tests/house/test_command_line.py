@@ -171,6 +171,7 @@ MISTAKES = [
     ("train --output=~/a", "output: expected a path without '~', .*; write '/.*/a'"),
     ("tasks --out=~/a", "--out: expected a path without '~', found '~/a'; write '/"),
     ("evaluate --output=~/a", "--output: expected a path without '~', found '~/a'"),
+    ("evaluate --output=~nobody-here/a", "--output: .*; write './~nobody-here/a'"),
     ("reproduce E1 --log=~/a", "--log: expected a path without '~', found '~/a'"),
 ]
 

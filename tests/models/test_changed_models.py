@@ -13,6 +13,7 @@ from maml_en_llm.evaluation import score_options
 from maml_en_llm.meta import loss_and_grad
 from maml_en_llm.models import safe
 from maml_en_llm.models.as_made import altered_part, foreign_part
+from maml_en_llm.models.complete import check_causal
 from maml_en_llm.models.guards import check
 from maml_en_llm.prompts import Format, Prompt, PromptEncoder, collate, stack
 from maml_en_llm.tasks import Example
@@ -125,6 +126,43 @@ def test_tasks_with_a_changed_model_are_computed_in_turn(change):
     stacked = {name: torch.stack([p, p]) for name, p in params.items()}
     both = loss(stacked, stack([batch, batch]))
     assert torch.equal(both, torch.stack([alone, alone]))
+
+
+class Ahead(torch.nn.Module):
+    """A part that looks at the whole row."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x) + x.mean(1, keepdim=True)
+
+
+def test_a_model_that_was_made_to_look_ahead_is_refused_whenever_it_was():
+    model, tokenizer = small_model(), CharTokenizer()
+    score_options(model, tokenizer, SHOWN, ASKED[:1])
+    layer = model.transformer.h[0]
+    usual, layer.mlp = layer.mlp, Ahead(layer.mlp)
+    with pytest.raises(ValueError, match="GPT2LMHeadModel, which sees later ones"):
+        score_options(model, tokenizer, SHOWN, ASKED[:1])
+    layer.mlp = usual
+    score_options(model, tokenizer, SHOWN, ASKED[:1])
+
+
+def test_a_trial_that_fails_lets_no_model_pass_for_good():
+    model = small_model()
+    layer = model.transformer.h[0]
+    usual, layer.mlp = layer.mlp.forward, Ahead(layer.mlp)
+
+    def broken(x):
+        raise RuntimeError("out of memory")
+
+    layer.mlp.inner.forward = broken
+    check_causal(model)  # whoever calls it hears of the error
+    layer.mlp.inner.forward = usual
+    with pytest.raises(ValueError, match="which sees later ones"):
+        check_causal(model)
 
 
 def test_hooks_leave_attention_twice_and_other_code_does_not():

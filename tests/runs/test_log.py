@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from helpers import records, write_benchmark, write_lines, write_model
 
 from maml_en_llm import TrainConfig, load_model
 from maml_en_llm.errors import DataError
+from maml_en_llm.models.adapters import save_model, with_adapters
 from maml_en_llm.provenance import weights_hash
 from maml_en_llm.runs import (
     Run,
@@ -26,6 +28,7 @@ from maml_en_llm.runs.claims import Claims, clear_claims
 from maml_en_llm.runs.code import bare, code_below, codes_alike, read_changes
 from maml_en_llm.runs.experiments.table import lists_of
 from maml_en_llm.runs.failed import failures_of
+from maml_en_llm.runs.inputs import places_of
 from maml_en_llm.runs.json_lines import read_rows
 from maml_en_llm.runs.log import read_log
 from maml_en_llm.runs.trained import Trained
@@ -415,3 +418,19 @@ def test_a_line_that_says_two_things_is_no_row(tmp_path, line):
     (tmp_path / "log").write_text(f'{{"a": Infinity}}\n{line}\n')
     with pytest.raises(ValueError, match="log:2: expected a log .* keys each once"):
         read_rows(tmp_path / "log")
+
+
+def test_the_files_of_adapters_are_theirs_and_their_bases(tmp_path):
+    """A folder of adapters has a tokenizer of its own, and the base may have none."""
+    model, tokenizer = load_model("tiny-base")
+    base, folder = tmp_path / "base", tmp_path / "adapters"
+    model.save_pretrained(base)
+    save_model(with_adapters(model, 2), tokenizer, folder)
+    about = folder / "adapter_config.json"
+    config = json.loads(about.read_text())
+    about.write_text(json.dumps(config | {"base_model_name_or_path": str(base)}))
+    load_model(folder)
+    found = places_of(TrainConfig(model=str(folder)))
+    assert found == [str(folder), str(base), str(folder)]
+    known = places_of(TrainConfig(model="tiny-base"))
+    assert len(set(known)) == 1 and Path(known[0]).is_dir()
