@@ -113,7 +113,8 @@ def _overlap(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two tensors over one storage have an entry in common."""
     start = min(x.storage_offset() for x in (a, b))
     end = max(x.storage_offset() + _extent(x) for x in (a, b))
-    every = torch.arange(int(end - start))  # columns of one matrix lie between each other
+    # their spans overlap, and columns of one matrix lie between each other
+    every = torch.arange(int(end - start))
     one, other = (
         every.as_strided(x.shape, x.stride(), x.storage_offset() - start)
         for x in (a, b)
