@@ -1,7 +1,7 @@
 """The end of a run, tried before its first step: what is to be written then, and where.
 
 All but a model's own weights (adapters are written whole) is written among the
-checkpoints as it will be at the end, moved to beside the output, and taken away.
+checkpoints as it will be at the end, and taken away.
 """
 
 import errno
@@ -34,13 +34,11 @@ def rehearse(folder: RunFolder, state: TrainState, model, tokenizer) -> None:
         return
     check_room(folder.checkpoints, state.tensors())
     written = unfinished(folder.checkpoints / OUTPUT)
-    moved = unfinished(folder.output)
     try:
         _write(folder, model, tokenizer, written)
-        _move(folder, written, moved)
+        _check_move(folder, written)
     finally:
         shutil.rmtree(written, ignore_errors=True)
-        shutil.rmtree(moved, ignore_errors=True)
 
 
 def _write(folder: RunFolder, model, tokenizer, written: Path) -> None:
@@ -72,12 +70,17 @@ def _save_settings(model, part: Path) -> None:
         model.generation_config.save_pretrained(part)
 
 
-def _move(folder: RunFolder, written: Path, moved: Path) -> None:
+def _check_move(folder: RunFolder, written: Path) -> None:
+    """`ValueError` where what lies among the checkpoints cannot be moved beside them.
+
+    It is tried on to the name of the checkpoints, which are there: that fails on one
+    disk, too, for another reason, and leaves nothing behind.
+    """
     try:
-        os.replace(written, moved)
+        os.rename(written, folder.checkpoints)
     except OSError as error:
         if error.errno != errno.EXDEV:
-            raise
+            return
         raise ValueError(
             f"output: expected {folder.checkpoints} on the disk of {folder.output}, to "
             "which it is moved at the end, found it on another; move it there, or "
