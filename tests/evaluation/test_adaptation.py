@@ -8,7 +8,6 @@ import pytest
 import torch
 from helpers import SHOWN, CharTokenizer, small_model
 from peft import LoHaConfig, LoraConfig, OFTConfig
-from torch.nn.utils import prune
 
 from maml_en_llm import (
     SGD,
@@ -231,11 +230,6 @@ def _with_dropout(config):
     return added
 
 
-def _pruned(model):
-    prune.l1_unstructured(model.model.layers[0].mlp.up_proj, "weight", 0.3)
-    return model
-
-
 def _locked(model):
     model.lock = threading.Lock()
     return model
@@ -245,7 +239,6 @@ ON = {"target_modules": ["q_proj"]}
 DROPOUT = "model: expected one without dropout, .*{} = 0.5 and 1 more in training mode"
 NO_COPY = "model: expected one that copy.deepcopy can copy, .*{}.*remove_weight_norm"
 UNFIT = {  # what is done to a model, the message, whether it can still be scored
-    "pruned": (_pruned, NO_COPY.format("RuntimeError: Only Tensors"), True),
     "a lock": (_locked, NO_COPY.format("TypeError: cannot pickle"), True),
     "no parameter to move": (
         _frozen,
