@@ -11,7 +11,7 @@ from ..models import PromptLoss, parameters, positions_of, write_back
 from ..optimizers.base import Optimizer
 from ..prompts import Batch, Format, PromptEncoder, collate
 from ..tasks import Example
-from .arguments import check_adaptable, check_copies, checked_examples
+from .arguments import check_adaptable, checked_examples
 from .scoring import ScoresNotFinite
 
 MOST_ADAPTATION_STEPS = 10**5
@@ -61,7 +61,6 @@ class Adaptation:
         dropout is random, or no step moves it.
         """
         check_adaptable(model, self.steps)
-        check_copies(model)
         check_truth("alone", alone)
         if not self.steps:
             return deepcopy(model)

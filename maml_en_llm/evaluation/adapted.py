@@ -11,7 +11,7 @@ from ..prompts import Format, PromptEncoder
 from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
 from .adaptation import adaptations, after_steps, leave_one_out, steps_on
-from .arguments import check_copies, check_model, format_of
+from .arguments import check_model, format_of
 from .benchmark import check_shown, check_sizes, evaluate_by
 from .scoring import score_options
 
@@ -45,7 +45,6 @@ def evaluate_adapted(
     seeds, max_records = check_sizes(benchmark, seeds, max_records)
     check_shown(benchmark, k, seeds, adapts=True)
     check_model(model, asked[-1])
-    check_copies(model)
     tables: dict[tuple[str, int], dict[int, list]] = {}
 
     def at(j: int):

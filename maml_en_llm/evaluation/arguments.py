@@ -14,10 +14,11 @@ from ..tasks import Example, Task
 from ..tasks.settings import KINDS
 
 
-def check_model(model, steps: int = 0) -> None:
+def check_model(model, steps: int | None = None) -> None:
     """Refuse what is no model, and one whose dropout is random.
 
-    For ``steps`` of adaptation, one that none of them would move.
+    For ``steps`` of adaptation, one that none of them would move, and for any number of
+    them one that cannot be copied.
     """
     _check_kind(model)
     if model.training:
@@ -29,10 +30,12 @@ def check_model(model, steps: int = 0) -> None:
     check_no_dropout(model, "which is random")
     if steps:
         _check_moves(model)
+    if steps is not None:
+        _check_copies(model)
 
 
 def check_adaptable(model, steps: int) -> None:
-    """Refuse what is no model.
+    """Refuse what is no model, or cannot be copied.
 
     For ``steps``, one whose dropout is random, and one that none of them would move.
     """
@@ -40,9 +43,10 @@ def check_adaptable(model, steps: int) -> None:
     if steps:
         check_no_dropout(model, "which is random")
         _check_moves(model)
+    _check_copies(model)
 
 
-def check_copies(model) -> None:
+def _check_copies(model) -> None:
     """Refuse a model of which no copy can be made, to take steps with.
 
     Its tensors stand for themselves here: nothing large is copied.

@@ -20,7 +20,7 @@ from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
 from ..tasks.settings import KINDS
 from .adaptation import Adaptation, after_steps
-from .arguments import check_copies, check_model, checked_queries
+from .arguments import check_model, checked_queries
 from .metrics import (
     accuracy,
     calibration_error,
@@ -80,7 +80,7 @@ def evaluate(
     seeds, max_records = check_sizes(benchmark, seeds, max_records)
     k = _check_options(k, mode, instructions, pmi, adapt)
     check_shown(benchmark, k, seeds, instructions, adapt is not None)
-    _check_model(model, adapt)
+    check_model(model, None if adapt is None else adapt.steps)
     score = score_pmi if pmi else score_options
     scorer = _model_scorer(model, tokenizer, k, fmt, score, adapt, instructions)
     record = evaluate_by(
@@ -267,12 +267,6 @@ def _check_options(k, mode, instructions, pmi, adapt) -> int:
     if adapt is not None and not isinstance(adapt, Adaptation):
         raise ValueError(f"adapt: expected an Adaptation or None, found {shown(adapt)}")
     return k
-
-
-def _check_model(model, adapt: Adaptation | None) -> None:
-    check_model(model, 0 if adapt is None else adapt.steps)
-    if adapt is not None:
-        check_copies(model)
 
 
 def check_shown(benchmark, k: int, seeds, instructions=False, adapts=False) -> None:

@@ -23,13 +23,7 @@ from ..prompts import Batch, Prompt, PromptEncoder, collate
 from ..protocol import SHOTS
 from ..tasks import Example, Task
 from ..tensors import Tensors, clip_by_norm
-from .arguments import (
-    check_copies,
-    check_model,
-    checked_tasks,
-    format_of,
-    prefix_of,
-)
+from .arguments import check_model, checked_tasks, format_of, prefix_of
 from .scoring import prompt_scores
 
 SUPPORTS = (1, 4, 8, 16)  # prompts that one inner step sees
@@ -157,7 +151,6 @@ class Probe:
 
     def __init__(self, model, tokenizer, options: StepOptions, format_options: Mapping):
         check_model(model, steps=1)
-        check_copies(model)
         self.options = options
         self.encoder = PromptEncoder(tokenizer, format_of(format_options))
         self.model = deepcopy(model)

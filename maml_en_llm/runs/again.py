@@ -15,7 +15,7 @@ from ..training import TrainConfig
 from .adapted import Chosen
 from .compare import Difference, compare, inconsistencies
 from .costs import units_of_asking, units_of_training
-from .inputs import further_hash, inputs_hash
+from .inputs import inputs_of
 from .log import reproduce
 from .record_rows import checked_rows, read_log, read_table
 from .rows import row_of
@@ -140,9 +140,9 @@ def is_here(run: Run, record: Mapping) -> bool:
     A base model that is not shipped may not be here at all.
     """
     try:
-        further = further_hash(run)
-        same = record.get("further", further) == further  # older records have none
-        return same and inputs_hash(run) == record.get("inputs")
+        inputs = inputs_of(run)
+        further = record.get("further", inputs.further)  # older records have none
+        return further == inputs.further and record.get("inputs") == inputs.hash
     except ValueError:
         return False
 

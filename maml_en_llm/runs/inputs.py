@@ -44,7 +44,10 @@ class Inputs(NamedTuple):
 
     @property
     def further(self) -> str:
-        """Of what else is read from a disk. Records of before lack it."""
+        """Of what else is read from a disk: configuration, tokenizer, held tasks.
+
+        Records of before lack it; they count by their ``hash`` alone.
+        """
         return digest(self.settings, self.held)
 
 
@@ -60,24 +63,12 @@ def inputs_of(run: Run) -> Inputs:
         state_of_benchmark(config.benchmark),
     )
     seed = config.seed if _is_random(config.model) else 0
-    states = tuple(state_of(place) for place in places_of(config))
+    places = tuple(places_of(config))
+    states = tuple(map(state_of, places))
     weights = _weights(config.model, config.tokenizer, config.dtype, seed, states)
-    settings = _settings(tuple(places_of(config)), states)
+    settings = _settings(places, states)
     held = "" if run.name in RULES or not run.held else held_hash(run)
     return Inputs(given[0], weights, *given[1:], settings, held)
-
-
-def inputs_hash(run: Run) -> str:
-    """A hash of the base model's weights and of all examples."""
-    return inputs_of(run).hash
-
-
-def further_hash(run: Run) -> str:
-    """A hash of what else is read from a disk: configuration, tokenizer, held tasks.
-
-    Records of before lack it; they count by their `inputs_hash` alone.
-    """
-    return inputs_of(run).further
 
 
 def places_of(config: TrainConfig) -> list[str]:
