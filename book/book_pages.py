@@ -17,6 +17,7 @@ from sphinx.errors import ExtensionError
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.fileutil import copy_asset
 
+from book_citations import CitedIn
 from book_parts import BuiltWith, Scorecard, draw, found
 from book_runs import last_run
 
@@ -25,6 +26,12 @@ MATHJAX = "tex-chtml.js"
 PARTS = ("output/chtml/fonts", "input/tex/extensions")
 # thebe loads a library from another server; solutions need no toggle
 UNUSED = ("thebe", "toggle")
+ICON_SCRIPT = re.compile(r"<script[^>]*/fontawesome\.js[^>]*></script>")
+# a formula and the marks that belong to it: no line breaks between them
+MARKED = re.compile(
+    r'([(“]?<span class="math notranslate nohighlight">[^<]*</span>'
+    r"[.,;:?!)”]+)"
+)
 LONGEST = 200  # characters of a page's description
 FRONT = "Meta-training for in-context learning"
 # what search engines show of a page that has no paragraph of its own
@@ -49,10 +56,12 @@ def setup(app: Sphinx) -> dict:
     app.add_directive("built-with", BuiltWith)
     app.add_role("found", found)
     app.add_post_transform(Solutions)
+    app.add_post_transform(CitedIn)
     app.connect("config-inited", set_paths)
     app.connect("builder-inited", draw)
     app.connect("html-page-context", mend_page, priority=900)
     app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", drop_icon_script)
     return {
         "version": "1",
         "parallel_read_safe": True,
@@ -90,6 +99,22 @@ def copy_mathjax(app: Sphinx, failure: Exception | None) -> None:
         copy_asset(str(source / part), str(target / part))
 
 
+def drop_icon_script(app: Sphinx, failure: Exception | None) -> None:
+    """Take the theme's 1.5 MB of drawn icons out of the pages.
+
+    Its style sheet draws the same icons from a font. The script stands in a
+    macro of the theme, which a template of ours cannot replace.
+    """
+    if failure is not None or app.builder.format != "html":
+        return
+    folder = Path(app.outdir)
+    for page in folder.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(ICON_SCRIPT.sub("", text), encoding="utf-8")
+    for file in (folder / "_static" / "scripts").glob("fontawesome.js*"):
+        file.unlink()
+
+
 # --- pages ---
 
 
@@ -119,6 +144,8 @@ def mend_page(
     body = context.get("body", "")
     if "data-bowls" in body:
         app.add_js_file("bowls.js", loading_method="defer")
+    if pagename == "search":
+        app.add_js_file("search.js", loading_method="defer")
     has_math = 'class="math' in body
     kept = []
     for script in context.get("script_files", ()):
@@ -170,11 +197,15 @@ def _unused(text: str) -> bool:
 
 
 def mend_body(body: str) -> str:
-    """Roles, names and empty headers that a screen reader stumbles over."""
+    """Roles, names and empty headers that a screen reader stumbles over.
+
+    A full stop after a formula stays on its line.
+    """
     body = re.sub(
         r'(<div) role="list"( class="citation-list">)', r"\1\2", body
     )
     body = re.sub(r"<th>\s*</th>", "<td></td>", body)
+    body = MARKED.sub(r'<span class="unbroken">\1</span>', body)
     # a folded cell's name is the text that is seen
     body = body.replace(' aria-label="Toggle hidden content"', "")
     return body.replace(' role="doc-biblioentry"', "")

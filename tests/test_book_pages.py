@@ -170,6 +170,60 @@ def test_pages_without_prose_have_a_text_of_their_own(name):
     assert found != pages.FRONT and len(found) > 40
 
 
+# --- what is mended ---
+
+
+def formula(tex: str) -> str:
+    return rf'<span class="math notranslate nohighlight">\({tex}\)</span>'
+
+
+@pytest.mark.parametrize(
+    "before, after", [("", "."), ("", ","), ("(", ")."), ("“", "”")]
+)
+def test_the_marks_of_a_formula_stay_on_its_line(before, after):
+    pages = script("book", "book_pages")
+    whole = f"{before}{formula('k')}{after}"
+    found = pages.mend_body(f"<p>so {whole} Then</p>")
+    assert found == f'<p>so <span class="unbroken">{whole}</span> Then</p>'
+
+
+def test_a_formula_without_marks_is_left_alone():
+    pages = script("book", "book_pages")
+    body = f"<p>where {formula('k')} steps</p>"
+    assert pages.mend_body(body) == body
+
+
+class Builder:
+    format = "html"
+
+
+class App:
+    builder = Builder()
+
+    def __init__(self, outdir):
+        self.outdir = outdir
+
+
+@pytest.mark.parametrize("failure", [None, ValueError("the build failed")])
+def test_pages_do_without_the_script_of_icons(tmp_path, failure):
+    pages = script("book", "book_pages")
+    scripts = tmp_path / "_static" / "scripts"
+    scripts.mkdir(parents=True)
+    for name in ("fontawesome.js", "fontawesome.js.map", "bootstrap.js"):
+        (scripts / name).touch()
+    icons = '<script defer src="../_static/scripts/fontawesome.js?digest=1"></script>'
+    other = '<script defer src="../_static/scripts/bootstrap.js?digest=1"></script>'
+    page = tmp_path / "book" / "one.html"
+    page.parent.mkdir()
+    page.write_text(f"<head>{icons}\n{other}</head>", "utf-8")
+    pages.drop_icon_script(App(tmp_path), failure)
+    kept = {file.name for file in scripts.iterdir()}
+    assert (icons in page.read_text("utf-8")) == (failure is not None)
+    assert other in page.read_text("utf-8")
+    assert ("fontawesome.js" in kept) == (failure is not None)
+    assert "bootstrap.js" in kept
+
+
 def test_pages_are_tried_in_a_browser_before_they_are_published():
     """The stamped ones, with the name of their own repository."""
     workflow = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")

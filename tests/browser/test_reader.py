@@ -15,6 +15,50 @@ def test_search_finds(visit):
     assert seen.faults == []
 
 
+@pytest.mark.parametrize(
+    "tex, read",
+    [
+        (r"\(L_i(\theta_k)\)", "L_i(θ_k)"),
+        (
+            r"\[\begin{split}\tfrac12 \lVert g \rVert^2 &\le 1\\\end{split}\]",
+            "12 ‖ g ‖^2 ≤ 1",
+        ),
+        (r"\(\{1, 2\} \%\)", "{1, 2} %"),
+    ],
+)
+def test_search_shows_formulas_without_their_commands(visit, tex, read):
+    seen = visit()
+    page = seen.open("search")
+    told = page.evaluate(
+        """(tex) => Search.htmlToText(
+            `<div role="main">the loss <span class="math">${tex}</span>.</div>`)""",
+        tex.replace("&", "&amp;"),
+    )
+    assert told == f"the loss {read}."
+
+
+def test_icons_are_drawn_without_a_script(visit):
+    """By the theme's font: each has a sign of that font before it."""
+    page = visit().open("book/index")
+    drawn = page.evaluate("""() => [...document.querySelectorAll("i.fa-solid")]
+        .map((icon) => getComputedStyle(icon, "::before"))
+        .map((sign) => [sign.fontFamily, sign.content])""")
+    assert len(drawn) > 5
+    for family, content in drawn:
+        assert "Awesome" in family and content not in ("none", "normal", '""')
+    assert page.evaluate(
+        "() => document.fonts.check('900 16px \"Font Awesome 6 Free\"')"
+    )
+
+
+def test_each_reference_says_where_it_is_cited(visit):
+    page = visit().open("book/references")
+    works = page.locator(".citation")
+    assert works.count() > 20
+    assert page.locator(".citation .cited-in a").count() >= works.count()
+    assert works.filter(has_not=page.locator(".cited-in")).count() == 0
+
+
 @pytest.mark.parametrize("name", ["search", "genindex"])
 def test_a_page_that_is_generated(visit, name):
     seen = visit()
