@@ -18,24 +18,25 @@ def curves_by_group(
 
     Args:
         axes: where to draw
-        groups: {group: {curve: {step: value}}}, the same steps in all; they are drawn
-            at equal distances
+        groups: {group: {curve: {step: value}}}, the same steps within a group; steps
+            are drawn at equal distances, smallest first
     """
     check_count("groups", groups, 0, len(PALETTE))
     for group, curves in groups.items():
         check_count(f"groups[{group!r}]", curves)
-    pairs = {(g, name): c for g in groups for name, c in groups[g].items()}
-    check_rows("groups", pairs)
-    steps = list(next(iter(pairs.values()), ()))
+        check_rows(f"groups[{group!r}]", curves)
+    found = {step for of in groups.values() for c in of.values() for step in c}
+    place = {step: x for x, step in enumerate(sorted(found))}
     for (group, curves), color, mark in zip(
         groups.items(), PALETTE, LINE_MARKS, strict=False
     ):
-        at = range(len(steps))
+        own = [step for step in place if step in next(iter(curves.values()))]
+        at = [place[step] for step in own]
         for curve in curves.values():
-            axes.plot(at, [curve[j] for j in steps], color=color, lw=0.8, alpha=0.5)
-        mean = [fmean(curve[j] for curve in curves.values()) for j in steps]
+            axes.plot(at, [curve[j] for j in own], color=color, lw=0.8, alpha=0.5)
+        mean = [fmean(curve[j] for curve in curves.values()) for j in own]
         axes.plot(at, mean, mark + "-", color=color, lw=2.5, label=group)
-    axes.set_xticks(range(len(steps)), [str(j) for j in steps])
+    axes.set_xticks(range(len(place)), [str(step) for step in place])
     axes.legend()
     return axes
 
