@@ -20,6 +20,7 @@ from sphinx.util.fileutil import copy_asset
 from book_citations import CitedIn
 from book_parts import BuiltWith, Scorecard, draw, found
 from book_runs import last_run
+from book_tables import mark_numbers
 
 MATHJAX = "tex-chtml.js"
 # of the package's files: the fonts, and what TeX commands load when used
@@ -206,6 +207,7 @@ def mend_body(body: str) -> str:
     )
     body = re.sub(r"<th>\s*</th>", "<td></td>", body)
     body = MARKED.sub(r'<span class="unbroken">\1</span>', body)
+    body = mark_numbers(body)
     # a folded cell's name is the text that is seen
     body = body.replace(' aria-label="Toggle hidden content"', "")
     return body.replace(' role="doc-biblioentry"', "")

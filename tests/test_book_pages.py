@@ -193,6 +193,32 @@ def test_a_formula_without_marks_is_left_alone():
     assert pages.mend_body(body) == body
 
 
+def table(*rows: tuple, head: tuple) -> str:
+    def line(tag: str, row: tuple) -> str:
+        return "".join(f"<{tag}>{x}</{tag}>" for x in row)
+
+    names = f"<thead><tr>{line('th', head)}</tr></thead>"
+    body = "".join(f"<tr><th>{first}</th>{line('td', row)}</tr>" for first, *row in rows)
+    return f'<table border="1" class="dataframe">{names}<tbody>{body}</tbody></table>'
+
+
+def test_columns_of_numbers_are_marked():
+    numbers = [("a", "9.5", "−3", "yes", "–"), ("b", "100.0", "+12", "no", "1,024")]
+    head = ("", "points", "change", "decided", "steps")
+    found = script("book", "book_tables").mark_numbers(table(*numbers, head=head))
+    marked = re.findall(r'<t[hd] class="number">([^<]*)', found)
+    assert marked == ["points", "change", "steps", *"9.5 −3 – 100.0 +12 1,024".split()]
+    assert found.replace(' class="number"', "") == table(*numbers, head=head)
+
+
+def test_tables_that_are_not_plain_are_left_alone():
+    marked = script("book", "book_tables").mark_numbers
+    own = table(("a", "1"), head=("", "x")).replace("dataframe", "own")
+    wide = table(("a", "1"), head=("", "x")).replace("<td>", '<td colspan="2">')
+    ragged = table(("a", "1"), ("b", "1", "2"), head=("", "x"))
+    assert [marked(t) for t in (own, wide, ragged)] == [own, wide, ragged]
+
+
 class Builder:
     format = "html"
 

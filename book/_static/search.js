@@ -26,6 +26,10 @@ function readable(tex) {
 const plainText = Search.htmlToText;
 Search.htmlToText = (html, anchor) => {
   const page = new DOMParser().parseFromString(html, "text/html");
+  // lists of a page's sections stand before and after its text
+  for (const list of page.querySelectorAll("#jb-print-docs-body, .bd-toc")) {
+    list.remove();
+  }
   for (const formula of page.querySelectorAll(".math")) {
     formula.textContent = readable(formula.textContent);
   }

@@ -8,6 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from ..errors import check_choice
+from ..runs.words import setting_in_words
 from .given import check_count, check_keys, check_rows
 from .style import COLORS, PALETTE
 
@@ -149,7 +150,7 @@ def all_settings(
             axes.fill_between(edges, low, high, color="0.93", lw=0)
             for method, interval in found.items():
                 _point(axes, x, method, interval, label=x == 0)
-        names = [_spoken(setting) for setting in by_setting]
+        names = [setting_in_words(x).replace("→", "\n→") for x in by_setting]
         axes.set(title=mode, ylabel="points", ylim=(0, 100))
         axes.set_xticks(range(len(names)), names)
     panels[0].legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.35))
@@ -192,9 +193,3 @@ def _point(axes: Axes, x: int, method: str, interval: "Interval", *, label: bool
         lw=1,
         label=method if label else None,
     )
-
-
-def _spoken(setting: str) -> str:
-    """A setting's name in two lines: non_qa_to_qa as "non-qa → qa"."""
-    arrow = setting.replace("_to_", "\n→ ")
-    return arrow.replace("non_", "non-").replace("_", " ")

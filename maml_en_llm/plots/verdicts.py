@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.axes import Axes
 
 from ..runs.rows import CONTROL
+from ..runs.words import setting_in_words
 from .given import check_count, check_rows
 from .style import COLORS, PALETTE
 
@@ -46,7 +47,7 @@ def alive_cells(panels: Sequence[Axes], cells: Sequence["Cell"]) -> Sequence[Axe
             if cell.mode == mode:
                 _cell(axes, settings.index(cell.setting), cell)
         axes.set(title=mode, xlabel="points", xlim=(0, 100))
-        axes.set_yticks(range(len(settings)), [_arrow(name) for name in settings])
+        axes.set_yticks(range(len(settings)), list(map(setting_in_words, settings)))
         axes.set_ylim(len(settings) - 0.4, -0.6)
     for mark, color, label in _FIGURES.values():
         panels[0].plot([], [], mark, color=color, label=label)
@@ -166,9 +167,3 @@ def _cell(axes: Axes, y: int, cell: "Cell") -> None:
     words += cell.reasons[:1]
     lines = textwrap.fill("; ".join(words), _REASON)
     axes.text(1, y + 0.2, lines, color="0.3", va="top", linespacing=1.05)
-
-
-def _arrow(setting: str) -> str:
-    """non_qa_to_qa as "non-qa → qa"."""
-    arrow = setting.replace("_to_", " → ")
-    return arrow.replace("non_", "non-").replace("_", " ")

@@ -14,7 +14,7 @@ from .record_files import record_file
 from .rows import CONTROL, CONTROLS, METHODS, RULES, Method, row_of
 from .run import GRADIENTS_PER_STEP, Run
 from .statistics import Interval, mean_interval, paired_difference, scores_of
-from .words import in_brief, sentence
+from .words import in_brief, sentence, setting_in_words
 
 __all__ = [
     "CONTROL",
@@ -60,6 +60,7 @@ __all__ = [
     "run_of",
     "scores_of",
     "sentence",
+    "setting_in_words",
     "steps_of",
     "table_of",
 ]

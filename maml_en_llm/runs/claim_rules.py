@@ -7,6 +7,7 @@ from statistics import fmean
 from .cell_rows import IN_CONTEXT, Record
 from .pairs import Paired, RowKind, Where, changes_of, compared, longest
 from .rows import CONTROL
+from .words import setting_in_words
 
 OURS, MAIN_RIVAL = "MAML-en-LLM", "MetaICL"
 RIVALS = ("MetaICL", "MetaICT", "multi-task zero-shot", "FOMAML", "Reptile")
@@ -273,7 +274,7 @@ def _against_best(rows: Sequence[Record], cell: Where) -> Paired | None:
     gaps = []
     for rival in (*RIVALS, IN_CONTEXT):
         theirs = RowKind(method=rival, budget=None if rival == IN_CONTEXT else "steps")
-        words = f"{OURS} − {rival}, {' '.join(cell)}"
+        words = f"{OURS} − {rival}, {setting_in_words(cell[0])}, {cell[1]}"
         mine = RowKind(method=OURS)
         gaps.append(longest(rows, mine, theirs, [cell], least=LEAST["C4"], what=words))
     return min(_there(gaps), key=lambda gap: gap.interval.mean, default=None)

@@ -8,6 +8,14 @@ from .statistics import Interval
 NO_RECORDS = "no records yet"
 
 
+def setting_in_words(setting: str) -> str:
+    """A setting as the text has it: non_qa_to_qa as "non-QA→QA"."""
+    words = setting.title().replace("Non_", "non-").replace("_To_", "→")
+    for word in ("Hr", "Lr", "Qa", "Nli"):
+        words = words.replace(word, word.upper())
+    return words
+
+
 def sentence(interval: Interval | None, paper: float | None = None) -> str:
     """A difference, what it is over, and whether it is decided.
 

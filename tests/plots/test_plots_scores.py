@@ -80,7 +80,7 @@ def test_all_settings_have_a_point_with_its_interval_per_method(two):
     assert segment[:, 1].tolist() == [55, 66]
     assert [bar[0].get_ydata()[0] for bar in channel.containers] == [50]
     names = [text.get_text() for text in direct.get_xticklabels()]
-    assert names == ["hr\n→ lr", "non-qa\n→ qa"]
+    assert names == ["HR\n→LR", "non-QA\n→QA"]
     legend = [text.get_text() for text in direct.get_legend().get_texts()]
     assert legend == ["MetaICL", "zero-shot"]
     bands_drawn = [x for x in direct.collections if not hasattr(x, "get_segments")]

@@ -35,7 +35,7 @@ def test_cells_that_are_not_alive_are_grey(two):
     assert [text.get_text() for text in direct.texts] == ["", "too easy"]
     assert [text.get_text() for text in channel.texts] == ["preliminary"]
     names = [text.get_text() for text in direct.get_yticklabels()]
-    assert names == ["hr → lr", "non-qa → qa"]
+    assert names == ["HR→LR", "non-QA→QA"]
     assert direct.get_ylim()[0] > direct.get_ylim()[1]
 
 

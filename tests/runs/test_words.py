@@ -2,7 +2,8 @@
 
 import pytest
 
-from maml_en_llm.runs import Interval, in_brief, sentence
+from maml_en_llm.runs import Interval, in_brief, sentence, setting_in_words
+from maml_en_llm.tasks import load_settings
 
 INF = float("inf")
 
@@ -55,3 +56,16 @@ def test_what_is_no_interval_or_no_number_is_refused(given):
 def test_what_the_paper_reports_is_in_the_interval_or_not(paper, where):
     told = sentence(Interval(2.07, 0.57, 3.57, 5, 31), paper)
     assert told.endswith(f"beyond noise; +{paper} is {where} the interval")
+
+
+def test_settings_are_named_as_the_text_names_them():
+    named = [setting_in_words(x) for x in load_settings("minicrossfit")]
+    assert named == [
+        "HR→LR",
+        "Class→Class",
+        "non-Class→Class",
+        "QA→QA",
+        "non-QA→QA",
+        "non-NLI→NLI",
+        "non-Paraphrase→Paraphrase",
+    ]
