@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .evaluation import Adaptation, evaluate, evaluate_by, score_options, score_pmi
     from .meta import MetaGradient, meta_gradient
     from .methods import Episode, EpisodeSampler, MAMLenLLM, MetaICL, Reptile
-    from .models import PromptLoss, load_model, parameters
+    from .models import PromptLoss, load_model, parameters, write_back
     from .optimizers import SGD, Adam, AdamW, Lion, Momentum, RMSprop
     from .prompts import Batch, Format, PromptEncoder
     from .tasks import Benchmark, Example, Task, load_benchmark
@@ -28,7 +28,7 @@ _ROOMS = {
     "prompts": ["Batch", "Format", "PromptEncoder"],
     "optimizers": ["SGD", "Adam", "AdamW", "Lion", "Momentum", "RMSprop"],
     "meta": ["MetaGradient", "meta_gradient"],
-    "models": ["PromptLoss", "load_model", "parameters"],
+    "models": ["PromptLoss", "load_model", "parameters", "write_back"],
     "methods": ["Episode", "EpisodeSampler", "MAMLenLLM", "MetaICL", "Reptile"],
     "training": ["TrainConfig", "meta_train", "train"],
     "evaluation": [
@@ -74,6 +74,7 @@ __all__ = [
     "score_options",
     "score_pmi",
     "train",
+    "write_back",
 ]
 
 

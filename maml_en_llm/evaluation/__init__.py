@@ -15,17 +15,19 @@ from .held import (
     hold_back,
     overall,
 )
-from .metrics import predict
+from .metrics import accuracy, calibration_error, macro_f1, predict, probabilities
 from .reading_rule import oracle_accuracy, oracle_answer
 from .rules import by_rule, majority, oracle, random_guess
-from .scoring import score_options, score_pmi
+from .scoring import score_options, score_pmi, score_prompts
 
 __all__ = [
     "Adaptation",
     "Held",
+    "accuracy",
     "adaptation_curve",
     "as_targets",
     "by_rule",
+    "calibration_error",
     "choose_rate",
     "evaluate",
     "evaluate_adapted",
@@ -36,6 +38,7 @@ __all__ = [
     "held_out",
     "held_set",
     "hold_back",
+    "macro_f1",
     "majority",
     "metric_name",
     "oracle",
@@ -43,8 +46,10 @@ __all__ = [
     "oracle_answer",
     "overall",
     "predict",
+    "probabilities",
     "random_guess",
     "score_options",
     "score_pmi",
     "score_predictions",
+    "score_prompts",
 ]

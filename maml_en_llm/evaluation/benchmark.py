@@ -105,8 +105,9 @@ def evaluate_by(
     "worst", "ece"}}, "mean", "worst", "unseen_mean", "unseen_worst", "ece", "failed":
     {name: message}, …}`` in points (0–100): a task's metric is macro-F1 for
     classification and accuracy otherwise, its ``mean`` and ``worst`` are over seeds,
-    ``ece`` is its mean calibration error, and the totals are means over tasks (protocol
-    4.5, 4.6).
+    ``ece`` is its mean calibration error in ten bins of the largest of softmax(−scores)
+    (`calibration_error`, `probabilities`), and the totals are means over tasks
+    (protocol 4.5, 4.6).
 
     A task that cannot be scored, for whatever reason, is left out of the totals, with a
     warning and its message under ``failed``. Where none can be scored the first error

@@ -10,7 +10,7 @@ from ..errors import check_integer, check_truth, listed, shown
 from ..models import safe
 from ..models.attention import using_attention
 from ..models.sizes import architecture, positions_of, rows_of, text_config
-from ..prompts import Format, Prompt, PromptEncoder
+from ..prompts import Format, Prompt, PromptEncoder, collate
 from ..tasks.examples import Example, is_blank
 from .arguments import check_model, checked_examples, prefix_of
 from .prompt_nll import plain_scores, shared_scores
@@ -73,6 +73,31 @@ def score_options(
     scores = iter(prompt_scores(model, flat, prefix, share_prefix, tokens_at_once))
     table = [[next(scores) for _ in options] for options in prompts]
     return _finite(table)
+
+
+@torch.inference_mode()
+def score_prompts(
+    model, prompts: Sequence[Prompt], *, tokens_at_once: int = 512
+) -> list[float]:
+    """Mean −log p of each prompt's target, in nats per token: `score_options` by hand.
+
+    For `prompts.Prompt` of one's own, as from a chat template. Raises `ValueError` as
+    `score_options` does, and for what is no list of prompts.
+    """
+    check_model(model)
+    tokens_at_once = check_integer("tokens_at_once", tokens_at_once, 1)
+    if not isinstance(prompts, Sequence):
+        raise ValueError(f"prompts: expected a list of Prompt, found {shown(prompts)}")
+    collate(prompts)  # which refuses what are none
+    _check_sizes(model, prompts, "prompts")
+    scores = prompt_scores(model, prompts, (), False, tokens_at_once)
+    for n, score in enumerate(scores):
+        if not math.isfinite(score):
+            raise ScoresNotFinite(
+                f"prompts[{n}]: expected a finite score, found {score}; the model's "
+                "weights may be damaged"
+            )
+    return scores
 
 
 def _prompts(
@@ -158,16 +183,20 @@ def _check_prompts(model, query: Example, prompts: Sequence[Prompt], n: int) -> 
                 f"{shown(same)} and {shown(option)} with the same; the tokenizer may "
                 "not know their words"
             )
+    _check_sizes(model, prompts, f"queries[{n}]")
+
+
+def _check_sizes(model, prompts: Sequence[Prompt], where: str) -> None:
     longest, room = max(len(prompt.ids) for prompt in prompts), positions_of(model)
     if room is not None and longest > room:
         raise ValueError(
             f"max_length: expected prompts of at most {room} tokens, the model's "
-            f"limit, found {longest} in queries[{n}]"
+            f"limit, found {longest} in {where}"
         )
     largest, rows = max(max(prompt.ids) for prompt in prompts), rows_of(model)
     if largest >= rows:
         raise ValueError(
-            f"queries[{n}]: expected token ids below {rows}, the rows of the model's "
+            f"{where}: expected token ids below {rows}, the rows of the model's "
             f"embedding, found {largest}; name the tokenizer that belongs to the model"
         )
 

@@ -19,7 +19,7 @@ R = TypeVar("R")
 class Loss(Protocol):
     """What the engine asks of a loss; `as_loss` makes one of a plain function.
 
-    It is one and the same function at every call, see `meta.DERIVATIVES`.
+    It is one and the same function at every call, see `meta.gradient`.
     """
 
     def __call__(self, params: Tensors, batch: Any) -> torch.Tensor:
@@ -134,7 +134,7 @@ def loss_and_grad(
     for weight, part in loss.split(batch):
         leaves = leaves_of(params, names)
         value = weight * loss_value(loss, leaves, part)
-        grads = _add(grads, named_grad(value.sum(), _some(leaves, names)))
+        grads = _add(grads, loss_grad(value, _some(leaves, names)))
         total = total + value.detach()
         del value  # and what it holds of this part, before the next one is run
     assert grads is not None, "a loss splits a batch into at least one part"
@@ -156,7 +156,7 @@ def gradient_and_product(
     """
     leaves = leaves_of(params)
     value = loss_value(loss, leaves, batch)
-    grads = named_grad(value.sum(), _some(leaves, names), create_graph=True)
+    grads = loss_grad(value, _some(leaves, names), create_graph=True)
 
     def add_product(vector: Tensors, total: Tensors) -> None:
         add_to(total, _product(grads, leaves, vector))
@@ -178,7 +178,7 @@ def hessian_vector_product(
     for weight, part in loss.split(batch):
         leaves = leaves_of(params)
         value = weight * loss_value(loss, leaves, part)
-        first = named_grad(value.sum(), _some(leaves, vector), create_graph=True)
+        first = loss_grad(value, _some(leaves, vector), create_graph=True)
         product = _add(product, _product(first, leaves, vector))
         del value, first  # and what they hold of this part, before the next one is run
     assert product is not None, "a loss splits a batch into at least one part"
@@ -194,19 +194,40 @@ def _product(grads: Tensors, leaves: Tensors, vector: Tensors) -> Tensors:
     )
 
 
-def named_grad(
-    outputs, inputs: Tensors, weights=None, create_graph: bool = False
+def loss_grad(
+    value: torch.Tensor, inputs: Tensors, create_graph: bool = False
 ) -> Tensors:
-    """Gradients by name; zero, not none, for an input that the outputs do not need."""
+    """∇ of a loss; `ValueError` where it comes from none of ``inputs``.
+
+    A module that is called with its own weights has a gradient, but not by ours.
+    """
+    found = named_grad(value.sum(), inputs, create_graph=create_graph, fill=False)
+    if all(g is None for g in found.values()):
+        raise ValueError(
+            "loss: expected a function of the parameters that move, found one that "
+            "uses none of them; compute it from params, as by "
+            "torch.func.functional_call(model, params, inputs), and adapt what it uses"
+        )
+    return {
+        name: torch.zeros_like(inputs[name]) if g is None else g
+        for name, g in found.items()
+    }
+
+
+def named_grad(
+    outputs, inputs: Tensors, weights=None, create_graph=False, fill=True
+) -> dict[str, Any]:
+    """Gradients by name; with ``fill`` zero, not none, for an input not needed."""
     found = grad(
         outputs,
         list(inputs.values()),
         weights,
         create_graph=create_graph,
-        materialize_grads=True,
+        allow_unused=True,
+        materialize_grads=fill,
     )
     for name, g in zip(inputs, found, strict=True):
-        if g.layout is not torch.strided:
+        if g is not None and g.layout is not torch.strided:
             raise ValueError(
                 f"loss: expected dense gradients, found {g.layout} for {shown(name)}; "
                 "build it of layers without sparse=True"

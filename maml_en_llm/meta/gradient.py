@@ -2,8 +2,23 @@
 
     θ₀ = θ,   (θₜ₊₁, sₜ₊₁) = U(∇Lₜ(θₜ), sₜ, θₜ)  for t = 0 … k−1,   F(θ) = L_Q(θ_k)
 
-`meta_gradient` returns ∇F(θ), exactly in the modes "reverse" and "unrolled". Source of
-the objective: MAML (Finn et al. 2017).
+`meta_gradient` returns ∇F(θ). Source of the objective: MAML (Finn et al. 2017).
+Its modes, and what they cost where one gradient costs 1:
+
+- "reverse": exact, about 4k. Holds the activations of one step at a time (the last
+  step's also while the query's gradient is computed).
+- "unrolled": exact, the textbook way, 3k + 1. Holds the activations of all k steps.
+- "first_order": k + 1. Takes the adapted parameters for a constant shift of θ.
+- "finite_difference": 2k + 1 (2k + 2 where the first guess of a way fails). The
+  sweep with a difference of two gradients for every Hessian-vector product: for any
+  kernel. Error in float64: about 1e-3 of the largest entry under Adam, 1e-4 under
+  SGD.
+
+"reverse" and "finite_difference" call the loss again at the same θ: it has to be
+one and the same function at every call, without dropout or other random numbers.
+The other two call it once per batch. "Exact" is about what autograd sees. What a
+model's forward pass detaches (DoRA's norms, early cycles that run without
+gradients) is a constant to all modes but the last.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -19,23 +34,7 @@ from .sweep import reverse_sweep
 from .textbook import first_order, unrolled
 
 DERIVATIVES = ("reverse", "unrolled", "first_order", "finite_difference")
-"""Ways to a meta-gradient, and what they cost where one gradient costs 1.
-
-- "reverse": exact, about 4k. Holds the activations of one step at a time (the last
-  step's also while the query's gradient is computed).
-- "unrolled": exact, the textbook way, 3k + 1. Holds the activations of all k steps.
-- "first_order": k + 1. Takes the adapted parameters for a constant shift of θ.
-- "finite_difference": 2k + 1 (2k + 2 where the first guess of a way fails). The sweep
-  with a difference of two gradients for every Hessian-vector product: for any kernel.
-  Error in float64: about 1e-3 of the largest entry under Adam, 1e-4 under SGD.
-
-"reverse" and "finite_difference" call the loss again at the same θ: it has to be one
-and the same function at every call, without dropout or other random numbers. The other
-two call it once per batch.
-
-"Exact" is about what autograd sees. What a model's forward pass detaches (DoRA's norms,
-early cycles that run without gradients) is a constant to all modes but the last.
-"""
+"""Ways to a meta-gradient, see `meta.gradient`."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,13 @@ def meta_gradient(
     """Differentiate the query loss after one ``inner`` step per support batch.
 
     Args:
-        loss: ``loss(params, batch) -> scalar``, or a `Loss`; see `DERIVATIVES`.
+        loss: a `Loss`, or ``loss(params, batch) -> scalar``, computed from ``params``
+            (``torch.func.functional_call``).
         params: θ, floating-point tensors by name; they are not changed.
-        support: k batches, one inner step each. With none, the result is the plain
-            gradient (MetaICL's).
+        support: k batches, one inner step each; with none, the plain gradient.
         query: one batch.
         inner: an optimizer; not used, and may be None, where ``support`` is empty.
-        mode: how to differentiate, one of `DERIVATIVES`, explained there.
+        mode: one of `DERIVATIVES`, see ``help(maml_en_llm.meta.gradient)``.
         state: the optimizer's state to begin with, taken as a constant; default:
             ``inner.init``.
         adapt: names of the parameters that the inner steps move (default: all). The

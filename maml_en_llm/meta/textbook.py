@@ -3,7 +3,7 @@
 import torch
 
 from ..tensors import tree_map
-from .calculus import leaves_of, loss_and_grad, loss_value, named_grad
+from .calculus import leaves_of, loss_and_grad, loss_grad, loss_value
 
 
 def unrolled(loss, params, support, query, inner, state, names):
@@ -16,11 +16,11 @@ def unrolled(loss, params, support, query, inner, state, names):
     for batch in support:
         value = loss_value(loss, adapted, batch)
         moving = {name: adapted[name] for name in names}
-        grads = named_grad(value.sum(), moving, create_graph=True)
+        grads = loss_grad(value, moving, create_graph=True)
         adapted, state = inner.update(grads, state, adapted)
         losses.append(value.tolist())
     value = loss_value(loss, adapted, query)
-    grads = named_grad(value.sum(), theta)
+    grads = loss_grad(value, theta)
     adapted = {name: p.detach() for name, p in adapted.items()}
     state = tree_map(torch.Tensor.detach, state)
     return value.tolist(), grads, tuple(losses), adapted, state

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
-from ..errors import check_integer, check_truth
+from ..errors import check_integer, check_truth, shown
 from ..meta import Loss, MetaGradient
 from ..tensors import Tensors, tree_map
 from .episodes import Episode
@@ -72,6 +72,25 @@ def check_method(method: Any) -> None:
     check_integer("inner_steps", method.inner_steps)
     for name in ("instructions", "demonstrations"):
         check_truth(name, getattr(method, name))
+
+
+def check_episodes(episodes: Any, k: int = 0) -> None:
+    """`ValueError` for no list of episodes, or too few support batches for k steps.
+
+    One batch for all of them is what ``inner_batch`` = "all" draws.
+    """
+    listed = isinstance(episodes, Sequence) and not isinstance(episodes, str)
+    if not listed or not episodes or not isinstance(episodes[0], Episode):
+        raise ValueError(
+            "episodes: expected a list of one Episode or more, as "
+            f"EpisodeSampler(...).sample(step) gives, found {shown(episodes)}"
+        )
+    found = min(len(episode.support) for episode in episodes)
+    if found < k and found != 1:
+        raise ValueError(
+            f"episodes: expected {k} support batches, the method's inner_steps, found "
+            f"{found or 'none'}; EpisodeSampler(..., inner_steps={k})"
+        )
 
 
 def average(

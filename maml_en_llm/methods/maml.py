@@ -11,7 +11,7 @@ from ..meta import DERIVATIVES, Loss, MetaGradient, as_loss, meta_gradient
 from ..optimizers import decoded
 from ..prompts import stack
 from ..tensors import Tensors, distance_moved, joint_norm, tree_map
-from .base import OuterGradient, Passes, average, check_method
+from .base import OuterGradient, Passes, average, check_episodes, check_method
 from .episodes import Episode
 from .inner import MeanGradients, Noted, check_inner, inner_step
 
@@ -48,8 +48,9 @@ class MAMLenLLM:
 
     With ``together`` the n inner loops run as one, over stacked parameters: the same
     numbers up to rounding, in n times the memory; by default where the loss says that
-    it is faster. The inner loops move the parameters named by ``adapt`` (default: all).
-    With k = 0, or an inner rate of 0, the gradient is MetaICL's.
+    it is faster. ``inner_steps`` is k: the sampler needs the same, and support batches
+    beyond the k-th are not used. The inner loops move the parameters named by ``adapt``
+    (default: all). With k = 0, or an inner rate of 0, the gradient is MetaICL's.
     """
 
     inner: Any
@@ -88,6 +89,7 @@ class MAMLenLLM:
         self, loss: Loss, params: Tensors, episodes: Sequence[Episode], state: Any
     ) -> OuterGradient:
         """The gradient of one meta-batch, given the outer optimizer's state."""
+        check_episodes(episodes, self.inner_steps)
         loss = as_loss(loss)
         together = self.together
         if together is None:
@@ -112,6 +114,7 @@ class MAMLenLLM:
         ``grads`` is the gradient of first order, ``loss`` the mean query loss at θ,
         before any inner step, and ``inner_losses`` has a row of `LOOKED` per task.
         """
+        check_episodes(episodes, self.inner_steps)
         loss = as_loss(loss)
         inner = inner_step(self.inner, self.moments, self.clip)
         norms: list[float] = []

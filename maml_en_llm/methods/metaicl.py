@@ -10,7 +10,7 @@ from ..errors import check_integer
 from ..meta import Loss, loss_and_grad, meta_gradient
 from ..prompts import bucket
 from ..tensors import Tensors, tree_map
-from .base import OuterGradient, Passes, average, check_method
+from .base import OuterGradient, Passes, average, check_episodes, check_method
 from .episodes import Episode
 
 _add = torch.Tensor.add_
@@ -42,6 +42,7 @@ class MetaICL:
         self, loss: Loss, params: Tensors, episodes: Sequence[Episode], state: Any
     ) -> OuterGradient:
         """The gradient of one meta-batch; support batches, if any, are not used."""
+        check_episodes(episodes)
         if not self.tokens_at_once:
             each = (meta_gradient(loss, params, (), e.query, None) for e in episodes)
             return average(each, state)

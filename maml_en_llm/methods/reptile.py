@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from ..meta import Loss, MetaGradient, loss_and_grad
 from ..optimizers import decoded
 from ..tensors import Tensors
-from .base import OuterGradient, Passes, average, check_method
+from .base import OuterGradient, Passes, average, check_episodes, check_method
 from .episodes import Episode
 from .inner import check_inner, inner_step
 
@@ -44,6 +44,7 @@ class Reptile:
         self, loss: Loss, params: Tensors, episodes: Sequence[Episode], state: Any
     ) -> OuterGradient:
         """The direction of one meta-batch, given the outer optimizer's state."""
+        check_episodes(episodes, self.inner_steps)
         inner = inner_step(self.inner, self.moments, self.clip)
         start = inner.init(params) if self.moments == "fresh" else decoded(state)
         results = (self._way(loss, params, e, inner, start) for e in episodes)

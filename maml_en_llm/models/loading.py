@@ -67,7 +67,7 @@ def load_model(
             GPT-2's, from the folder ``$GPT2_BPE`` if set, else from the hub.
         attention: ``"twice"`` and ``"eager"`` can be differentiated twice, ``"sdpa"``
             once. ``"auto"``: the first where known to be right, else, said, the second.
-        dtype, device: or their names; ``"auto"`` is CUDA, MPS or CPU, the first there.
+        dtype, device: or their names; the device ``"auto"`` is CUDA, MPS or CPU.
         seed, revision: of random weights; a branch, tag or commit of a hub name, not of
             a tokenizer from elsewhere.
 

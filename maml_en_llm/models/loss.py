@@ -1,6 +1,6 @@
 """The loss of a causal language model as a pure function of its parameters."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -38,11 +38,13 @@ PARAMETERS = 2**22
 TOGETHER_ON_CUDA = 2**20
 
 
-def parameters(model: PreTrainedModel) -> Tensors:
+def parameters(model: torch.nn.Module) -> Tensors:
     """The parameters that require grad, by name, detached, each tied tensor once.
 
     A frozen one (``requires_grad`` false) is left out: training moves what is here.
-    GPT-2's head is ``transformer.wte.weight``.
+    GPT-2's head is ``transformer.wte.weight``. They share the model's memory: what
+    changes the model (`write_back`, `meta_train`, an optimizer of torch) changes them.
+    To keep weights, ``{name: p.clone() for name, p in parameters(model).items()}``.
     """
     return {
         name: parameter.detach()
@@ -52,12 +54,14 @@ def parameters(model: PreTrainedModel) -> Tensors:
 
 
 @torch.no_grad()
-def write_back(model: PreTrainedModel, params: Tensors) -> None:
+def write_back(model: torch.nn.Module, params: Tensors) -> None:
     """Make ``params`` the model's own weights; what they do not name stays as it is.
 
     Raises `ValueError` for a name that the model does not have, or another shape,
     before anything is written.
     """
+    if not isinstance(params, Mapping):
+        raise ValueError(f"params: expected tensors by name, found {shown(params)}")
     own = dict(model.named_parameters())
     for name, value in params.items():
         if name not in own or own[name].shape != value.shape:

@@ -63,7 +63,10 @@ class Adam(Optimizer):
 
     At v̂ = 0 the root has an infinite derivative, so without ``eps_root`` the
     meta-gradient is NaN wherever a gradient has always been zero: every word and
-    position that the prompts do not use.
+    position that the prompts do not use. It acts as an ``eps`` of √eps_root: entries
+    well below 1e-4 hardly move. Those of N parameters' gradient, clipped to norm 1, are
+    about 1/√N, 5e-5 for 355 million; there take 1e-12. With ``eps_root`` = 0 this is
+    torch's Adam, for outer steps only.
     """
 
     lr: float
@@ -139,7 +142,10 @@ class AdamW(Adam):
 
 @dataclass(frozen=True)
 class RMSprop(Optimizer):
-    """v ← alpha v + (1−alpha) g²,   θ ← θ − lr · g / (√(v + eps_root) + eps)."""
+    """v ← alpha v + (1−alpha) g²,   θ ← θ − lr · g / (√(v + eps_root) + eps).
+
+    ``eps_root`` as in `Adam`.
+    """
 
     lr: float
     alpha: float = 0.99
@@ -184,7 +190,7 @@ class Lion(Optimizer):
         θ ← (1 − lr · weight_decay) θ − lr · c / √(c² + eps_root)
 
     With ``eps_root`` → 0 the direction is sign(c), whose derivative is zero: the second
-    order is then lost.
+    order is then lost. Entries of c well below √eps_root hardly move.
     """
 
     lr: float

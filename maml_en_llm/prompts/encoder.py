@@ -42,7 +42,8 @@ class PromptEncoder:
     """Builds prompts with one tokenizer and one format.
 
     Pieces of text are remembered once they are tokenised, `REMEMBERED` of them.
-    ``bos`` is that of the format, or True for a format without.
+    ``bos`` is that of the format, or True for a format without. Special tokens that a
+    text spells out, as a chat template's do, are read as plain characters (`encoding`).
 
     Raises:
         ValueError: no `Format`; a BOS asked of a tokenizer that has none, newlines of

@@ -9,6 +9,7 @@ right are taken; if none do, the piece is refused.
 """
 
 import unicodedata
+import warnings
 from typing import Any, NamedTuple
 
 from ..errors import shown
@@ -35,6 +36,7 @@ class TextEncoder:
         self._unknown = getattr(tokenizer, "unk_token_id", None)
         self._marks = frozenset(marks)
         self._mark_ids = frozenset(marks.values()) - {self._unknown}
+        self._told = False
         self._reads = hasattr(tokenizer, "decode")
         self._no_spaces = self._reads and self._drops_spaces()
         self._anchors: list[_Anchor] = []
@@ -54,7 +56,8 @@ class TextEncoder:
     def encode(self, text: str, *, first: bool = False) -> tuple[int, ...]:
         """Ids of ``text`` behind another text or, if ``first``, at the beginning.
 
-        Special tokens that are spelt out in the text are tokenised as any other text.
+        Special tokens that are spelt out in the text are tokenised as any other text;
+        the first of them is told of.
 
         Raises:
             ValueError: no text, or one that this tokenizer cannot stand for.
@@ -67,6 +70,14 @@ class TextEncoder:
             raise ValueError(
                 f"text: expected no special token of the tokenizer, found "
                 f"{shown(self._decode((mark,)))} in {shown(text)}; remove it there"
+            )
+        if self.marked(text) and not self._told:
+            self._told = True
+            warnings.warn(
+                f"a special token is spelt out in {shown(text)} and is read as plain "
+                "characters; for prompts of a chat template make "
+                "prompts.Prompt(ids, n_target), and prompts.collate them",
+                stacklevel=2,
             )
         if not text or not self._reads:
             return ids

@@ -31,7 +31,8 @@ class TrainConfig:
     """Everything that decides a meta-training run.
 
     The comment beside a field says what it is, with the published recipe's value in
-    brackets; `CHOICES` has the values of fields that have few. Lengths in tokens. All
+    brackets, and ``python -m maml_en_llm train --help`` prints them all. Lengths in
+    tokens. All
     fields are checked at once: whole numbers and numbers of other libraries, paths and
     lists are taken and kept as plain Python values, so that
     ``TrainConfig(**record["config"])`` gives the same configuration back.
@@ -62,7 +63,7 @@ class TrainConfig:
     lr: float = 1e-5  # outer rate β, falling linearly to 0 [1e-5]
     inner_lr: float = 1e-5  # inner rate α, the same at every step
     betas: tuple[float, float] = (0.9, 0.995)  # Adam's decay rates [0.9, 0.995]
-    eps_root: float = 1e-8  # under Adam's root; 0: nan where a gradient is 0
+    eps_root: float = 1e-8  # under Adam's root, 1e-12 for real models; 0: may be nan
     moments: str = "shared"  # what the inner phase sees of Adam's moments
     clip_support: bool = True  # each support gradient is clipped as the outer one is
     join: str = "mean"  # of the n advanced copies of shared moments

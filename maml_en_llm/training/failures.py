@@ -23,6 +23,24 @@ def check_start(params: Tensors) -> None:
             )
 
 
+def warn_if_hidden(params: Tensors, clip: float, optimizer) -> None:
+    """Warn where Adam's safety term is larger than a typical entry of a gradient.
+
+    An entry of a gradient of norm ``clip`` over N parameters is about clip / √N. Where
+    √eps_root is more, most coordinates move by far less than the rate.
+    """
+    root = getattr(optimizer, "eps_root", 0.0) ** 0.5
+    count = sum(p.numel() for p in params.values())
+    entry = clip / count**0.5
+    if root > entry:
+        warnings.warn(
+            f"eps_root: {optimizer.eps_root:g} shortens the steps of gradients whose "
+            f"entries are below {root:.0e}, and those of {count:,} parameters clipped "
+            f"to norm {clip:g} are about {entry:.0e}; eps_root=1e-12",
+            stacklevel=2,
+        )
+
+
 def warn_if_unmoved(before: Tensors, after: Tensors) -> None:
     """Warn where the first step has changed no weight: rounding has taken it all."""
     if all(torch.equal(before[name], after[name]) for name in before):

@@ -22,7 +22,14 @@ from ..provenance import weights_hash
 from ..tasks import Task
 from ..tensors import clip_by_norm
 from .config import TrainConfig
-from .failures import cause_of, check_end, check_start, explained, warn_if_unmoved
+from .failures import (
+    cause_of,
+    check_end,
+    check_start,
+    explained,
+    warn_if_hidden,
+    warn_if_unmoved,
+)
 from .inner_loop import look, looked_at
 from .ranks import Ranks
 from .record import make_record
@@ -42,13 +49,16 @@ def meta_train(
     """Meta-train ``model`` in place on ``tasks`` and return the record.
 
     ``progress(step, row)`` is called after every outer step with a copy of that step's
-    row of the record: the outer rate, the mean query loss (nats per target token, at
-    the adapted parameters), the inner losses of every task, the gradient's norm before
-    clipping.
+    row of the record: ``lr``, the outer rate; ``loss``, the mean query loss in nats per
+    target token, at the adapted parameters; ``inner_losses`` of every task; ``norm`` of
+    the gradient before clipping. See `training.record.make_record` for the record.
     The same configuration and seed give the same losses, to the bit, on the same CPU;
     on a GPU only with ``torch.use_deterministic_algorithms(True)``. The model stays on
     its device and in its type, whatever the configuration says of them, and gets no
-    adapters: with ``lora`` it has to bring those of that rank.
+    adapters: with ``lora`` it has to bring those of that rank. ``model``,
+    ``tokenizer``, ``benchmark`` and ``setting`` of the configuration are not read here,
+    so that the record's ``hash`` does not tell apart runs that differ in them; its
+    ``model``, ``data`` and ``weights_before`` say what was used.
 
     Whatever stops it, the model then holds the last weights whose loss and gradient
     were finite.
@@ -136,6 +146,7 @@ class Loop:
                 "model: expected parameters that require grad, found none to train"
             )
         check_start(params)
+        warn_if_hidden(params, self.config.clip, self.optimizer)
         return TrainState(0, params, self.optimizer.init(params), Budget())
 
     def steps(self, state: TrainState) -> Iterator[TrainState]:

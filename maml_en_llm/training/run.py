@@ -16,6 +16,7 @@ from ..provenance import check_path, weights_hash
 from ..signals import Interrupted, Signals
 from ..tasks import Benchmark, Task, load_benchmark
 from ..tasks.hub import SCHEME
+from ..tasks.source import open_source
 from .config import TrainConfig
 from .folder import RunFolder
 from .loop import Loop, check_progress, tell
@@ -176,9 +177,13 @@ def _some_tokens(tasks: Iterable[Task], tokenizer) -> list[list[int]]:
 
 
 def _benchmark(config: TrainConfig) -> Benchmark:
+    """The meta-training tasks alone: no file of a target is asked for."""
+    opened = open_source(config.benchmark)
+    chosen = opened.select(config.setting, faithful=config.faithful)
     return load_benchmark(
         config.benchmark,
         config.setting,
+        tasks=chosen.train,
         allow_missing=config.allow_missing,
         faithful=config.faithful,
     )

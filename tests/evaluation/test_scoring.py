@@ -27,8 +27,10 @@ from maml_en_llm import (
     score_options,
     score_pmi,
 )
+from maml_en_llm.evaluation import score_prompts
 from maml_en_llm.evaluation.metrics import predict
 from maml_en_llm.evaluation.trie import Trie
+from maml_en_llm.prompts import Prompt
 
 SHOWN = [
     Example("a first text", "yes", ("yes", "no")),
@@ -384,6 +386,33 @@ def test_pmi_is_a_difference_of_scores(k, monkeypatch):
         match="mode: expected 'direct', the only one that PMI .*, found 'channel'",
     ):
         score_pmi(model, CharTokenizer(), SHOWN, QUERIES, mode="channel")
+
+
+def test_prompts_of_one_s_own_are_scored_as_options_are():
+    model = small_model()
+    encoder = PromptEncoder(CharTokenizer())
+    prompts = [encoder.query_prompts(SHOWN, query) for query in QUERIES]
+    flat = [prompt for options in prompts for prompt in options]
+    for tokens_at_once in (1, 512):
+        found = iter(score_prompts(model, flat, tokens_at_once=tokens_at_once))
+        table = [[next(found) for _ in options] for options in prompts]
+        same(table, score_options(model, CharTokenizer(), SHOWN, QUERIES))
+
+
+@pytest.mark.parametrize(
+    "prompts, message",
+    [
+        ([], "prompts: expected at least one"),
+        (Prompt((1, 2), 1), "prompts: expected a list of Prompt"),
+        ([(1, 2)], r"prompts\[0\]: expected a Prompt"),
+        ([Prompt((1, 2), 2)], r"prompts\[0\]: expected a target"),
+        ([Prompt((1, 10**6), 1)], "prompts: expected token ids below"),
+        ([Prompt((1,) * 10**4, 1)], "max_length: expected prompts of at most"),
+    ],
+)
+def test_prompts_that_are_none_are_refused(prompts, message):
+    with pytest.raises(ValueError, match=message):
+        score_prompts(small_model(), prompts)
 
 
 def test_null_inputs_are_scored_once(monkeypatch):

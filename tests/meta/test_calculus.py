@@ -73,6 +73,7 @@ def squares(params):
     return params["x"].square()
 
 
+WEIGHT = torch.nn.Parameter(torch.ones(3))  # of a module that the loss calls itself
 WRONG = {
     r"found shape \(3,\); return its .mean": squares,
     r"found shape \(0,\)": lambda params: squares(params)[:0],
@@ -84,6 +85,7 @@ WRONG = {
     "found torch.int64": lambda params: squares(params).sum().long(),
     r"found one without a gradient; .*\.detach": lambda p: squares(p).sum().detach(),
     "depends on the parameters that move": lambda _: torch.tensor(1.0),
+    "uses none of them; .*functional_call": lambda _: WEIGHT.square().sum(),
 }
 
 

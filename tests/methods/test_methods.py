@@ -337,3 +337,39 @@ def test_the_budget_counts_what_the_loss_is_given(method, gradients):
     )  # a Hessian-vector product goes back through both passes
     trained = (support * often[0] + last * often[1]) if gradients > 1 else 0
     assert budget.tokens_backward == 2 * (trained + query)
+
+
+# --- what the episodes have to hold ---
+
+KINDS = {
+    "MAML-en-LLM": MAMLenLLM(inner=SGD(0.1), inner_steps=3, moments="fresh"),
+    "Reptile": Reptile(inner=SGD(0.1), inner_steps=3, moments="fresh"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batches", [0, 2])
+def test_too_few_support_batches_are_refused(kind, batches):
+    """None would make it MetaICL, silently."""
+    few = [Episode(e.task, e.support[:batches], e.query) for e in EPISODES]
+    with pytest.raises(ValueError, match=r"expected 3 support .* inner_steps=3\)"):
+        KINDS[kind].gradient(loss, PARAMS, few, ())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_batch_for_all_steps_and_further_ones_are_taken(kind):
+    one = [Episode(e.task, e.support[:1], e.query) for e in EPISODES]
+    found = KINDS[kind].gradient(loss, PARAMS, one, ())
+    assert [len(losses) for losses in found.inner_losses] == [1, 1, 1]
+    longer = [Episode(e.task, (*e.support, 1.0, 2.0), e.query) for e in EPISODES]
+    found = KINDS[kind].gradient(loss, PARAMS, longer, ())
+    assert [len(losses) for losses in found.inner_losses] == [3, 3, 3]
+
+
+@pytest.mark.parametrize("method", [MetaICL(), *KINDS.values()])
+@pytest.mark.parametrize(
+    "wrong", [[], EPISODES[0], (e for e in EPISODES), "abc", [1.0], None]
+)
+def test_what_is_no_list_of_episodes_is_refused(method, wrong):
+    with pytest.raises(ValueError, match="episodes: expected a list of one Episode"):
+        method.gradient(loss, PARAMS, wrong, ())

@@ -108,6 +108,9 @@ def test_write_back_takes_some_parameters_and_checks_before_it_writes():
         with pytest.raises(ValueError, match=r"params\['.*'\]: expected .*, found"):
             write_back(model, {name: new} | wrong)
         assert torch.equal(dict(model.named_parameters())[name], before[name])
+    for kind in ([new], None, "weights"):
+        with pytest.raises(ValueError, match="params: expected tensors by name, found"):
+            write_back(model, kind)
     write_back(model, {name: new})
     for other_name, parameter in model.named_parameters():
         expected = new if other_name == name else before[other_name]

@@ -67,6 +67,16 @@ def test_damaged_weights_are_said_before_the_first_step(config, tasks):
     assert not steps
 
 
+def test_a_safety_term_larger_than_the_gradient_is_said(config, tasks):
+    """Of norm 1e-3 over some thousand parameters, entries are about 1e-5."""
+    small = replace(config, steps=1, clip=1e-3)
+    with pytest.warns(UserWarning, match=r"eps_root: 1e-08 shortens .* eps_root=1e-12"):
+        meta_train(small_model(), CharTokenizer(), tasks, small)
+    for told in (dict(eps_root=1e-12), dict(clip=1.0), dict(optimizer="sgd")):
+        other = replace(small, **told)
+        meta_train(small_model(), CharTokenizer(), tasks, other)  # warnings are errors
+
+
 def test_half_precision_is_said(config, tasks):
     model = small_model(dtype=torch.bfloat16)
     with torch.no_grad():
