@@ -79,7 +79,7 @@ def check_episodes(episodes: Any, k: int = 0) -> None:
 
     One batch for all of them is what ``inner_batch`` = "all" draws.
     """
-    listed = isinstance(episodes, Sequence) and not isinstance(episodes, str)
+    listed = isinstance(episodes, Sequence)
     if not listed or not episodes or not isinstance(episodes[0], Episode):
         raise ValueError(
             "episodes: expected a list of one Episode or more, as "
