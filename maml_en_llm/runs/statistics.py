@@ -102,7 +102,7 @@ def paired_difference(
     """
     left, right = _scores("a", a), _scores("b", b)
     seeds = _paired_seeds(left, right)
-    targets = _paired_targets(left, right)
+    targets = _shared_targets(a=left, b=right)
     table = [
         [_of(left, s)[t] - _of(right, s)[t] for t in targets]  # one row per seed
         for s in seeds
@@ -117,9 +117,7 @@ def mean_interval(
 ) -> Interval:
     """The mean of one method's scores with its interval, as in `paired_difference`."""
     table = _scores("scores", scores)
-    targets = list(next(iter(table.values())))
-    for seed, row in table.items():
-        _same("scores", f"targets of seed {shown(seed)}", row, targets)
+    targets = _shared_targets(scores=table)
     values = np.array([[row[t] for t in targets] for row in table.values()])
     return _interval(values, targets, over, families)
 
@@ -146,7 +144,7 @@ def scores_of(records: Iterable[Mapping]) -> dict[int | None, dict[str, float]]:
             two = f"two of seed {shown(seed)}" if seed in found else f"{first} and {of}"
             raise ValueError(
                 f"records: expected one per training seed, found {two}; choose those "
-                "of one method, setting and mode"
+                "of one method, setting and mode, or pass {seed: {target: score}}"
             )
         found[seed] = dict(record["tasks"])
     return found
@@ -274,15 +272,17 @@ def _scores(argument: str, given) -> Scores:
 
 def _paired_seeds(left: Scores, right: Scores) -> list:
     if {None} not in (set(left), set(right)):
-        _same("b", "training seeds of a", right, left)
+        _check_whole("b", "training seeds of a", right, left)
+        _check_whole("a", "training seeds of b", left, right)
     return list(right if set(left) == {None} else left)
 
 
-def _paired_targets(left: Scores, right: Scores) -> list[str]:
-    targets = list(next(iter(left.values())))
-    for name, table in (("a", left), ("b", right)):
+def _shared_targets(**tables: Scores) -> list[str]:
+    rows = [row for table in tables.values() for row in table.values()]
+    targets = list(dict.fromkeys(target for row in rows for target in row))
+    for argument, table in tables.items():
         for seed, row in table.items():
-            _same(name, f"pairs of targets, seed {shown(seed)},", row, targets)
+            _check_whole(argument, f"targets of seed {shown(seed)}", row, targets)
     return targets
 
 
@@ -290,11 +290,10 @@ def _of(table: Scores, seed):
     return table[None] if set(table) == {None} else table[seed]
 
 
-def _same(argument: str, what: str, found, expected) -> None:
+def _check_whole(argument: str, what: str, found, expected) -> None:
     lacking = [x for x in expected if x not in found]
-    further = [x for x in found if x not in expected]
-    if lacking or further:
+    if lacking:
         raise ValueError(
             f"{argument}: expected the {what} to be complete, found none for "
-            f"{listed(lacking or further)}; compute what is missing"
+            f"{listed(lacking)}; compute what is missing"
         )

@@ -265,7 +265,7 @@ def test_rows_that_do_not_fit():
     with pytest.raises(ValueError, match="found two of MAML-en-LLM, hr_to_lr, direct"):
         scorecard({"E1": [*ours, ours[0] | {"mean": 0}, *theirs]}, ALIVE)
     del theirs[2]["tasks"]["nli-b"]
-    with pytest.raises(ValueError, match="expected the pairs of targets, seed 3"):
+    with pytest.raises(ValueError, match="expected the targets of seed 3 to be"):
         scorecard({"E1": [*ours, *theirs]}, ALIVE)
 
 

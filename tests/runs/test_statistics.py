@@ -212,18 +212,21 @@ def test_95_percent_of_intervals_hold_the_truth(mixture, n_seeds):
 GOOD = table([[1, 2], [3, 4]])
 BAD = {
     "seed that b lacks": ((GOOD, {1: GOOD[1]}), "b: .* found none for 2"),
-    "seed that a lacks": (({1: GOOD[1]}, GOOD), "b: .* found none for 2"),
+    "seed that a lacks": (
+        ({1: GOOD[1]}, GOOD),
+        "a: expected the training seeds of b to be complete, found none for 2",
+    ),
     "target that b lacks": (
         (GOOD, {1: {"t0": 1.0}, 2: GOOD[2]}),
-        "b: expected the pairs of targets, seed 1, to be complete, .* for t1",
+        "b: expected the targets of seed 1 to be complete, .* for t1",
     ),
     "target that one seed lacks": (
         ({1: GOOD[1], 2: {"t0": 1.0}}, GOOD),
-        "a: .* seed 2, .* for t1",
+        "a: .* seed 2 .* for t1",
     ),
     "target more": (
         (GOOD, {1: GOOD[1] | {"t9": 1.0}, 2: GOOD[2]}),
-        "b: .* seed 1, .* for t9",
+        "a: .* seed 1 .* for t9",
     ),
     "no scores": (({}, GOOD), "a: expected scores as training seed → target"),
     "no targets": (({1: {}}, GOOD), "a: expected scores as training seed → target"),
@@ -314,6 +317,18 @@ def test_records_of_two_methods_or_modes_are_no_table(part):
     assert scores_of([one, other]) == {1: {"t": 1}, 2: {"t": 1}}
     with pytest.raises(ValueError, match="^records: expected one per .* and .*'b'"):
         scores_of([one, other | {part: "b"}])
+
+
+def test_the_seed_that_lacks_a_target_is_named():
+    with pytest.raises(ValueError, match="^scores: .* targets of seed 1 .* for b; "):
+        mean_interval({1: {"a": 1.0}, 2: {"a": 1.0, "b": 2.0}})
+
+
+def test_records_without_a_seed_may_be_given_as_a_table():
+    rows = [dict(tasks={"x": 1.0})] * 2
+    message = "found two of seed None; .*, or pass {seed: {target: score}}$"
+    with pytest.raises(ValueError, match=message):
+        scores_of(rows)
 
 
 def test_names_and_seeds_of_any_length_are_cut():
