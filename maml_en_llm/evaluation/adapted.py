@@ -12,7 +12,7 @@ from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
 from .adaptation import adaptations, after_steps, leave_one_out, steps_on
 from .arguments import check_model, format_of
-from .benchmark import check_shown, check_sizes, evaluate_by
+from .benchmark import adapted_to, check_shown, check_sizes, evaluate_by
 from .scoring import score_options
 
 
@@ -35,7 +35,7 @@ def evaluate_adapted(
     answers on its way.
 
     Args:
-        k: demonstrations in the prompt; with 0 each is adapted to alone, 16 of them.
+        k: demonstrations in the prompt; with 0 each of up to 16 is adapted to alone.
         format_options: mode, separator, max_length, max_example_length, bos.
 
     Raises `ValueError` for what `Adaptation`, `Format` or `evaluate` would refuse.
@@ -74,7 +74,7 @@ def _on_the_way(
     adapted = deepcopy(model)
     steps: Iterable[int] = ()
     if asked[-1]:
-        shots = task.few_shot(seed, k or SHOTS)
+        shots = adapted_to(task, seed, k)
         batch = leave_one_out(PromptEncoder(tokenizer, fmt), shots, alone=k == 0)
         steps = steps_on(adapted, batch, rule, asked[-1])
     demonstrations = task.few_shot(seed, k)

@@ -67,8 +67,8 @@ def evaluate(
         instructions: each task's instruction stands before its demonstrations.
         pmi: scores are those of `score_pmi`, in direct mode.
         adapt: every task and seed is scored by a copy of the model adapted to its
-            demonstrations: 16, or ``k`` where that is more than none; without
-            demonstrations in the prompt, to each of them alone.
+            demonstrations: ``k``; without any in the prompt (k = 0) up to 16, to each
+            of them alone.
     """
     fmt = Format(
         mode=mode,
@@ -169,7 +169,7 @@ def _model_scorer(model, tokenizer, k: int, fmt: Format, score, adapt, instructi
             instruction = task.instruction
         asked = model
         if adapt is not None:
-            shots = task.few_shot(seed, k or SHOTS)
+            shots = adapted_to(task, seed, k)
             asked = adapt(
                 model, tokenizer, shots, fmt, alone=k == 0, instruction=instruction
             )
@@ -273,11 +273,11 @@ def _check_options(k, mode, instructions, pmi, adapt) -> int:
 def check_shown(benchmark, k: int, seeds, instructions=False, adapts=False) -> None:
     """Raise `DataError` for a task without what is shown before its queries.
 
-    These are ``k`` demonstrations of every seed, 16 where there are none in the prompt
-    but a model ``adapts`` to them, and with ``instructions`` the task's own. All tasks
-    are looked at before a minute is spent on any.
+    These are ``k`` demonstrations of every seed, where a model ``adapts`` those of
+    `adapted_to`, and with ``instructions`` the task's own. All tasks are looked at
+    before a minute is spent on any.
     """
-    wanted = k or SHOTS if adapts else k
+    demonstrations = adapted_to if adapts else Task.few_shot
     for task in benchmark.test:
         if instructions and not task.instruction:
             raise DataError(
@@ -285,4 +285,14 @@ def check_shown(benchmark, k: int, seeds, instructions=False, adapts=False) -> N
                 "give one, under 'tasks'"
             )
         for seed in seeds:
-            task.few_shot(seed, wanted)
+            demonstrations(task, seed, k)
+
+
+def adapted_to(task: Task, seed: int, k: int) -> tuple[Example, ...]:
+    """What a model is adapted to: the ``k`` demonstrations that are in the prompt.
+
+    Without any in the prompt, as many as the task has, up to 16. Raises `DataError` for
+    a task that has none.
+    """
+    there = len(task.demonstrations.get(seed, ()))
+    return task.few_shot(seed, k or min(max(there, 1), SHOTS))

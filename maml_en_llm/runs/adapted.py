@@ -8,10 +8,10 @@ from ..errors import check_integer, check_number, shown
 from ..evaluation import Adaptation
 from ..evaluation.adaptation import MOST_ADAPTATION_STEPS
 from ..evaluation.adaptation_curves import ADAPTATION_RATES
+from ..evaluation.benchmark import adapted_to
 from ..evaluation.held import held_loss
 from ..optimizers import make_optimizer
 from ..prompts import Format
-from ..protocol import SHOTS
 from ..tasks import Task
 
 JUDGES = 12  # held tasks that a rate is chosen on
@@ -62,7 +62,7 @@ class Chosen:
         adapt = Adaptation(steps=self.judged_at, optimizer=self.made(rate))
         losses = []
         for task in judges:
-            shots = task.few_shot(next(iter(task.demonstrations)), k or SHOTS)
+            shots = adapted_to(task, next(iter(task.demonstrations)), k)
             adapted = adapt(model, tokenizer, shots, fmt, alone=k == 0)
             form = vars(fmt) | dict(demonstrations=k, max_records=JUDGED_BY)
             losses.append(held_loss(adapted, tokenizer, [task], **form))

@@ -2,6 +2,7 @@
 
 import threading
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from maml_en_llm import (
     SGD,
     Adam,
     Adaptation,
+    DataError,
     Example,
     Format,
     PromptEncoder,
@@ -133,6 +135,40 @@ def test_no_step_changes_no_score(tiny, bench):
     assert (
         without["mean"] > evaluate(model, words, bench, k=0, **how)["mean"]
     )  # it learned from what is not in the prompt
+
+
+@pytest.mark.parametrize(("there", "taken"), [(1, 1), (4, 4), (16, 16), (20, 16)])
+def test_without_a_prompt_a_model_is_adapted_to_what_a_task_has(
+    tiny, bench, there, taken
+):
+    model, words = tiny
+    task = bench.test[0]
+    shots = (*task.few_shot(13, 16), *task.test[-4:])[:there]
+    few = replace(bench, test=(replace(task, demonstrations={13: shots}),))
+    how: dict[str, Any] = dict(k=0, seeds=[13], max_records=4, max_length=512)
+    adapt = Adaptation(steps=1, optimizer=Adam(3e-3))
+    adapted = adapt(model, words, shots[:taken], FORMAT, alone=True)
+    expected = evaluate(adapted, words, few, **how)["tasks"]
+    assert evaluate(model, words, few, adapt=adapt, **how)["tasks"] == expected
+    curve = evaluate_adapted(
+        model, words, few, optimizer=adapt.optimizer, steps=[1], **how
+    )
+    assert curve[1]["tasks"] == expected
+
+
+NONE_THERE = [
+    ({}, "seed: task 'size-sea' has no demonstrations for seed 13; it has none"),
+    ({100: SHOWN}, "seed: task 'size-sea' has no .* for seed 13; it has 100"),
+    ({13: ()}, "1 asked of task 'size-sea', seed 13, which has 0"),
+]
+
+
+@pytest.mark.parametrize(("found", "message"), NONE_THERE)
+def test_without_demonstrations_nothing_is_adapted_to(tiny, bench, found, message):
+    few = replace(bench, test=(replace(bench.test[0], demonstrations=found),))
+    adapt = Adaptation(steps=1, optimizer=SGD(0.1))
+    with pytest.raises(DataError, match=message):
+        evaluate(*tiny, few, k=0, seeds=[13], adapt=adapt)
 
 
 def test_frozen_parameters_stay(tiny, bench):
