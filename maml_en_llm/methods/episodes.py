@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
-from ..errors import DataError, check_choice, check_integer, check_once, listed
+from ..errors import DataError, check_choice, check_integer, check_once, listed, shown
 from ..prompts import Batch, Prompt, PromptEncoder, collate
 from ..tasks import Task
 from .draws import Drawn, draw_prompts
@@ -74,8 +74,8 @@ class EpisodeSampler:
     ``left_out`` counts them by task.
 
     Raises:
-        DataError: no task, two of one name, one with too few records or, with
-            ``instructions``, none; a record that is no `Example` of two texts.
+        DataError: no list of tasks, no task, two of one name, one with too few records
+            or, with ``instructions``, none; a record that is no `Example` of two texts.
         ValueError: a bad argument, by name.
     """
 
@@ -99,11 +99,12 @@ class EpisodeSampler:
         least = {"seed": 0, "n_tasks": 1, "inner_steps": 0, "prompts": 1}
         for name, lowest in (least | {"demonstrations": 0}).items():
             setattr(self, name, check_integer(name, getattr(self, name), lowest))
+        _check_encoder(self.encoder)
+        check_tasks(self.tasks)
         if not self.tasks:
             raise DataError(
                 "tasks: expected at least one meta-training task, found none"
             )
-        check_tasks(self.tasks)
         check_once("tasks", [task.name for task in self.tasks], "name")
         if self.instructions:
             check_instructions(self.tasks)
@@ -184,3 +185,11 @@ class EpisodeSampler:
         instruction = (task.instruction or "") if self.instructions else ""
         shown = [task.train[i] for i in drawn.shown]
         return self.encoder.training_prompt(shown, task.train[drawn.query], instruction)
+
+
+def _check_encoder(encoder) -> None:
+    is_class = isinstance(encoder, type)
+    if is_class or not callable(getattr(encoder, "check_target", None)):
+        raise ValueError(
+            f"encoder: expected PromptEncoder(tokenizer), found {shown(encoder)}"
+        )

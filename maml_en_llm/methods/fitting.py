@@ -14,6 +14,10 @@ WHY = 160  # characters of the reason why examples do not fit
 
 def check_tasks(tasks: Iterable[Task]) -> None:
     """Raise `DataError`, naming task and example, for what no file could hold."""
+    if not isinstance(tasks, Iterable) or isinstance(tasks, (str, bytes)):
+        raise DataError(
+            f"tasks: expected a list of tasks, as Benchmark.train, found {shown(tasks)}"
+        )
     for n, task in enumerate(tasks):
         if not isinstance(task, Task):
             raise DataError(f"tasks[{n}]: expected a Task, found {shown(task)}")

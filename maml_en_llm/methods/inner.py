@@ -43,12 +43,20 @@ JOINS = ("mean", "mean-gradient")
 
 
 def check_inner(inner, moments: str, clip: float | None, join: str = "mean") -> None:
-    """`ValueError`, naming the argument, for what no inner phase can be made of."""
+    """`ValueError`, naming the argument, for what no inner phase can be made of.
+
+    ``inner`` may be None, for no inner step.
+    """
+    updates = callable(getattr(inner, "update", None)) and not isinstance(inner, type)
+    if inner is not None and not updates:
+        raise ValueError(
+            f"inner: expected an optimizer, such as SGD(0.1), found {shown(inner)}"
+        )
     check_choice("moments", moments, MOMENTS)
     check_choice("join", join, JOINS)
     if clip is not None:
         check_number("clip", clip, above=True)
-    if moments == "second" and "variance" not in inner.slots:
+    if moments == "second" and "variance" not in getattr(inner, "slots", ()):
         raise ValueError(
             "moments: expected an inner optimizer with a second moment for 'second', "
             f"found {shown(type(inner).__name__)}; choose 'shared-frozen' or 'fresh'"

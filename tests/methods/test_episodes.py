@@ -8,7 +8,15 @@ import pytest
 import torch
 from helpers import CharTokenizer, records
 
-from maml_en_llm import DataError, EpisodeSampler, Example, Format, PromptEncoder, Task
+from maml_en_llm import (
+    Benchmark,
+    DataError,
+    EpisodeSampler,
+    Example,
+    Format,
+    PromptEncoder,
+    Task,
+)
 from maml_en_llm.methods.draws import RESERVED, draw_prompts, shuffled
 from maml_en_llm.prompts import Prompt, batches
 
@@ -142,6 +150,27 @@ SAMPLERS = {
         dict(inner_steps=9),
         r"takes 22 different records \(9 inner steps .* too few in a \(12\)",
     ),
+    "a benchmark": (
+        dict(tasks=Benchmark((task("a", 12),), ())),
+        "tasks: expected a list of tasks, as Benchmark.train, found Benchmark",
+    ),
+    "a task alone": (
+        dict(tasks=task("a", 12)),
+        "tasks: expected a list of tasks, as Benchmark.train, found Task",
+    ),
+    "a name": (
+        dict(tasks="ab"),
+        "tasks: expected a list of tasks, as Benchmark.train, found 'ab'",
+    ),
+    "a tokenizer": (
+        dict(encoder=CharTokenizer()),
+        r"encoder: expected PromptEncoder\(tokenizer\), found <.*CharTokenizer",
+    ),
+    "the encoder's class": (
+        dict(encoder=PromptEncoder),
+        r"encoder: expected PromptEncoder\(tokenizer\), found <class",
+    ),
+    "no encoder": (dict(encoder=None), "encoder: expected .*, found None"),
     "sampling": (
         dict(sampling="equal"),
         "sampling: expected one of size, uniform, found 'equal'",
@@ -154,8 +183,10 @@ def test_bad_sampler(changes, message):
     good = dict(
         tasks=[task("a", 12), task("b", 40)], inner_steps=1, prompts=2, demonstrations=2
     )
-    with pytest.raises(ValueError, match=message):
-        EpisodeSampler(encoder=Notebook(), seed=0, **good | changes)
+    usual = dict(encoder=Notebook(), seed=0) | good
+    with pytest.raises(ValueError, match=message) as caught:
+        EpisodeSampler(**usual | changes)
+    assert len(str(caught.value)) < 400
 
 
 # --- open points of the source ---

@@ -6,7 +6,16 @@ import pytest
 import torch
 from helpers import batch_for, distance, small_model, warm_state
 
-from maml_en_llm import SGD, Adam, Episode, MAMLenLLM, PromptLoss, Reptile, parameters
+from maml_en_llm import (
+    SGD,
+    Adam,
+    Episode,
+    MAMLenLLM,
+    MetaICL,
+    PromptLoss,
+    Reptile,
+    parameters,
+)
 from maml_en_llm.meta.calculus import loss_and_grad
 from maml_en_llm.optimizers import AdamW, Clipped, Lion, NAdam, RMSprop, State
 from maml_en_llm.tensors import clip_by_norm, joint_norm, tree_map
@@ -165,6 +174,49 @@ def test_second_moments_where_there_are_no_others_are_frozen_ones():
         for moments in ("shared-frozen", "second")
     )
     same(second.grads, frozen.grads)
+
+
+@pytest.mark.parametrize("inner", ["adam", 0.1, Adam, SGD, torch.optim.Adam, [ADAM]])
+@pytest.mark.parametrize("kind", [MAMLenLLM, Reptile])
+def test_what_is_no_optimizer_is_refused_at_once(inner, kind):
+    message = r"^inner: expected an optimizer, such as SGD\(0.1\), found "
+    for moments in ("shared", "second"):
+        with pytest.raises(ValueError, match=message):
+            kind(inner=inner, moments=moments)
+
+
+class Own:
+    """An optimizer of one's own that does the least."""
+
+    lr = 0.1
+
+    def update(self, grads, state, params, **how):
+        return {n: p - self.lr * grads[n] for n, p in params.items()}, state
+
+
+@pytest.mark.parametrize("kind", [MAMLenLLM, Reptile])
+def test_optimizers_of_ones_own_and_wrapped_ones_are_taken(kind):
+    state = SGD(0.1).init(PARAMS)
+    how = dict() if kind is Reptile else dict(mode="unrolled")
+    found, expected, wrapped = (
+        kind(inner=inner, **how).gradient(loss, PARAMS, EPISODES, state).grads
+        for inner in (Own(), SGD(0.1), Clipped(SGD(0.1), 1e9))
+    )
+    same(found, expected)
+    same(wrapped, expected)
+    with pytest.raises(ValueError, match="^moments: expected .*second.* found 'Own'"):
+        kind(inner=Own(), moments="second")
+
+
+def test_without_an_inner_step_there_need_be_no_optimizer():
+    episodes = [Episode(e.task, (), e.query) for e in EPISODES]
+    for clip in (None, CLIP):
+        method = MAMLenLLM(inner=None, inner_steps=0, clip=clip)
+        found = method.gradient(loss, PARAMS, episodes, warm())
+        expected = MetaICL().gradient(loss, PARAMS, episodes, warm())
+        same(found.grads, expected.grads)
+    with pytest.raises(ValueError, match="^moments: expected .*second moment"):
+        MAMLenLLM(inner=None, inner_steps=0, moments="second")
 
 
 @pytest.mark.parametrize("inner", [SGD(0.1), Lion(0.1)])
