@@ -7,7 +7,7 @@ from itertools import chain
 
 from ..errors import DataError, check_choice, shown
 from ..models.complete import check_causal
-from ..models.guards import check_no_dropout
+from ..models.guards import check_kind, check_no_dropout
 from ..prompts import Format, PromptEncoder
 from ..prompts.form import as_list
 from ..tasks import Example, Task
@@ -20,7 +20,8 @@ def check_model(model, steps: int | None = None) -> None:
     For ``steps`` of adaptation, one that none of them would move, and for any number of
     them one that cannot be copied.
     """
-    _check_kind(model)
+    check_kind(model)
+    check_causal(model)
     if model.training:
         raise ValueError(
             "model: expected evaluation mode, found training mode, whose dropout is "
@@ -39,7 +40,8 @@ def check_adaptable(model, steps: int) -> None:
 
     For ``steps``, one whose dropout is random, and one that none of them would move.
     """
-    _check_kind(model)
+    check_kind(model)
+    check_causal(model)
     if steps:
         check_no_dropout(model, "which is random")
         _check_moves(model)
@@ -61,15 +63,6 @@ def _check_copies(model) -> None:
             "weights ordinary ones (torch.nn.utils.prune.remove, remove_weight_norm), "
             "and take locks and open files off the model"
         ) from error
-
-
-def _check_kind(model) -> None:
-    if not hasattr(model, "training") or not hasattr(model, "config"):
-        raise ValueError(
-            f"model: expected a causal language model (load_model), found "
-            f"{shown(model)}"
-        )
-    check_causal(model)
 
 
 def _check_moves(model) -> None:

@@ -21,11 +21,13 @@ EXACT = ("reverse", "unrolled")
 
 def check_kind(model) -> None:
     """Raise `ValueError` for what is no language model of `transformers`."""
-    if not isinstance(model, torch.nn.Module) or not hasattr(model, "config"):
+    module = isinstance(model, torch.nn.Module)
+    if not module or not hasattr(model, "config"):
+        found = f"a {type(model).__name__}" if module else shown(model)
         inner = "; take its .module" if hasattr(model, "module") else ""
         raise ValueError(
             "model: expected a causal language model of transformers, as load_model "
-            f"gives, found a {type(model).__name__}{inner}"
+            f"gives, found {found}{inner}"
         )
     if getattr(model.config, "return_dict", True) is False:
         raise ValueError(

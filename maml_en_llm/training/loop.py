@@ -9,14 +9,12 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from ..errors import listed, shown
 from ..methods import Budget, Episode, EpisodeSampler, Method, OuterGradient
 from ..methods.fitting import check_tasks
 from ..models import PromptLoss, parameters, positions_of, write_back
 from ..models.complete import check_causal
-from ..models.guards import check_no_dropout
+from ..models.guards import check_kind, check_no_dropout
 from ..models.sizes import base_of
 from ..provenance import weights_hash
 from ..tasks import Task
@@ -237,8 +235,7 @@ def _check_join(config: TrainConfig, ranks: Ranks) -> None:
 
 
 def _check_model(model) -> None:
-    if not isinstance(model, torch.nn.Module):
-        raise ValueError(f"model: expected one of load_model, found {shown(model)}")
+    check_kind(model)
     check_no_dropout(model, "which would be random and in no record")
 
 

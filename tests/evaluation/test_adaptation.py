@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers import SHOWN, CharTokenizer, small_model
 from peft import LoHaConfig, LoraConfig, OFTConfig
+from torch.nn import DataParallel
 
 from maml_en_llm import (
     SGD,
@@ -216,6 +217,7 @@ def test_bad_input(changes, message):
 NO_CALLS: dict[str, dict[str, Any]] = {
     "model: expected a causal language model .* found None": dict(model=None),
     "model: expected a causal .* found 'tiny-base'": dict(model="tiny-base"),
+    "found a DataParallel; take its .module": dict(model=DataParallel(small_model())),
     "fmt: expected a Format": dict(fmt=None),
     "demonstrations: expected a list of Example, found 'abc'": dict(shots="abc"),
     r"demonstrations\[0\]: expected an Example, found 1": dict(shots=[1]),

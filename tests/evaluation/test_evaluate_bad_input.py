@@ -28,6 +28,7 @@ from maml_en_llm.evaluation import (
     metric_name,
     predict,
     random_guess,
+    score_options,
     score_predictions,
 )
 
@@ -105,6 +106,14 @@ def test_a_model_in_training_mode_is_refused(benchmark):
     model = small_model().train()
     with pytest.raises(ValueError, match="model: expected evaluation mode, found"):
         evaluate(model, CharTokenizer(), benchmark)
+
+
+def test_a_wrapped_model_is_to_be_taken_out(benchmark):
+    model = torch.nn.DataParallel(small_model())
+    with pytest.raises(ValueError, match="found a DataParallel; take its .module"):
+        evaluate(model, CharTokenizer(), benchmark)
+    with pytest.raises(ValueError, match="found a DataParallel; take its .module"):
+        score_options(model, CharTokenizer(), (), FOUR)
 
 
 def first(task, seed, queries):

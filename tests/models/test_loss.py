@@ -48,7 +48,7 @@ LFM2 = {
     [
         (torch.nn.Linear(2, 2), "a Linear$"),
         (torch.nn.DataParallel(small_model()), "a DataParallel; take its .module"),
-        ("gpt2", "a str$"),
+        ("gpt2", "'gpt2'$"),
     ],
     ids=["linear", "parallel", "text"],
 )

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers import write_benchmark
+from helpers import small_model, write_benchmark
+from torch.nn import DataParallel
 
 from maml_en_llm import checkpoint, meta_train, train
 from maml_en_llm.tasks import Example, Task
@@ -228,7 +229,8 @@ def test_a_disk_that_takes_no_large_file_is_found_first(config, tmp_path, monkey
         (of(train=(*GOOD, Example("\ud800", "y"))), "expected a text as input"),
         (dict(config={}), "config: expected a TrainConfig"),
         (dict(config="cpu"), "config: expected a TrainConfig, found 'cpu'"),
-        (dict(model=None), "model: expected one of load_model"),
+        (dict(model=None), "model: expected a causal language model .* found None"),
+        (dict(model=DataParallel(small_model())), "a DataParallel; take its .module"),
         (dict(progress=3), "progress: expected a function"),
     ],
     ids=str,
