@@ -11,7 +11,6 @@ from ..models.guards import check_kind, check_no_dropout
 from ..prompts import Format, PromptEncoder
 from ..prompts.form import as_list
 from ..tasks import Example, Task
-from ..tasks.settings import KINDS
 
 
 def check_model(model, steps: int | None = None) -> None:
@@ -105,7 +104,6 @@ def checked_tasks(argument: str, tasks) -> list[Task]:
 def checked_queries(task: Task, max_records: int | None) -> Sequence[Example]:
     """The first test examples; `DataError` for a task that cannot be scored on them."""
     queries = task.test[:max_records]
-    check_choice("kind", task.kind, KINDS, DataError)
     if not queries:
         raise DataError("test: expected at least one test example, found none")
     for n, query in enumerate(queries):

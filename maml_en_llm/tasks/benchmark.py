@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DataError, check_truth, listed, shown
+from ..errors import DataError, check_truth, listed, nearest, shown
 from ..protocol import SEEDS
 from . import exchange
 from .examples import Example, kind_of, read_examples
@@ -40,8 +40,13 @@ class Benchmark:
     sha256; both are empty for a local folder. Tasks come in any collection that has an
     order, and are kept in a tuple; names in any collection.
 
+    A benchmark of one's own, without ``source``, gets a warning for tasks that are both
+    trained on and targets: their scores say nothing about new tasks. `load_benchmark`
+    does not train on them, unless ``faithful``.
+
     Raises:
-        DataError: a field of another kind, by its name.
+        DataError: a field of another kind, by its name; without ``source``, a name in
+            ``unseen`` that is no target's.
     """
 
     train: tuple[Task, ...]
@@ -64,15 +69,32 @@ class Benchmark:
             object.__setattr__(self, role, tasks)
         for name, kind in (("unseen", frozenset), ("missing", tuple)):
             object.__setattr__(self, name, kind(_names(name, getattr(self, name))))
+        if self.source:  # its lists were checked; a part of it may name other targets
+            return
+        targets = [task.name for task in self.test]
+        for name in sorted(self.unseen):
+            if name not in targets:
+                raise DataError(
+                    f"unseen: expected names of targets, found {shown(name)}"
+                    f"{nearest(name, targets)}"
+                )
+        both = sorted({task.name for task in self.train} & set(targets))
+        if both:
+            warnings.warn(
+                f"train: expected tasks that are no targets, found {listed(both)} in "
+                "both; leave them out of one",
+                stacklevel=3,
+            )
 
     def __str__(self) -> str:
+        setting = f"{self.setting}: " if self.setting else ""
         lacking = ""
         if self.missing:
             lacking = (
                 f"; left out because their files are missing: {', '.join(self.missing)}"
             )
         return (
-            f"{self.setting}: {len(self.train)} meta-training tasks, "
+            f"{setting}{len(self.train)} meta-training tasks, "
             f"{len(self.test)} target tasks{lacking}"
         )
 
@@ -103,18 +125,21 @@ def load_benchmark(
             ``hf://datasets/allenai/metaicl-data/data``, or ``"minicrossfit"``, the
             generated benchmark (also ``"minicrossfit:easy"``, ``"minicrossfit:hard"``).
         setting: e.g. ``"hr_to_lr"``; one of `load_settings(source)`.
-        seeds: demonstration seeds to read for every target task.
+        seeds: demonstration seeds to read for every target task, MetaICL's by default.
+            Others are whole numbers, too, and their files are named as its own.
         tasks: read only these tasks of the setting (default: all of them).
         allow_missing: go on without the tasks whose files are not there, with a warning
             that lists them.
         faithful: keep the leaks of the published lists, for comparison with published
             numbers: `sick`, a meta-training task and a target of non-NLI→NLI, and
             `unifiedqa:winogrande_xl`, the source of QA→QA's target `wino_grande`. By
-            default a meta-training task that leaks is left out (protocol 0.7).
+            default a meta-training task that leaks, or that stands in both lists of
+            the setting, is left out of ``train`` (protocol 0.7).
 
     Raises:
-        DataError: unknown setting, task or seed, a task without its file, a malformed
-            file (with its line), or a hub that does not deliver (`hub.download`).
+        DataError: unknown setting or task, a seed that is no whole number, a task
+            without its file, a malformed file (with its line), or a hub that does not
+            deliver (`hub.download`).
     """
     for argument, value in (("allow_missing", allow_missing), ("faithful", faithful)):
         check_truth(argument, value, DataError)
@@ -126,7 +151,8 @@ def load_benchmark(
         message = _missing_message(opened, selection, fetched.missing)
         if not allow_missing:
             raise DataError(
-                f"{message}; pass allow_missing=True to go on without, or put there "
+                f"{message}; pass allow_missing=True to go on without, "
+                f"{_other_seeds(opened, selection, fetched)}or put there "
                 f"{_first_lacking(fetched)}"
             )
         warnings.warn(f"{message}; they are left out", stacklevel=2)
@@ -157,7 +183,8 @@ def load_held(
     if fetched.missing:
         message = _missing_message(opened, selection, fetched.missing)
         raise DataError(
-            f"{message}; use evaluation.hold_back on the tasks instead, or put there "
+            f"{message}; use evaluation.hold_back on the tasks instead, "
+            f"{_other_seeds(opened, selection, fetched)}or put there "
             f"{_first_lacking(fetched)}"
         )
     return _read_selection(opened, selection, fetched)
@@ -189,6 +216,17 @@ def _first_lacking(fetched: Fetched) -> str:
     names = [name for name in file.names if not name.endswith(".gz")]
     one = "one of " if len(names) > 1 else ""
     return f"{one}{listed(names)} (or .gz)"
+
+
+def _other_seeds(opened: Source, selection: Selection, fetched: Fetched) -> str:
+    """Where only demonstrations are missing, the seeds that all targets have."""
+    lacking = {file.part for file, path in fetched.paths.items() if path is None}
+    if not all(isinstance(part, int) for part in lacking):
+        return ""
+    seeds = opened.seeds(selection, fetched)
+    if not seeds:
+        return ""
+    return f"read the demonstration seeds that all targets have, seeds={shown(seeds)}, "
 
 
 def _read_selection(

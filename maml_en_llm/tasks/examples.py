@@ -24,7 +24,10 @@ _EMPTY = "\u115f\u1160\u2800\u3164\uffa0"  # letters and a pattern of nothing
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A text, its answer, and the answers to choose from (none in a free-form task)."""
+    """A text, its answer, and the answers to choose from (none in a free-form task).
+
+    `Task.from_dataset` makes examples of rows, `read_examples` those of a file.
+    """
 
     input: str
     output: str

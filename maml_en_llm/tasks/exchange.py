@@ -3,12 +3,12 @@
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
     DataError,
     check_choice,
-    check_integer,
     check_once,
     listed,
     nearest,
@@ -16,7 +16,14 @@ from ..errors import (
 )
 from ..protocol import SEEDS, SHOTS
 from .examples import Example, check_example, check_labels, checked_kind
-from .settings import KINDS, ROLES, check_name, checked_seeds
+from .settings import (
+    KINDS,
+    MOST_SEED,
+    ROLES,
+    check_name,
+    checked_seeds,
+    whole_number,
+)
 from .strict_json import SURROGATE
 
 if TYPE_CHECKING:
@@ -24,7 +31,6 @@ if TYPE_CHECKING:
 
 Column = str | Callable[[Mapping], Any]
 _TEST_SPLITS = ("test", "validation")
-_MOST_SEED = 2**63 - 1  # of a column of whole numbers
 
 
 def read(
@@ -45,7 +51,7 @@ def read(
     if kind is not None:
         check_choice("kind", kind, KINDS, DataError)
     _check_texts(name, domain, instruction)
-    shots, seeds = _whole_number("shots", shots), checked_seeds(seeds)
+    shots, seeds = whole_number("shots", shots), checked_seeds(seeds)
     name = _name_of(dataset) if name is None else name
     reader = _Reader(input, output, options)
     if isinstance(dataset, Mapping):
@@ -112,7 +118,7 @@ def to_datasets(train: Sequence, test: Sequence) -> "DatasetDict":
     for task in test:
         rows["test"] += _as_columns(task.name, task.test)
         for seed, examples in task.demonstrations.items():
-            _whole_number(f"seed of task {shown(task.name)}", seed, most=_MOST_SEED)
+            whole_number(f"seed of task {shown(task.name)}", seed, most=MOST_SEED)
             found = _as_columns(task.name, examples)
             rows["demonstrations"] += [row | {"seed": seed} for row in found]
     splits = {}
@@ -202,7 +208,10 @@ class _Reader:
 
     def _example(self, row: Any, where: str, names: list[str] | None) -> Example:
         if not isinstance(row, Mapping):
-            raise DataError(f"{where}: expected a row, found {shown(row)}")
+            raise DataError(
+                f"{where}: expected a row, found {shown(row)}; of a pandas table "
+                "df.to_dict('records')"
+            )
         self._check_columns(list(row), where)
         found = {}
         for argument, column in self.columns.items():
@@ -211,6 +220,11 @@ class _Reader:
         answer = found["output"]
         if isinstance(answer, Integral) and not isinstance(answer, bool):
             answer = _chosen(int(answer), names or options, f"{where}: output")
+        if not isinstance(answer, (str, NoneType)):
+            raise DataError(
+                f"{where}: expected a non-empty string in 'output', found "
+                f"{shown(answer)}; pass a function of the row that gives one"
+            )
         options = names if options is None else options
         options = list(options) if isinstance(options, (list, tuple)) else options
         options = [] if options is None else options
@@ -266,13 +280,6 @@ def _drawn(examples: tuple[Example, ...], shots: int, seed: str) -> tuple[Exampl
         most = f"at most {len(examples)}, the rows of split 'train'"
         raise DataError(f"shots: expected {most}, found {shots}")
     return tuple(random.Random(seed).sample(examples, shots))
-
-
-def _whole_number(argument: str, value, most: int | None = None) -> int:
-    try:
-        return check_integer(argument, value, most=most)
-    except ValueError as error:
-        raise DataError(str(error)) from None
 
 
 def _name_of(dataset: Any) -> str:

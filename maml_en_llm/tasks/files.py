@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -44,6 +45,13 @@ class Fetched:
         lacking = [file for file, path in self.paths.items() if path is None]
         return tuple(dict.fromkeys(file.task for file in lacking))
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Demonstration seeds of which no file is lacking."""
+        lacking = {file.part for file, path in self.paths.items() if path is None}
+        found = [part for _, part, _ in self.paths if isinstance(part, int)]
+        return tuple(seed for seed in dict.fromkeys(found) if seed not in lacking)
+
 
 def needed(selection: Selection, seeds: Sequence[int]) -> list[File]:
     """Every file of a selection, once."""
@@ -63,6 +71,17 @@ def find(folder: Path, files: Iterable[File]) -> Fetched:
     `DataError` names what has a file's name but is a folder, a pipe or a broken link.
     """
     return Fetched({file: _first(folder, file.names) for file in files})
+
+
+def seeds_in(folder: Path, task: str) -> set[int]:
+    """Seeds of the demonstrations that a task has in a folder."""
+    stem = DEMONSTRATION_FILE.format(task=re.escape(task), seed="(0|[1-9][0-9]{0,18})")
+    pattern = re.compile(stem + rf"({'|'.join(map(re.escape, ENDINGS))})")
+    try:
+        names = os.listdir(folder / task)
+    except OSError:
+        return set()
+    return {int(found[1]) for found in map(pattern.fullmatch, names) if found}
 
 
 def _first(folder: Path, names: Iterable[str]) -> Path | None:

@@ -14,11 +14,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from importlib.resources import files
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError, check_choice, listed, nearest, shown
+from ..errors import DataError, check_choice, check_integer, listed, nearest, shown
 from ..protocol import LEAKS, SEEDS
 from .strict_json import parse
 
@@ -27,6 +26,7 @@ ROLES = ("train", "test")
 UNSEEN_TARGETS = "unseen_domain_test"
 FILE = "settings.json"
 LARGEST_FILE = 2**26  # bytes
+MOST_SEED = 2**63 - 1  # of a column of whole numbers
 _FACTS = ("kind", "domain", "instruction")
 _LONGEST_NAME = 200  # bytes, so that a file name made of it is one
 
@@ -155,24 +155,24 @@ def without_leaks(lists: Mapping[str, list[str]]) -> dict[str, list[str]]:
 
 
 def checked_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
-    """Demonstration seeds, each of them published and named once."""
+    """Demonstration seeds, each named once."""
     if isinstance(seeds, (str, bytes)) or not isinstance(seeds, Iterable):
         raise DataError(
             f"seeds: expected a list of demonstration seeds, found {shown(seeds)}"
         )
-    found = []
-    for seed in seeds:
-        whole = isinstance(seed, Integral) and not isinstance(seed, bool)
-        if not whole or seed not in SEEDS:
-            raise DataError(
-                f"seeds: expected demonstration seeds among {SEEDS}, "
-                f"found {shown(seed)}"
-            )
-        found.append(int(seed))
+    found = [whole_number("seeds", seed, most=MOST_SEED) for seed in seeds]
     if not found:
-        raise DataError(f"seeds: expected one or more of {SEEDS}, found none")
+        raise DataError(f"seeds: expected one or more, such as {SEEDS}, found none")
     _refuse_doubled(found, "seeds")
     return tuple(found)
+
+
+def whole_number(argument: str, value, most: int | None = None) -> int:
+    """``value`` as `check_integer` gives it; `DataError` for anything else."""
+    try:
+        return check_integer(argument, value, most=most)
+    except ValueError as error:
+        raise DataError(str(error)) from None
 
 
 def _wanted(tasks: Iterable[str], lists: Mapping, setting: str) -> frozenset[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .. import minicrossfit
 from ..errors import DataError, shown
-from .files import Fetched, File, find
+from .files import Fetched, File, find, seeds_in
 from .hub import SCHEME, download, parts_of
 from .settings import FILE, Selection, Settings, published, read_settings, select
 
@@ -46,6 +46,13 @@ class Source:
         if self.kind == "hub":
             return download(self.place, files)
         return find(Path(self.place), files)
+
+    def seeds(self, selection: Selection, fetched: Fetched) -> tuple[int, ...]:
+        """Demonstration seeds of all targets; of a hub those that were fetched."""
+        if self.kind == "hub":
+            return fetched.seeds
+        each = [seeds_in(Path(self.place), task) for task in selection.test]
+        return tuple(sorted(set.intersection(*each)))
 
 
 def open_source(source: str | Path) -> Source:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any
 
-from ..errors import DataError, check_choice, check_integer, listed, shown
+from ..errors import DataError, check_choice, listed, shown
 from . import exchange
 from .examples import Example
+from .settings import KINDS, whole_number
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Task:
     looked at where it is used.
 
     Raises:
-        DataError: a field of another kind, by its name.
+        DataError: a field of another kind, by its name, or an unknown ``kind``.
     """
 
     name: str
@@ -34,6 +35,8 @@ class Task:
     def __post_init__(self):
         if not isinstance(self.name, str):
             raise DataError(f"name: expected that of a task, found {shown(self.name)}")
+        where = f"task {shown(self.name)}: kind"
+        check_choice(where, self.kind, KINDS, DataError)
         for name in ("domain", "instruction"):
             text = getattr(self, name)
             if not isinstance(text, (str, NoneType)):
@@ -62,11 +65,8 @@ class Task:
 
         Raises `DataError` if there are fewer. None at all can be asked of any task.
         """
-        try:
-            count = check_integer("demonstrations", demonstrations)
-            seed = check_integer("seed", seed)
-        except ValueError as error:
-            raise DataError(str(error)) from None
+        count = whole_number("demonstrations", demonstrations)
+        seed = whole_number("seed", seed)
         if not count:
             return ()
         if seed not in self.demonstrations:
@@ -92,18 +92,20 @@ class Task:
                               options="choices", name="my-task", kind="multi-choice")
 
         Args:
-            dataset: a ``Dataset``, whose examples become those of ``role``, or a
-                ``DatasetDict`` with splits "train" and "test" (or "validation"); of the
-                latter ``shots`` demonstrations per seed are drawn from "train".
+            dataset: a ``Dataset``, or a list of rows (dicts), whose examples become
+                those of ``role``; or a ``DatasetDict``, or ``{"train": rows, "test":
+                rows}``, with splits "train" and "test" (or "validation"), where
+                ``shots`` demonstrations per seed are drawn from "train". Of a pandas
+                table ``df.to_dict("records")``.
             input, output: the name of a column, or a function of a row.
             options: the same, or a list of strings that is the same for every row. By
                 default the names of the output's ``ClassLabel``, if it is one. A whole
                 number in ``output`` is the index of an option.
             about: ``name``, ``kind``, ``domain``, ``instruction``; ``role`` ("train" or
-                "test") of a ``Dataset``; ``shots`` (16) and ``seeds`` (some of
-                MetaICL's, 100, 13, 21, 42 and 87, by default all). The kind is inferred
-                from the options by default. A ``Dataset`` alone gives no
-                demonstrations: score with k = 0.
+                "test") of a ``Dataset``; ``shots`` (16) and ``seeds`` (whole numbers,
+                by default MetaICL's, 100, 13, 21, 42 and 87). The kind is inferred from
+                the options by default. A ``Dataset`` alone gives no demonstrations:
+                score with k = 0.
 
         Raises:
             DataError: no such column, a row that is no example, or a bad argument.
@@ -124,6 +126,12 @@ def _examples(task: str, part: str, examples) -> tuple[Example, ...]:
 
 def in_order(values, expected: str) -> tuple:
     """What a list, a tuple or a generator holds; `DataError` for anything else."""
+    if any(hasattr(values, name) for name in ("columns", "column_names")):
+        raise DataError(  # it would be taken for the list of its columns' names
+            f"{expected}, found a table ({type(values).__name__}); "
+            "Task.from_dataset reads the rows of a data set, of a pandas table those "
+            "of df.to_dict('records')"
+        )
     without_order = isinstance(values, (str, bytes, Mapping, Set))
     if without_order or not isinstance(values, Iterable):
         raise DataError(f"{expected}, found {shown(values)}")

@@ -52,6 +52,29 @@ def test_splits_become_the_parts_of_a_target(arrow):
     assert set(task.few_shot(13, 2)) <= set(task.train) and len(task.test) == 4
 
 
+def test_demonstrations_by_seeds_of_ones_own(arrow):
+    read = dict(input="text", output="label", shots=2)
+    splits = {"train": arrow, "test": arrow}
+    task, again = (
+        Task.from_dataset(splits, **read, seeds=seeds) for seeds in ([0, 7], [7, 100])
+    )
+    assert tuple(task.demonstrations) == (0, 7)
+    assert task.demonstrations[7] == again.demonstrations[7]
+
+
+def test_a_pandas_table_by_its_rows(arrow):
+    read = dict(input="text", output="label", options=["yes", "no"])
+    table = arrow.to_pandas()
+    message = r"dataset\[0\]: expected a row, found 'text'; of a pandas table df.to_d"
+    with pytest.raises(DataError, match=message):
+        Task.from_dataset(table, **read)
+    rows = table.to_dict("records")
+    assert Task.from_dataset(rows, **read).train == tuple(
+        Example(text, ("yes", "no")[label], ("yes", "no"))
+        for text, label in zip(TEXTS, ROWS["label"], strict=True)
+    )
+
+
 def test_answers_without_options_are_free_form():
     rows = [{"text": text, "answer": text.upper()} for text in TEXTS]
     task = Task.from_dataset(rows, input="text", output="answer")
@@ -81,6 +104,7 @@ BAD = {
     "half a letter as name": (dict(name="\ud800"), "name: expected a task's name"),
     "half a letter": (dict(instruction="\ud800"), "instruction: expected a string of"),
     "seeds that are not read": (dict(seeds="zz"), "seeds: expected a list"),
+    "a seed that is none": (dict(seeds=[-1]), "seeds: expected a whole number of at"),
     "free-form with options": (dict(kind="free-form"), "kind: expected a kind with"),
     "an unknown argument": (dict(zzz=1), "from_dataset: expected one of .*'zzz'"),
     "shots": (dict(shots=-1), "shots: expected a whole number"),
@@ -142,6 +166,17 @@ BAD_ROWS = {  # rows, options, message
     ),
     "half a letter": ([ROW | {"text": "a\ud83d"}], ["p", "q"], "half a surrogate pair"),
     "doubled labels": ([ROW], ["p", "p", "q"], "expected different strings in 'opt"),
+    "a truth": (
+        [ROW | {"label": True}],
+        None,
+        r"dataset\[0\]: expected a non-empty string in 'output', found True; pass a fu",
+    ),
+    "a part": ([ROW | {"label": 0.5}], ["p", "q"], "found 0.5; pass a function of the"),
+    "no answer": (
+        [ROW | {"label": None}],
+        ["p", "q"],
+        "string in 'output', found None$",
+    ),
     "labels that blanks part": ([ROW], ["p", "p ", "q"], "expected different strings"),
 }
 
@@ -174,7 +209,9 @@ def exported(**changes):
         name="t", kind="classification", train=(Example("a", "b", ("b", "c")),)
     )
     task = Task(**about | changes)
-    return Benchmark((task,), (task,)).to_datasets()
+    with pytest.warns(UserWarning, match="train: .* found t in both; leave them out"):
+        benchmark = Benchmark((task,), (task,))
+    return benchmark.to_datasets()
 
 
 @pytest.mark.parametrize(

@@ -298,6 +298,14 @@ def test_a_task_that_the_hub_lacks_is_missing(server):
     assert len(task.train) == 1
 
 
+def test_seeds_that_the_hub_has_are_named(server):
+    message = r"all targets have, seeds=\(100, 21\), or put there .*_16_14_train.jsonl"
+    with pytest.raises(DataError, match=message):
+        load_benchmark(HUB, "hr_to_lr", tasks=["glue-wnli"], seeds=[100, 14, 21])
+    with pytest.raises(DataError, match="to go on without, or put there"):
+        load_benchmark(HUB, "hr_to_lr", tasks=["glue-wnli"], seeds=[14])
+
+
 def test_all_files_are_of_one_commit(server):
     server.commits[OLD] = {FILE: json.dumps(record()).encode()}
     benchmark = load_benchmark(

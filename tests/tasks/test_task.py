@@ -1,14 +1,18 @@
 """The fields of tasks and benchmarks, looked at when one is made."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from datasets import Dataset
+from pandas import DataFrame
 
 from maml_en_llm import Benchmark, DataError, Example, Task
 
 ONE = Example("a", "yes", ("yes", "no"))
 A = Task("a", "classification", test=(ONE,))
 Cases = dict[str, tuple[dict[str, Any], str]]
+TABLE = r"expected a list of Example as .*, found a table \({}\); Task.from_dataset"
 TASKS: Cases = {  # fields, message
     "no name": (dict(name=None), "name: expected that of a task, found None"),
     "instruction": (
@@ -23,6 +27,17 @@ TASKS: Cases = {  # fields, message
     "shots none": (dict(demonstrations=None), "examples by seed of task 'a', found No"),
     "shots listed": (dict(demonstrations=[ONE]), "expected examples by seed of task"),
     "of a seed": (dict(demonstrations={100: None}), "as demonstrations.100., found No"),
+    "kind": (
+        dict(kind="classify"),
+        "task 'a': kind: expected one of classification, .* 'classify'; nearest: class",
+    ),
+    "no kind": (dict(kind=None), "task 'a': kind: expected one of .*, found None"),
+    "a table": (dict(train=DataFrame([{"input": "a"}])), TABLE.format("DataFrame")),
+    "a data set": (dict(test=Dataset.from_list([{"a": 1}])), TABLE.format("Dataset")),
+    "a table as shots": (
+        dict(demonstrations={0: DataFrame([{"input": "a"}])}),
+        TABLE.format("DataFrame"),
+    ),
     "one of a seed": (dict(demonstrations={100: ONE}), "as demonstrations.100., found"),
 }
 BENCHMARKS: Cases = {
@@ -41,6 +56,14 @@ BENCHMARKS: Cases = {
         dict(unseen=[A]),
         "unseen: expected names of tasks in a list or a set",
     ),
+    "unseen misspelt": (
+        dict(test=(A,), unseen={"aa"}),
+        "unseen: expected names of targets, found 'aa'; nearest: a$",
+    ),
+    "unseen without targets": (
+        dict(unseen={"a"}),
+        "unseen: expected names of targets, found 'a'$",
+    ),
     "missing": (dict(missing="a"), "missing: expected names of tasks in a list or a s"),
 }
 
@@ -49,7 +72,7 @@ BENCHMARKS: Cases = {
 def test_a_field_of_a_task_that_is_none(fields, message):
     with pytest.raises(DataError, match=message) as caught:
         Task(**{"name": "a", "kind": "classification", **fields})
-    assert len(str(caught.value)) < 200
+    assert len(str(caught.value)) < 250
 
 
 @pytest.mark.parametrize(("fields", "message"), BENCHMARKS.values(), ids=BENCHMARKS)
@@ -72,3 +95,22 @@ def test_lists_and_generators_are_kept_in_tuples():
     bench = Benchmark((), tasks, unseen=names, missing=names)
     assert bench.test == (task,)
     assert (bench.unseen, bench.missing) == (frozenset("a"), ("a",))
+
+
+def test_a_task_that_is_trained_on_and_a_target_is_said_once(recwarn):
+    with pytest.warns(UserWarning, match="train: .*no targets, found a in both; ") as w:
+        Benchmark((A,), (A,))
+    assert len(w) == 1 and w[0].filename == __file__
+    Benchmark((A,), (replace(A, name="b"),))
+    Benchmark((A,), (A,), source="a source")  # as load_benchmark(faithful=True)
+    assert not recwarn
+
+
+def test_a_part_of_a_benchmark_that_was_read_may_name_other_targets():
+    whole = Benchmark((), (A,), source="a source", unseen=frozenset("a"))
+    assert replace(whole, test=()).unseen == frozenset("a")
+
+
+def test_a_benchmark_in_words():
+    assert str(Benchmark((A,), ())) == "1 meta-training tasks, 0 target tasks"
+    assert str(Benchmark((), (A,), "mini")).startswith("mini: 0 meta-training tasks")
