@@ -42,13 +42,15 @@ JOINS = ("mean", "mean-gradient")
 """
 
 
-def check_inner(inner, moments: str, clip: float | None, join: str = "mean") -> None:
+def check_inner(
+    inner, moments: str, clip: float | None, join: str = "mean", needed: bool = True
+) -> None:
     """`ValueError`, naming the argument, for what no inner phase can be made of.
 
-    ``inner`` may be None, for no inner step.
+    ``inner`` may be None where it is not ``needed``, for no inner step.
     """
     updates = callable(getattr(inner, "update", None)) and not isinstance(inner, type)
-    if inner is not None and not updates:
+    if not updates and (needed or inner is not None):
         raise ValueError(
             f"inner: expected an optimizer, such as SGD(0.1), found {shown(inner)}"
         )

@@ -3,12 +3,12 @@
 Settings of a model that a way to differentiate it refuses, each with its cure.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import torch
 from transformers import PreTrainedModel
 
-from ..errors import nearest, shown
+from ..errors import listed, nearest, shown
 from ..meta.finite_differences import CHANGE
 from .attention import TWICE
 from .safe import known_as, takes_twice
@@ -51,6 +51,26 @@ def check_names(model: PreTrainedModel, params: Collection[str]) -> None:
             raise ValueError(
                 f"params: expected names of the model's weights, found {shown(name)}"
                 f"{nearest(name, sorted(own))}"
+            )
+
+
+def tied_names(model: PreTrainedModel) -> list[list[str]]:
+    """The names of each parameter and buffer that has several."""
+    names: dict[int, list[str]] = {}
+    parameters = model.named_parameters(remove_duplicate=False)
+    for name, tensor in (*parameters, *model.named_buffers(remove_duplicate=False)):
+        names.setdefault(id(tensor), []).append(name)
+    return [each for each in names.values() if len(each) > 1]
+
+
+def check_tied(tied: list[list[str]], params: Mapping[str, torch.Tensor]) -> None:
+    """Raise `ValueError` for one tensor under two names: which would be the weight?"""
+    for names in tied:
+        given = [name for name in names if name in params]
+        if len({id(params[name]) for name in given}) > 1:
+            raise ValueError(
+                f"params: expected each weight once, found {listed(given)}, which are "
+                "one tensor of the model; use parameters(model)"
             )
 
 

@@ -61,7 +61,9 @@ def write_back(model: torch.nn.Module, params: Tensors) -> None:
     before anything is written.
     """
     if not isinstance(params, Mapping):
-        raise ValueError(f"params: expected tensors by name, found {shown(params)}")
+        adapted = "; take its .adapted" if hasattr(params, "adapted") else ""
+        kind = type(params).__name__
+        raise ValueError(f"params: expected tensors by name, found a {kind}{adapted}")
     own = dict(model.named_parameters())
     for name, value in params.items():
         if name not in own or own[name].shape != value.shape:
@@ -99,6 +101,11 @@ class PromptLoss:
         return guards.names_of(self.model)
 
     @cached_property
+    def tied(self) -> list[list[str]]:
+        """Names by tensor, of the tensors that had several when it was first called."""
+        return guards.tied_names(self.model)
+
+    @cached_property
     def positions(self) -> int | None:
         """Tokens of the longest prompt that the model takes, see `positions_of`."""
         return positions_of(self.model)
@@ -120,11 +127,13 @@ class PromptLoss:
 
         Weights that ``params`` leaves out are the module's own. With a stack of batches
         (n, B, T) and of parameters (n, …), the n losses, computed together. Raises
-        `ValueError` for what `check_batch` refuses, and for a name that the model does
-        not have.
+        `ValueError` for what `check_batch` refuses, for a name that the model does not
+        have, and for two names of one tensor.
         """
         if not params.keys() <= self.names:
             guards.check_names(self.model, params)
+        if self.tied:
+            guards.check_tied(self.tied, params)
         check_batch(batch, rows_of(self.model), self.positions)
         if batch.input_ids.dim() == 3:
             return self._stacked(params, batch)

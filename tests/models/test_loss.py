@@ -292,6 +292,27 @@ def test_the_padding_word_inside_a_text_gets_the_same_gradient_stacked(tied):
         assert tied or not row.any()
 
 
+def test_a_meta_gradient_is_not_written_back_whole():
+    model = small_model()
+    loss, batch = PromptLoss(model), collate(PROMPTS[:1])
+    found = meta_gradient(loss, parameters(model), [], batch, None)
+    with pytest.raises(ValueError, match="found a MetaGradient; take its .adapted$"):
+        write_back(model, found)
+
+
+def test_one_tensor_under_two_names_is_refused():
+    model = small_model("gpt2")  # whose head is its embedding
+    loss, batch = PromptLoss(model), collate(PROMPTS[:1])
+    message = (
+        "params: expected each weight once, found transformer.wte.weight, "
+        r"lm_head.weight, which .* use parameters\(model\)"
+    )
+    for support in ([], [batch]):
+        with pytest.raises(ValueError, match=message):
+            meta_gradient(loss, model.state_dict(), support, batch, SGD(0.1))
+    loss({"lm_head.weight": model.lm_head.weight}, batch)
+
+
 # --- sizes ---
 
 
