@@ -42,15 +42,13 @@ JOINS = ("mean", "mean-gradient")
 """
 
 
-def check_inner(
-    inner, moments: str, clip: float | None, join: str = "mean", needed: bool = True
-) -> None:
+def check_inner(inner, moments: str, clip: float | None, join: str = "mean") -> None:
     """`ValueError`, naming the argument, for what no inner phase can be made of.
 
-    ``inner`` may be None where it is not ``needed``, for no inner step.
+    ``inner`` may be None, for no inner step.
     """
     updates = callable(getattr(inner, "update", None)) and not isinstance(inner, type)
-    if not updates and (needed or inner is not None):
+    if inner is not None and not updates:
         raise ValueError(
             f"inner: expected an optimizer, such as SGD(0.1), found {shown(inner)}"
         )

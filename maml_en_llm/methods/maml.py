@@ -65,8 +65,7 @@ class MAMLenLLM:
     demonstrations: bool = True
 
     def __post_init__(self):
-        needed = self.inner_steps != 0
-        check_inner(self.inner, self.moments, self.clip, self.join, needed)
+        check_inner(self.inner, self.moments, self.clip, self.join)
         check_method(self)
         check_truth("together", self.together, or_none=True)
         names = isinstance(self.adapt, Collection) and not isinstance(self.adapt, str)

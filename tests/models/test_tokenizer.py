@@ -174,10 +174,11 @@ def test_an_unused_padding_word_beyond_the_embedding_is_fine(tmp_path):
     assert len(score_options(model, tokenizer, (), [QUERY])[0]) == 2
     # written out it is a text like others, or refused with its query
     written = Example("a [PAD] b", "yes", ("yes", "no"))
-    try:
-        score_options(model, tokenizer, (), [QUERY, written])
-    except ValueError as error:
-        assert "queries[1]: expected token ids below 256" in str(error)
+    with pytest.warns(UserWarning, match="special token is spelt out"):
+        try:
+            score_options(model, tokenizer, (), [QUERY, written])
+        except ValueError as error:
+            assert "queries[1]: expected token ids below 256" in str(error)
 
 
 def test_half_an_emoji_is_a_query_s_own_trouble(tmp_path):
