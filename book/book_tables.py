@@ -4,8 +4,8 @@ import re
 from itertools import count
 
 TABLE = re.compile(r'(?s)<table[^>]*class="dataframe.*?</table>')
-CELL = re.compile(r"(?s)(<t[hd])([^>]*>)(.*?)(?=</t[hd]>)")
-NUMBER = re.compile(r"\s*(?:[-+−]?\d[\d,.]*|–|NaN)?\s*")
+CELL = re.compile(r"(?s)(<t[hd]\b)([^>]*>)(.*?)(?=</t[hd]>)")
+NUMBER = re.compile(r"\s*(?:[-+−]?\d[\d,.]*(?:e[-+]?\d+)?(?: ?%)?|–|NaN)?\s*")
 
 
 def mark_numbers(body: str) -> str:

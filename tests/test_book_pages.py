@@ -205,11 +205,11 @@ def table(*rows: tuple, head: tuple) -> str:
 
 
 def test_columns_of_numbers_are_marked():
-    numbers = [("a", "9.5", "−3", "yes", "–"), ("b", "100.0", "+12", "no", "1,024")]
+    numbers = [("a", "9.5", "−3", "yes", "–"), ("b", "6.8e-08", "12 %", "no", "1,024")]
     head = ("", "points", "change", "decided", "steps")
     found = script("book", "book_tables").mark_numbers(table(*numbers, head=head))
     marked = re.findall(r'<t[hd] class="number">([^<]*)', found)
-    cells = ["9.5", "−3", "–", "100.0", "+12", "1,024"]
+    cells = ["9.5", "−3", "–", "6.8e-08", "12 %", "1,024"]
     assert marked == ["points", "change", "steps", *cells]
     assert found.replace(' class="number"', "") == table(*numbers, head=head)
 

@@ -9,13 +9,16 @@ const SIGNS = {
   geq: "≥", ne: "≠", in: "∈", to: "→", mapsto: "↦", leftarrow: "←",
   rightarrow: "→", infty: "∞", sqrt: "√", top: "⊤", ldots: "…", dots: "…",
   lVert: "‖", rVert: "‖", Vert: "‖", mid: "|", log: "log", exp: "exp",
-  min: "min", max: "max", quad: " ", qquad: " ",
+  rho: "ρ", circ: "∘", gg: "≫", ll: "≪", ell: "ℓ", langle: "⟨", rangle: "⟩",
+  cdots: "…", Gamma: "Γ", varphi: "φ", propto: "∝", neq: "≠", ln: "ln",
+  cos: "cos", min: "min", max: "max", quad: " ", qquad: " ",
 };
 
 /** A formula as plain text: signs for commands, no brackets of TeX. */
 function readable(tex) {
   return tex
     .replace(/\\[()[\]]|\\(begin|end|label|tag)\{[^}]*\}|\\\\|&/g, " ")
+    .replace(/\\[td]?frac\s*(\{[^{}]*\}|\d)\s*(\{[^{}]*\}|\d)/g, "$1/$2")
     .replace(/\\([A-Za-z]+)/g, (_, name) => SIGNS[name] ?? "")
     .replace(/(?<!\\)[{}]/g, "")
     .replace(/\\(.)/g, "$1")

@@ -10,7 +10,8 @@ from ..errors import check_integer, check_truth, listed, shown
 from ..models import safe
 from ..models.attention import using_attention
 from ..models.sizes import architecture, positions_of, rows_of, text_config
-from ..prompts import Format, Prompt, PromptEncoder, collate
+from ..prompts import Format, Prompt, PromptEncoder
+from ..prompts.batches import check_prompts
 from ..tasks.examples import Example, is_blank
 from .arguments import check_model, checked_examples, prefix_of
 from .prompt_nll import plain_scores, shared_scores
@@ -88,8 +89,9 @@ def score_prompts(
     tokens_at_once = check_integer("tokens_at_once", tokens_at_once, 1)
     if not isinstance(prompts, Sequence):
         raise ValueError(f"prompts: expected a list of Prompt, found {shown(prompts)}")
-    collate(prompts)  # which refuses what are none
-    _check_sizes(model, prompts, "prompts")
+    check_prompts(prompts)
+    for n, prompt in enumerate(prompts):
+        _check_sizes(model, [prompt], f"prompts[{n}]")
     scores = prompt_scores(model, prompts, (), False, tokens_at_once)
     for n, score in enumerate(scores):
         if not math.isfinite(score):

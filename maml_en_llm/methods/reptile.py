@@ -34,6 +34,10 @@ class Reptile:
     def __post_init__(self):
         check_inner(self.inner, self.moments, self.clip)
         check_method(self)
+        if self.inner is None:
+            raise ValueError(
+                "inner: expected an optimizer, such as SGD(0.1), found None"
+            )
         if not self.inner.lr > 0:
             raise ValueError(
                 "inner: expected a rate above 0, by which Reptile divides, found "

@@ -72,10 +72,7 @@ def collate(prompts: Iterable[Prompt]) -> Batch:
     if isinstance(prompts, Prompt) or not isinstance(prompts, Iterable):
         raise ValueError(f"prompts: expected a list of them, found {shown(prompts)}")
     prompts = list(prompts)
-    if not prompts:
-        raise ValueError("prompts: expected at least one, found none")
-    for n, prompt in enumerate(prompts):
-        _check_target(n, prompt)
+    check_prompts(prompts)
     width = max(len(prompt.ids) for prompt in prompts)
     ids = torch.zeros(len(prompts), width, dtype=torch.long)
     real = torch.zeros(len(prompts), width, dtype=torch.long)
@@ -86,6 +83,14 @@ def collate(prompts: Iterable[Prompt]) -> Batch:
         real[row, :n] = 1
         target[row, n - prompt.n_target : n] = True
     return Batch(ids, real, target)
+
+
+def check_prompts(prompts: Sequence) -> None:
+    """`ValueError` for no prompt, and for one without a target or a token before it."""
+    if not prompts:
+        raise ValueError("prompts: expected at least one, found none")
+    for n, prompt in enumerate(prompts):
+        _check_target(n, prompt)
 
 
 def _check_target(n: int, prompt: Prompt) -> None:

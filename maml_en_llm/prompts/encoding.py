@@ -73,9 +73,10 @@ class TextEncoder:
             )
         if self.marked(text) and not self._told:
             self._told = True
-            warnings.warn(
-                f"a special token is spelt out in {shown(text)} and is read as plain "
-                "characters; for prompts of a chat template make "
+            mark = next(mark for mark in sorted(self._marks) if mark in text)
+            warnings.warn(  # no text: Python shows the same words once
+                f"the special token {shown(mark)} is spelt out in a text and is read "
+                "as plain characters; for prompts of a chat template make "
                 "prompts.Prompt(ids, n_target), and prompts.collate them",
                 stacklevel=2,
             )

@@ -1,19 +1,21 @@
 """What an interval says, in words: the sentences of chapters are made here."""
 
 import math
+import re
 
 from ..errors import check_number, shown
 from .statistics import Interval
 
 NO_RECORDS = "no records yet"
+SPELT = {
+    word.lower(): word for word in ("HR", "LR", "QA", "NLI", "Class", "Paraphrase")
+}
 
 
 def setting_in_words(setting: str) -> str:
     """A setting as the text has it: non_qa_to_qa as "non-QA→QA"."""
-    words = setting.title().replace("Non_", "non-").replace("_To_", "→")
-    for word in ("Hr", "Lr", "Qa", "Nli"):
-        words = words.replace(word, word.upper())
-    return words
+    words = setting.replace("_to_", "→").replace("non_", "non-").replace("_", " ")
+    return re.sub(r"[a-z]+", lambda word: SPELT.get(word[0], word[0]), words)
 
 
 def sentence(interval: Interval | None, paper: float | None = None) -> str:

@@ -40,13 +40,12 @@ class Benchmark:
     sha256; both are empty for a local folder. Tasks come in any collection that has an
     order, and are kept in a tuple; names in any collection.
 
-    A benchmark of one's own, without ``source``, gets a warning for tasks that are both
-    trained on and targets: their scores say nothing about new tasks. `load_benchmark`
-    does not train on them, unless ``faithful``.
+    Without ``source``, as of one's own, tasks that are both trained on and targets are
+    told of: their scores say nothing about new tasks.
 
     Raises:
         DataError: a field of another kind, by its name; without ``source``, a name in
-            ``unseen`` that is no target's.
+            ``unseen`` that is near a target's, or none that is one's.
     """
 
     train: tuple[Task, ...]
@@ -72,14 +71,13 @@ class Benchmark:
         if self.source:  # its lists were checked; a part of it may name other targets
             return
         targets = [task.name for task in self.test]
-        for name in sorted(self.unseen):
-            if name not in targets:
+        for name in sorted(self.unseen - set(targets)):  # of a part, or misspelt
+            near = nearest(name, targets)
+            if near or self.unseen.isdisjoint(targets):
                 raise DataError(
-                    f"unseen: expected names of targets, found {shown(name)}"
-                    f"{nearest(name, targets)}"
+                    f"unseen: expected names of targets, found {shown(name)}{near}"
                 )
-        both = sorted({task.name for task in self.train} & set(targets))
-        if both:
+        if both := sorted({task.name for task in self.train} & set(targets)):
             warnings.warn(
                 f"train: expected tasks that are no targets, found {listed(both)} in "
                 "both; leave them out of one",
@@ -145,18 +143,25 @@ def load_benchmark(
         check_truth(argument, value, DataError)
     opened = open_source(source)
     selection = opened.select(setting, tasks, faithful=faithful)
-    seeds = checked_seeds(seeds)
-    fetched = opened.fetch(needed(selection, seeds))
-    if fetched.missing:
-        message = _missing_message(opened, selection, fetched.missing)
-        if not allow_missing:
-            raise DataError(
-                f"{message}; pass allow_missing=True to go on without, "
-                f"{_other_seeds(opened, selection, fetched)}or put there "
-                f"{_first_lacking(fetched)}"
-            )
-        warnings.warn(f"{message}; they are left out", stacklevel=2)
-    return _read_selection(opened, selection, fetched)
+    return _read(opened, selection, checked_seeds(seeds), allow_missing)
+
+
+def load_training(
+    source: str | Path,
+    setting: str,
+    *,
+    allow_missing: bool = False,
+    faithful: bool = False,
+) -> Benchmark:
+    """The meta-training tasks alone, as of `load_benchmark`: no file of a target."""
+    opened = open_source(source)
+    train = opened.select(setting, faithful=faithful).train
+    if not train:
+        raise DataError(
+            f"setting: expected tasks to train on in {setting!r}, found none"
+        )
+    selection = Selection(setting, train, test=(), unseen=frozenset())
+    return _read(opened, selection, (), allow_missing)
 
 
 def load_held(
@@ -164,11 +169,11 @@ def load_held(
 ) -> Benchmark:
     """The meta-training tasks of a setting as targets, by their own test examples.
 
-    No training reads these, and none of them is of a target: what rates and sizes are
-    tuned on. Free-form tasks, which have no options to score, are left out.
+    No training reads these: what rates and sizes are tuned on. Free-form tasks, which
+    have no options to score, are left out.
 
-    Raises `DataError` as `load_benchmark`, and where a task has no test examples or
-    demonstrations of its own: then hold back some of those it trains on.
+    Raises `DataError` as `load_benchmark`, and for a task without test examples or
+    demonstrations: then hold back some of those it trains on.
     """
     opened = open_source(source)
     selection = opened.select(setting)
@@ -187,6 +192,22 @@ def load_held(
             f"{_other_seeds(opened, selection, fetched)}or put there "
             f"{_first_lacking(fetched)}"
         )
+    return _read_selection(opened, selection, fetched)
+
+
+def _read(
+    opened: Source, selection: Selection, seeds: tuple[int, ...], allow_missing: bool
+) -> Benchmark:
+    fetched = opened.fetch(needed(selection, seeds))
+    if fetched.missing:
+        message = _missing_message(opened, selection, fetched.missing)
+        if not allow_missing:
+            raise DataError(
+                f"{message}; pass allow_missing=True to go on without, "
+                f"{_other_seeds(opened, selection, fetched)}or put there "
+                f"{_first_lacking(fetched)}"
+            )
+        warnings.warn(f"{message}; they are left out", stacklevel=3)
     return _read_selection(opened, selection, fetched)
 
 

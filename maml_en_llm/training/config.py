@@ -31,10 +31,9 @@ class TrainConfig:
     """Everything that decides a meta-training run.
 
     The comment beside a field says what it is, with the published recipe's value in
-    brackets, and ``python -m maml_en_llm train --help`` prints them all. Lengths in
-    tokens. All
-    fields are checked at once: whole numbers and numbers of other libraries, paths and
-    lists are taken and kept as plain Python values, so that
+    brackets, and ``python -m maml_en_llm train --help`` prints them all. Lengths are in
+    tokens. All fields are checked at once: whole numbers and numbers of other
+    libraries, paths and lists are taken and kept as plain Python values, so that
     ``TrainConfig(**record["config"])`` gives the same configuration back.
 
     Raises:

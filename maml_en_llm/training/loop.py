@@ -144,7 +144,8 @@ class Loop:
                 "model: expected parameters that require grad, found none to train"
             )
         check_start(params)
-        warn_if_hidden(params, self.config.clip, self.optimizer)
+        if self.ranks.first:
+            warn_if_hidden(params, self.config.clip, self.optimizer)
         return TrainState(0, params, self.optimizer.init(params), Budget())
 
     def steps(self, state: TrainState) -> Iterator[TrainState]:

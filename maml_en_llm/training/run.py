@@ -14,9 +14,9 @@ from ..models.sizes import width_of
 from ..models.tokenizer import tokenizer_for
 from ..provenance import check_path, weights_hash
 from ..signals import Interrupted, Signals
-from ..tasks import Benchmark, Task, load_benchmark
+from ..tasks import Benchmark, Task
+from ..tasks.benchmark import load_training
 from ..tasks.hub import SCHEME
-from ..tasks.source import open_source
 from .config import TrainConfig
 from .folder import RunFolder
 from .loop import Loop, check_progress, tell
@@ -177,13 +177,9 @@ def _some_tokens(tasks: Iterable[Task], tokenizer) -> list[list[int]]:
 
 
 def _benchmark(config: TrainConfig) -> Benchmark:
-    """The meta-training tasks alone: no file of a target is asked for."""
-    opened = open_source(config.benchmark)
-    chosen = opened.select(config.setting, faithful=config.faithful)
-    return load_benchmark(
+    return load_training(
         config.benchmark,
         config.setting,
-        tasks=chosen.train,
         allow_missing=config.allow_missing,
         faithful=config.faithful,
     )

@@ -406,7 +406,7 @@ def test_prompts_of_one_s_own_are_scored_as_options_are():
         (Prompt((1, 2), 1), "prompts: expected a list of Prompt"),
         ([(1, 2)], r"prompts\[0\]: expected a Prompt"),
         ([Prompt((1, 2), 2)], r"prompts\[0\]: expected a target"),
-        ([Prompt((1, 10**6), 1)], "prompts: expected token ids below"),
+        ([Prompt((1, 10**6), 1)], r"prompts\[0\]: expected token ids below"),
         ([Prompt((1,) * 10**4, 1)], "max_length: expected prompts of at most"),
     ],
 )

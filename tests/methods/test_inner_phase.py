@@ -185,6 +185,11 @@ def test_what_is_no_optimizer_is_refused_at_once(inner, kind):
             kind(inner=inner, moments=moments)
 
 
+def test_reptile_always_steps():
+    with pytest.raises(ValueError, match="inner: expected an optimizer, .* found None"):
+        Reptile(inner=None, inner_steps=0)
+
+
 class Own:
     """An optimizer of one's own that does the least."""
 

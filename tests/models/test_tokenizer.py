@@ -174,7 +174,7 @@ def test_an_unused_padding_word_beyond_the_embedding_is_fine(tmp_path):
     assert len(score_options(model, tokenizer, (), [QUERY])[0]) == 2
     # written out it is a text like others, or refused with its query
     written = Example("a [PAD] b", "yes", ("yes", "no"))
-    with pytest.warns(UserWarning, match="special token is spelt out"):
+    with pytest.warns(UserWarning, match="special token .* is spelt out"):
         try:
             score_options(model, tokenizer, (), [QUERY, written])
         except ValueError as error:

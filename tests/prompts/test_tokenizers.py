@@ -174,7 +174,7 @@ def test_a_special_token_in_a_text_is_ordinary_text(make, mark):
     tokenizer = make()
     query = Example(f"so {mark} it ends", f"a{mark}", (f"a{mark}", "b"))
     encoder = PromptEncoder(tokenizer)
-    with pytest.warns(UserWarning, match="special token is spelt out") as told:
+    with pytest.warns(UserWarning, match="special token .* is spelt out") as told:
         prompt = encoder.query_prompts([], query)[0]
     assert len(told) == 1  # once, and never again
     assert encoder.query_prompts([query], query)

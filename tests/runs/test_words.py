@@ -69,3 +69,4 @@ def test_settings_are_named_as_the_text_names_them():
         "non-NLI→NLI",
         "non-Paraphrase→Paraphrase",
     ]
+    assert setting_in_words("my_tasks_to_Hrothgar") == "my tasks→Hrothgar"

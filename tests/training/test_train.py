@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import shutil
 from dataclasses import replace
 from statistics import fmean
 
@@ -25,7 +26,7 @@ from maml_en_llm import (
     train,
 )
 from maml_en_llm.models.adapters import with_adapters
-from maml_en_llm.tasks import limit
+from maml_en_llm.tasks import limit, load_benchmark
 
 METHODS = pytest.mark.parametrize(
     "method", ["metaicl", "multi-task", "maml-en-llm", "fomaml", "reptile"]
@@ -170,6 +171,26 @@ def test_record_is_json_and_says_how_it_was_made(config):
         [],
     )
     assert all(map(math.isfinite, record["losses"]))
+
+
+def test_training_asks_for_no_file_of_a_target(config, tmp_path):
+    write_benchmark(tmp_path)
+    shutil.rmtree(tmp_path / "c")
+    record = train(replace(config, benchmark=str(tmp_path)))
+    assert record["losses"] == train(config)["losses"]
+    assert not record["missing_tasks"]
+    with pytest.raises(DataError, match="lack their files: c"):
+        load_benchmark(tmp_path, config.setting)
+
+
+def test_a_task_in_both_lists_is_trained_on_only_where_leaks_are_kept(config, tmp_path):
+    write_benchmark(tmp_path, train=("a", "b"), test=("a", "b"))
+    own = replace(config, benchmark=str(tmp_path))
+    with pytest.raises(DataError, match="expected tasks to train on in 'mini', found"):
+        train(own)
+    for file in tmp_path.glob("*/*_test.jsonl*"):
+        file.unlink()
+    assert train(replace(own, faithful=True))["losses"] == train(config)["losses"]
 
 
 def test_record_names_the_tasks_left_out(config, tmp_path):
