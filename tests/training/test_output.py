@@ -430,7 +430,7 @@ def test_a_signal_while_a_file_is_written_comes_after_it(config, tmp_path, monke
 
 def test_a_signal_before_the_first_step_leaves_nothing(config, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "maml_en_llm.training.run.load_benchmark",
+        "maml_en_llm.training.run.load_training",
         lambda *_, **__: os.kill(os.getpid(), signal.SIGINT),
     )
     with pytest.raises(Interrupted, match="after 0 .* begins again"):
