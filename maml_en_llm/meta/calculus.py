@@ -188,10 +188,11 @@ def hessian_vector_product(
 def _product(grads: Tensors, leaves: Tensors, vector: Tensors) -> Tensors:
     curved = [name for name in grads if grads[name].requires_grad]
     if not curved:  # a linear loss has no curvature
-        return {name: torch.zeros_like(p) for name, p in leaves.items()}
-    return named_grad(
+        return _filled({}, leaves)
+    found = _grads(
         [grads[name] for name in curved], leaves, [vector[name] for name in curved]
     )
+    return _filled(found, leaves)
 
 
 def loss_grad(
@@ -201,38 +202,41 @@ def loss_grad(
 
     A module that is called with its own weights has a gradient, but not by ours.
     """
-    found = named_grad(value.sum(), inputs, create_graph=create_graph, fill=False)
-    if all(g is None for g in found.values()):
+    found = _grads(value.sum(), inputs, create_graph=create_graph)
+    if not found:
         raise ValueError(
             "loss: expected a function of the parameters that move, found one that "
             "uses none of them; compute it from params, as by "
             "torch.func.functional_call(model, params, inputs), and adapt what it uses"
         )
+    return _filled(found, inputs)
+
+
+def _filled(found: Tensors, inputs: Tensors) -> Tensors:
+    """Gradients of all inputs: zero for one that the outputs do not need."""
     return {
-        name: torch.zeros_like(inputs[name]) if g is None else g
-        for name, g in found.items()
+        name: found[name] if name in found else torch.zeros_like(p)
+        for name, p in inputs.items()
     }
 
 
-def named_grad(
-    outputs, inputs: Tensors, weights=None, create_graph=False, fill=True
-) -> dict[str, Any]:
-    """Gradients by name; with ``fill`` zero, not none, for an input not needed."""
+def _grads(outputs, inputs: Tensors, weights=None, create_graph=False) -> Tensors:
+    """Gradients by name, of the inputs that the outputs need."""
     found = grad(
         outputs,
         list(inputs.values()),
         weights,
         create_graph=create_graph,
         allow_unused=True,
-        materialize_grads=fill,
     )
-    for name, g in zip(inputs, found, strict=True):
-        if g is not None and g.layout is not torch.strided:
+    needed = {n: g for n, g in zip(inputs, found, strict=True) if g is not None}
+    for name, g in needed.items():
+        if g.layout is not torch.strided:
             raise ValueError(
                 f"loss: expected dense gradients, found {g.layout} for {shown(name)}; "
                 "build it of layers without sparse=True"
             )
-    return dict(zip(inputs, found, strict=True))
+    return needed
 
 
 def leaves_of(params: Tensors, names: Collection[str] | None = None) -> Tensors:

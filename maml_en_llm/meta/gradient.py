@@ -27,6 +27,7 @@ from typing import Any
 
 from ..errors import check_choice, nearest, shown
 from ..optimizers import Optimizer
+from ..optimizers.base import check_optimizer
 from ..tensors import Tensors, check_floating
 from .calculus import as_loss, recorded
 from .steps import FromOneGraph, check_draws, random_states, steps_for
@@ -126,11 +127,7 @@ def _check_kinds(params, support, inner, state) -> None:
         )
     if not support:
         return
-    if isinstance(inner, type) or not callable(getattr(inner, "update", None)):
-        raise ValueError(
-            "inner: expected an optimizer for the support, such as SGD(0.1), found "
-            f"{shown(inner)}"
-        )
+    check_optimizer("inner", inner, " for the support")
     moments = hasattr(inner, "slots")  # of `maml_en_llm.optimizers`
     if state is not None and moments and not hasattr(state, "moments"):
         raise ValueError(

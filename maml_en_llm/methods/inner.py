@@ -20,6 +20,7 @@ import torch
 
 from ..errors import check_choice, check_number, shown
 from ..optimizers import Clipped, Frozen
+from ..optimizers.base import check_optimizer
 from ..tensors import Tensors, tree_map
 
 MOMENTS = ("shared", "shared-frozen", "fresh", "second")
@@ -47,11 +48,8 @@ def check_inner(inner, moments: str, clip: float | None, join: str = "mean") -> 
 
     ``inner`` may be None, for no inner step.
     """
-    updates = callable(getattr(inner, "update", None)) and not isinstance(inner, type)
-    if inner is not None and not updates:
-        raise ValueError(
-            f"inner: expected an optimizer, such as SGD(0.1), found {shown(inner)}"
-        )
+    if inner is not None:
+        check_optimizer("inner", inner)
     check_choice("moments", moments, MOMENTS)
     check_choice("join", join, JOINS)
     if clip is not None:

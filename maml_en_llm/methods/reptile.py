@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from ..meta import Loss, MetaGradient, loss_and_grad
 from ..optimizers import decoded
+from ..optimizers.base import check_optimizer
 from ..tensors import Tensors
 from .base import OuterGradient, Passes, average, check_episodes, check_method
 from .episodes import Episode
@@ -32,12 +33,9 @@ class Reptile:
     derivative: ClassVar[str] = "first_order"
 
     def __post_init__(self):
+        check_optimizer("inner", self.inner)  # it always steps, on the query
         check_inner(self.inner, self.moments, self.clip)
         check_method(self)
-        if self.inner is None:
-            raise ValueError(
-                "inner: expected an optimizer, such as SGD(0.1), found None"
-            )
         if not self.inner.lr > 0:
             raise ValueError(
                 "inner: expected a rate above 0, by which Reptile divides, found "

@@ -32,6 +32,18 @@ def check_state(state, slots: tuple[str, ...]) -> None:
         )
 
 
+def check_optimizer(argument: str, value: Any, role: str = "") -> None:
+    """`ValueError` for what makes no steps: names, classes, optimizers of torch.
+
+    An ``update`` is all that is asked for. ``role`` says what it is wanted for.
+    """
+    if isinstance(value, type) or not callable(getattr(value, "update", None)):
+        raise ValueError(
+            f"{argument}: expected an optimizer{role}, such as SGD(0.1), found "
+            f"{shown(value)}"
+        )
+
+
 def check_alike(grads: Tensors, argument: str, tensors: Tensors) -> None:
     """Raise `ValueError` unless every gradient has a namesake of its shape."""
     for name, g in grads.items():
