@@ -92,7 +92,8 @@ def load_model(
     words = _words(where, revision, (name, given))
     borrowed = config is None and where not in (tokenizer, name)
     check_tokenizer(words, model, borrowed=borrowed)
-    source.remember(model, given, revision)
+    fetched = source.hub_folder(name, revision)
+    source.remember(model, given, fetched.name if fetched else revision)
     model = fuse_gelu(model).eval()
     check_causal(model)
     torch.nn.Module.to(model, device)  # in place

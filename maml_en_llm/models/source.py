@@ -1,13 +1,26 @@
 """Where a model's weights come from, for the record of a run."""
 
+import os
 from pathlib import Path
 
+from huggingface_hub import try_to_load_from_cache
 from transformers import PretrainedConfig, PreTrainedModel
 
 from ..provenance import weights_hash
 from .sizes import base_of
 
 _KEPT = "_asked_for"  # attribute of a loaded model
+
+
+def hub_folder(name, revision: str | None = None) -> Path | None:
+    """The folder of this machine that holds a hub name's files; called as their commit.
+
+    None for what is no name of a hub, and for one of which nothing was fetched.
+    """
+    if isinstance(name, PretrainedConfig) or os.path.exists(name):
+        return None
+    found = try_to_load_from_cache(str(name), "config.json", revision=revision)
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def remember(model: PreTrainedModel, name, revision: str | None) -> None:
@@ -27,12 +40,7 @@ def name_of(model: PreTrainedModel) -> str:
 def source_of(model: PreTrainedModel) -> dict[str, str | None]:
     """``name``, ``revision`` and ``weights`` (SHA-256) of a model as it is now.
 
-    The revision is the hub's commit where there is one, else what was asked for.
+    The revision is the hub's commit; None for a model that is of no hub.
     """
     name, revision = getattr(base_of(model), _KEPT, (type(model).__name__, None))
-    commit = getattr(model.config, "_commit_hash", None)
-    return {
-        "name": name,
-        "revision": commit or revision,
-        "weights": weights_hash(model),
-    }
+    return {"name": name, "revision": revision, "weights": weights_hash(model)}

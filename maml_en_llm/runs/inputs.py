@@ -8,6 +8,7 @@ from ..base.weights import SHIPPED
 from ..models import load_model
 from ..models.adapters import adapters_alone, base_named
 from ..models.smollm2 import located
+from ..models.source import hub_folder
 from ..models.tokenizer import tokenizer_for
 from ..provenance import digest, weights_hash
 from ..tasks import Benchmark, load_benchmark
@@ -64,7 +65,7 @@ def inputs_of(run: Run) -> Inputs:
     )
     seed = config.seed if _is_random(config.model) else 0
     places = tuple(places_of(config))
-    states = tuple(map(state_of, places))
+    states = tuple(state_of(hub_folder(place) or place) for place in places)
     weights = _weights(config.model, config.tokenizer, config.dtype, seed, states)
     settings = _settings(places, states)
     held = "" if run.name in RULES or not run.held else held_hash(run)
@@ -119,9 +120,10 @@ def _weights(
 @lru_cache(maxsize=32)
 def _settings(places: tuple[str, ...], _: tuple[DiskState, ...]) -> str:
     parts: list[str | bytes] = []
-    for place in map(Path, places):
+    for name in places:
+        place = hub_folder(name) or Path(name)
         files = [place] if place.is_file() else []
-        files += [file for name in SETTINGS for file in sorted(place.glob(name))]
+        files += [file for kind in SETTINGS for file in sorted(place.glob(kind))]
         for file in files:
             parts += [file.name, file.read_bytes()]
     return digest(*parts)

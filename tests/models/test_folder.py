@@ -15,6 +15,9 @@ from transformers import AutoModelForCausalLM
 from maml_en_llm import load_model
 from maml_en_llm.models import load_tokenizer, source_of
 from maml_en_llm.models.folder import LOADED, has_weights
+from maml_en_llm.runs.inputs import inputs_of
+from maml_en_llm.runs.run import Run
+from maml_en_llm.training import TrainConfig
 
 POINTER = (
     f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 497774\n"
@@ -400,6 +403,46 @@ def test_a_link_to_nothing_is_named(folder):
     path.symlink_to(folder / "blobs" / "gone")
     with pytest.raises(ValueError, match="model.safetensors: .*found a link to nothin"):
         load_model(folder)
+
+
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
+@pytest.fixture
+def fetched(folder, tmp_path, monkeypatch):
+    """The folder as the hub's cache keeps it, called org/tiny, without a network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    kept = tmp_path / "models--org--tiny"
+    shutil.copytree(folder, kept / "snapshots" / COMMIT)
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text(COMMIT)
+    return kept / "snapshots" / COMMIT
+
+
+@pytest.mark.parametrize("asked", [None, "main", COMMIT])
+def test_the_commit_of_a_hub_model_is_known(fetched, folder, asked):
+    found = source_of(load_model("org/tiny", revision=asked)[0])
+    here = source_of(load_model(folder)[0])
+    assert found == here | {"name": "org/tiny", "revision": COMMIT}
+
+
+def test_another_commit_is_not_taken_for_the_one_asked_for(fetched):
+    with pytest.raises(ValueError, match="model: expected .*found 'org/tiny'"):
+        load_model("org/tiny", revision=COMMIT[::-1])
+
+
+def test_a_run_knows_a_hub_model_by_its_files(fetched):
+    """Its configuration and tokenizer decide what it does, as those of a folder do."""
+    config = TrainConfig(model="org/tiny", benchmark="minicrossfit", setting="hr_to_lr")
+    run = Run(name="in-context", config=config, seeds=(100,))
+    first = inputs_of(run).settings
+    path = fetched / "config.json"
+    before = path.read_bytes()
+    path.write_text(json.dumps(json.loads(before) | {"layer_norm_epsilon": 0.5}))
+    assert inputs_of(run).settings != first
+    path.write_bytes(before)
+    assert inputs_of(run).settings == first
 
 
 def test_a_revision_is_for_names_on_the_hub(folder):
