@@ -77,7 +77,7 @@ def as_loss(loss: Callable) -> Loss:
 
 def loss_value(loss: Loss, params: Tensors, batch: Any) -> torch.Tensor:
     """L(θ, batch); `ValueError` for what has no gradient by ``params``."""
-    value = loss(params, batch)
+    value = loss(dict(params), batch)  # its own: what it rebinds is not θ
     real = isinstance(value, torch.Tensor) and value.is_floating_point()
     if not real or (value.numel() != 1 and not _is_of_stacked(loss, value)):
         kind = getattr(value, "dtype", f"a {type(value).__name__}")

@@ -158,7 +158,7 @@ def _one_by_one(loss, params, episodes, inner, *, k, **how) -> Iterable[MetaGrad
 
 @torch.no_grad()
 def _value(loss: Loss, params: Tensors, batch) -> float:
-    parts = [weight * loss(params, part) for weight, part in loss.split(batch)]
+    parts = [weight * loss(dict(params), part) for weight, part in loss.split(batch)]
     return sum(part.item() for part in parts)
 
 

@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from transformers import PreTrainedModel
 
-from .sizes import base_of
+from .sizes import base_of, own_configs
 
 _LIBRARIES = ("transformers", "torch", "peft")
 _READS = "transformers.utils.output_capturing"  # its hooks keep outputs, as they are
@@ -22,12 +22,16 @@ _HOOKS = (
 
 
 def foreign_part(model: PreTrainedModel) -> str:
-    """The first part whose code is not the library's; "" for none.
+    """The first part whose code is not the library's, or whose configuration is not
+    the model's; "" for none.
 
     A ``forward`` that was put around the whole model, as by a counter, is let be.
     """
+    copied = set(map(id, own_configs(model)))
     for name, module in model.named_modules():
         kind = type(module)
+        if id(vars(module).get("config")) in copied:
+            return f"{name} ({kind.__name__}), which has a configuration of its own"
         if kind.__module__.startswith(_COMPILED):
             continue
         own = "forward" in vars(module) and module not in _whole(model)

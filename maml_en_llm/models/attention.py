@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .sizes import base_of, text_config
+from .sizes import base_of, own_configs, text_config
 
 TWICE = "twice"
 
@@ -232,15 +232,18 @@ _finding = Lock()
 def using_attention(model: PreTrainedModel, name: str) -> Iterator[None]:
     """``model`` computing its attention another way for a while: the same function.
 
-    Other threads that ask this of the model wait meanwhile.
+    So do layers with a configuration of their own. Other threads that ask this of the
+    model wait meanwhile.
     """
-    config = text_config(model)
+    configs = [text_config(model), *own_configs(model)]
     with _finding:
         lock = _locks.setdefault(base_of(model), RLock())
     with lock:
-        before = config._attn_implementation
-        config._attn_implementation = name
+        before = [config._attn_implementation for config in configs]
         try:
+            for config in configs:
+                config._attn_implementation = name
             yield
         finally:
-            config._attn_implementation = before
+            for config, own in zip(configs, before, strict=True):
+                config._attn_implementation = own

@@ -13,7 +13,7 @@ from .as_made import altered_part
 from .attention import using_attention
 from .folder import BUFFERS, LOADED, shapes_in
 from .safe import classes_with
-from .sizes import architecture, rows_of, text_config
+from .sizes import architecture, attention_of, own_configs, rows_of, text_config
 
 # What a configuration may ask for beyond the weights: `check_complete` says which
 # tensors are missing, but only once they are made
@@ -118,6 +118,7 @@ def check_causal(model: PreTrainedModel) -> None:
     The classes that are known to be right with attention "twice" are causal unless
     their configuration says otherwise; any other one is tried, once as it is.
     """
+    _check_one_attention(model)
     config = text_config(model)
     both = getattr(config, "use_bidirectional_attention", None) is True
     told = False in (getattr(config, n, None) for n in ("is_causal", "is_decoder"))
@@ -138,6 +139,21 @@ def check_causal(model: PreTrainedModel) -> None:
         )
     if sees is False:
         _passed[model] = looks
+
+
+def _check_one_attention(model: PreTrainedModel) -> None:
+    """Raise `ValueError` for layers that compute attention in two ways.
+
+    The mask is made for one of them; the other may go without and see later words.
+    """
+    ways = {config._attn_implementation for config in own_configs(model)}
+    if others := ways - {attention_of(model)}:
+        raise ValueError(
+            f"model: expected layers of one attention, {attention_of(model)!r}, found "
+            f"some of {listed(sorted(map(repr, others)))} with a configuration of "
+            "their own; put the model's into each of their modules (module.config = "
+            "model.config)"
+        )
 
 
 def _cure(config, blocks: bool) -> str:

@@ -15,6 +15,7 @@ from .safe import known_as, takes_twice
 from .sizes import attention_of
 from .weight_guards import check_trainable, check_weight_norm
 
+_RANDOM = ("drop", "jitter", "noise")  # in names of rates, which training alone uses
 SECOND_ORDER = ("reverse", "unrolled", "finite_difference")
 EXACT = ("reverse", "unrolled")
 
@@ -206,17 +207,20 @@ def _is_compiled(model: PreTrainedModel) -> bool:
 
 
 def check_no_dropout(model: torch.nn.Module, why: str) -> None:
-    """Raise `ValueError` for dropout in use; ``why`` it may not be, for the message."""
+    """Raise `ValueError` for dropout, or other noise of training, in use.
+
+    ``why`` it may not be is for the message.
+    """
     active = active_dropout(model)
     if active:
         raise ValueError(
-            f"model: expected one without dropout, {why}, found {active[0]} and "
-            f"{len(active) - 1} more in training mode; model.eval()"
+            f"model: expected one without dropout or noise, {why}, found {active[0]} "
+            f"and {len(active) - 1} more in training mode; model.eval()"
         )
 
 
 def active_dropout(model: torch.nn.Module) -> list[str]:
-    """All dropout rates in use: of modules, and numbers they hand to functions."""
+    """All rates of dropout and noise in use: of modules, and those of functions."""
     rates = []
     for name, module in model.named_modules():
         if not module.training:
@@ -233,9 +237,11 @@ def _rates_of(module: torch.nn.Module) -> dict[str, float]:
         return {"p": rate}
     if isinstance(module, torch.nn.modules.dropout._DropoutNd):
         return {"p": module.p}
+    if isinstance(module, torch.nn.RReLU):
+        return {"upper - lower": module.upper - module.lower}
     rates = {}
     for name, value in vars(module).items():
-        if "drop" not in name:
+        if not any(word in name for word in _RANDOM):
             continue
         held = value.items() if isinstance(value, dict) else [("", value)]  # by adapter
         named = [(f"{name}.{key}".rstrip("."), rate) for key, rate in held]

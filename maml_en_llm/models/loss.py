@@ -282,7 +282,8 @@ def mean_nll(
     """
     flat = precise(logits.flatten(0, 1))
     nll = cross_entropy(flat, labels.flatten(), reduction="none").view_as(labels)
-    return (nll * valid).sum(1) / valid.sum(1)
+    kept = nll.where(valid, nll.new_zeros(()))  # a filler's may be infinite
+    return kept.sum(1) / valid.sum(1)
 
 
 def precise(logits: torch.Tensor) -> torch.Tensor:

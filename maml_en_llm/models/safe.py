@@ -18,6 +18,7 @@ keeps it from stacking.
 import warnings
 from collections.abc import Collection
 
+import torch
 from transformers import PreTrainedModel
 
 from .as_made import altered_part, foreign_part, wrapped
@@ -225,9 +226,25 @@ def shares(model: PreTrainedModel) -> bool:
     """
     if turns_with_length(model) or any(virtual_tokens(model)):
         return False
-    if getattr(text_config(model), "alibi", False):
+    if getattr(text_config(model), "alibi", False) or _repeats_layers(model):
         return False
     return _has(model, "sharing") and adapters_of(model) <= _ADAPTERS["sharing"]
+
+
+def _repeats_layers(model: PreTrainedModel) -> bool:
+    """Whether two layers store their keys in one place: one layer twice, or a copy."""
+    for layers in model.modules():
+        if isinstance(layers, torch.nn.ModuleList):
+            places = [_place_of(layer) for layer in layers]
+            places = [place for place in places if place is not None]
+            if len(places) != len(set(places)):
+                return True
+    return False
+
+
+def _place_of(layer: torch.nn.Module) -> int | None:
+    found = (getattr(module, "layer_idx", None) for module in layer.modules())
+    return next((place for place in found if isinstance(place, int)), None)
 
 
 def pads(model: PreTrainedModel) -> bool:

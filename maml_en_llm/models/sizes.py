@@ -56,6 +56,23 @@ def text_config(model: PreTrainedModel) -> PretrainedConfig:
     return model.config.get_text_config(decoder=True)
 
 
+def own_configs(model: PreTrainedModel) -> list[PretrainedConfig]:
+    """Those of its layers that are not the model's: of layers copied or put in."""
+    found = {}
+    for module in base_of(model).modules():
+        config = vars(module).get("config")
+        if isinstance(config, PretrainedConfig):
+            found[id(config)] = config
+    known = _configs_within(base_of(model).config)
+    return [config for config in found.values() if id(config) not in known]
+
+
+def _configs_within(config: PretrainedConfig) -> set[int]:
+    """The ``id`` of a configuration and of all that are parts of it."""
+    parts = [x for x in vars(config).values() if isinstance(x, PretrainedConfig)]
+    return {id(config)}.union(*map(_configs_within, parts))
+
+
 def attention_of(model: PreTrainedModel) -> str:
     """The name of the attention implementation that the language model uses."""
     return str(text_config(model)._attn_implementation)

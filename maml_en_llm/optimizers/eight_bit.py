@@ -44,7 +44,13 @@ class EightBit:
         _library()
 
     def init(self, params: Tensors) -> State:
-        """The wrapped optimizer's state, coded."""
+        """The wrapped optimizer's state, coded; `ValueError` for float64 parameters."""
+        for name, tensor in params.items():
+            if tensor.dtype == torch.float64:
+                raise ValueError(
+                    f"optimizer: expected parameters of 32 or 16 bits for moments in "
+                    f"8, found float64 ({name}); use 'adam', or dtype 'float32'"
+                )
         return self._coded(self.optimizer.init(params))
 
     def update(

@@ -60,7 +60,7 @@ def claims_at_a_glance(axes: Axes, rows: Sequence[Mapping]) -> Axes:
 
     ``rows`` are those of `runs.scorecard`. A claim that is counted in cells, or cannot
     be tested, has its verdict alone. In grey below: MAML-en-LLM − its control, whose
-    inner steps move nothing, on the same targets.
+    inner steps move nothing, in the same cells.
     """
     for y, row in enumerate(rows):
         color = SEEN_AS[row["verdict"]]
@@ -71,7 +71,8 @@ def claims_at_a_glance(axes: Axes, rows: Sequence[Mapping]) -> Axes:
         if row["paper"] is not None:
             axes.plot([row["paper"]], [y], "D", mfc="white", mec="black", ms=7)
         for other in row["others"]:
-            if f"− {CONTROL}" in other["what"] and other["low"] is not None:
+            alike = f"− {CONTROL}" in other["what"] and other["cells"] == row["cells"]
+            if alike and other["low"] is not None:
                 line = [other["low"], other["high"]]
                 axes.plot(line, [y + 0.3] * 2, "-", color=GREY, lw=2)
                 axes.plot([other["ours"]], [y + 0.3], "s", color=GREY, ms=5)
@@ -84,7 +85,7 @@ def claims_at_a_glance(axes: Axes, rows: Sequence[Mapping]) -> Axes:
     axes.axvline(0, color="black", lw=0.8)
     axes.plot([], [], "D", mfc="white", mec="black", label="the paper")
     axes.plot([], [], "o-", color="black", label="ours, 95% interval")
-    axes.plot([], [], "s-", color=GREY, label="against α = 0")
+    axes.plot([], [], "s-", color=GREY, label="ours − control")
     _legend_above(axes)
     names = [f"{row['claim']}  {row['says']}" for row in rows]
     axes.set_yticks(range(len(rows)), [textwrap.fill(name, 36) for name in names])

@@ -124,22 +124,21 @@ def _as_ids(n: int, prompt: Prompt) -> torch.Tensor:
 def bucket(batches: Sequence[Batch], tokens: int) -> list[tuple[float, Batch]]:
     """The prompts of several batches in fewer ones, of neighbours in length.
 
-    Each comes with its share of all prompts. A new batch holds at most ``tokens``
-    tokens with its padding, or a single old batch.
+    Each comes with its share of the old batches, whose prompts weigh alike only if they
+    are as many: others are not joined. A new batch holds at most ``tokens`` tokens with
+    its padding, or a single old batch.
     """
     groups: list[list[Batch]] = []
     by_length = sorted(batches, key=lambda batch: batch.input_ids.shape[-1])
     for batch in by_length:  # the last of a group is its widest
-        rows = len(batch.input_ids)
-        if groups:
-            rows += sum(len(other.input_ids) for other in groups[-1])
-        if groups and rows * batch.input_ids.shape[-1] <= tokens:
-            groups[-1].append(batch)
+        rows, width = batch.input_ids.shape
+        last = groups[-1] if groups else []
+        alike = bool(last) and len(last[0].input_ids) == rows
+        if alike and (len(last) + 1) * rows * width <= tokens:
+            last.append(batch)
         else:
             groups.append([batch])
-    total = sum(len(batch.input_ids) for batch in batches)
-    merged = [_flat(stack(group)) for group in groups]
-    return [(len(batch.input_ids) / total, batch) for batch in merged]
+    return [(len(group) / len(batches), _flat(stack(group))) for group in groups]
 
 
 def _flat(batch: Batch) -> Batch:
@@ -154,8 +153,15 @@ def _flat(batch: Batch) -> Batch:
 def stack(batches: Sequence[Batch]) -> Batch:
     """One batch per task, each with the same number of prompts, as one (n, B, T).
 
-    All are padded to the longest. Raises `ValueError` for none, or other numbers.
+    All are padded to the longest. Raises `ValueError` for none, or other numbers, and
+    for what is no `Batch`.
     """
+    for batch in batches:
+        if not isinstance(batch, Batch):
+            raise ValueError(
+                "batches: expected each a Batch, as collate makes them, found "
+                f"{shown(batch)}; stack your own, or choose together=False"
+            )
     rows = [len(batch.input_ids) for batch in batches]
     if len({*rows}) != 1:
         raise ValueError(

@@ -41,20 +41,20 @@ class Found:
 def unseen_domains(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
     """C1: in context, unseen-domain targets, against MetaICL."""
 
-    def gap(
-        rival: str, budget: str = "steps", which: str = "unseen", least: int = BESIDE
-    ):
-        pair = (
-            RowKind(method=OURS, budget=budget),
-            RowKind(method=rival, budget=budget),
-        )
+    def gap(rival, budget="steps", which="unseen", least=BESIDE, where=cells):
+        pair = (RowKind(method=name, budget=budget) for name in (OURS, rival))
         words = f"{OURS} − {rival}, {which}, equal {budget}"
-        return longest(rows, *pair, cells, least=least, what=words, which=which)
+        if where is not cells:
+            words += ", the claim's cells"
+        return longest(rows, *pair, where, least=least, what=words, which=which)
 
+    primary = gap(MAIN_RIVAL, least=LEAST["C1"])
     others = [gap(MAIN_RIVAL, budget) for budget in ("prompts", "gradients")]
+    if primary is not None:
+        others.append(gap(CONTROL, where=primary.cells))
     others += [gap(rival) for rival in ("MetaICT", CONTROL, "FOMAML")]
     others += [gap(MAIN_RIVAL, which=which) for which in ("all", "seen")]
-    return Found(gap(MAIN_RIVAL, least=LEAST["C1"]), _there(others))
+    return Found(primary, _there(others))
 
 
 def adaptation(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
@@ -135,6 +135,7 @@ def most_cells(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
         ours=sum(ahead),
         low=sum(gap.interval.low > 0 for gap in gaps),
         high=sum(gap.interval.high > 0 for gap in gaps),
+        seeds=min(gap.interval.n_seeds for gap in gaps),
     )
     why = (
         f"ahead of the best rival in {ahead[0]} of {sizes[0]} direct and {ahead[1]} of "

@@ -62,15 +62,17 @@ class RowKind:
 
 @dataclass(frozen=True)
 class Paired:
-    """A difference in words, its interval, and the cells it is over."""
+    """A difference in words, its interval, the cells it is over, and both tables."""
 
     what: str
     interval: Interval
     cells: tuple[Where, ...]
+    tables: tuple[SeedTable, ...] = field(default=(), repr=False, compare=False)
 
     def as_row(self) -> dict:
         """As JSON holds it."""
-        return dict(what=self.what, **numbers(self.interval))
+        cells = [" ".join(cell) for cell in self.cells]
+        return dict(what=self.what, **numbers(self.interval), cells=cells)
 
 
 def numbers(interval: Interval) -> dict:
@@ -163,7 +165,7 @@ def compared(
     left, right = (table_of(rows, kept, which, where) for rows in (a, b))
     left, right = (_only(table, seeds) for table in (left, right))
     interval = paired_difference(left, right, "both", families_of(left))
-    return Paired(what, interval, tuple(kept))
+    return Paired(what, interval, tuple(kept), (left, right))
 
 
 def longest(

@@ -24,7 +24,8 @@ from ..errors import DataError
 from .alive import Cell, cell_of
 from .cell_rows import Record
 from .claim_rules import LEAST, RULES_OF_CLAIMS, Found
-from .pairs import numbers
+from .fragility import fragility
+from .pairs import families_of, numbers
 from .published import published_rows
 
 REPRODUCED, NOT, UNTESTABLE = "reproduced", "not reproduced", "not testable here"
@@ -61,8 +62,9 @@ def scorecard(
         alive: the verdicts on all cells. Preliminary ones count as not alive.
 
     Returns rows ``{"claim", "says", "paper", "ours", "low", "high", "unit", "seeds",
-    "targets", "verdict", "why", "cells", "what", "others"}``; ``others`` are
-    differences that decide nothing. In C4 the unit is "cells", see
+    "targets", "verdict", "why", "cells", "what", "others", "harder"}``; ``others`` are
+    differences that decide nothing, ``harder`` says how fragile the primary difference
+    is (`fragility`), and decides nothing either. In C4 the unit is "cells", see
     `claim_rules.most_cells`.
 
     Raises `ValueError` for rows that do not fit each other, as `paired_difference`.
@@ -137,10 +139,19 @@ def _row(claim: Claim, records: Mapping, cells: Sequence) -> dict:
     return row | dict(
         verdict=verdict,
         why=why,
-        cells=[" ".join(cell) for cell in found.primary.cells],
+        cells=found.primary.as_row()["cells"],
         what=found.primary.what,
         others=beside,
+        harder=_harder(found),
     )
+
+
+def _harder(found: Found) -> dict | None:
+    """None for a claim that is counted in cells."""
+    if found.primary is None or found.counts:
+        return None
+    left, right = found.primary.tables
+    return fragility(left, right, families_of(left)).as_row()
 
 
 def _found(rule: Callable, rows, cells) -> Found:
@@ -174,4 +185,4 @@ def _joined(*words: str) -> str:
 
 
 def _untestable(why: str) -> dict:
-    return dict(verdict=UNTESTABLE, why=why, cells=[], what="", others=[])
+    return dict(verdict=UNTESTABLE, why=why, cells=[], what="", others=[], harder=None)

@@ -274,7 +274,9 @@ def _locked(model):
 
 
 ON = {"target_modules": ["q_proj"]}
-DROPOUT = "model: expected one without dropout, .*{} = 0.5 and 1 more in training mode"
+DROPOUT = (
+    "model: expected one without dropout or .*{} = 0.5 and 1 more in training mode"
+)
 NO_COPY = "model: expected one that copy.deepcopy can copy, .*{}.*remove_weight_norm"
 UNFIT = {  # what is done to a model, the message, whether it can still be scored
     "a lock": (_locked, NO_COPY.format("TypeError: cannot pickle"), True),

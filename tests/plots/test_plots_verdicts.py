@@ -85,17 +85,20 @@ def test_the_scorecard_shows_paper_ours_and_verdict(axes):
 
 def test_the_control_stands_below_its_claim(axes):
     control = dict(what=f"MAML-en-LLM − {CONTROL}, all", ours=0.5, low=-1.0, high=2.0)
-    rival = dict(what="MAML-en-LLM − FOMAML, all", ours=9.0, low=8.0, high=10.0)
+    control["cells"] = ["hr_to_lr direct"]
+    rival = control | dict(what="MAML-en-LLM − FOMAML", ours=9.0, low=8.0, high=10.0)
+    elsewhere = control | dict(low=-5.0, cells=["hr_to_lr direct", "qa_to_qa direct"])
     unknown = control | dict(low=None, high=None)
     rows = [
-        claim("C1", "reproduced", 3.0, 1.0, 5.0, others=[rival, control]),
+        claim("C1", "reproduced", 3.0, 1.0, 5.0, others=[rival, control, elsewhere]),
         claim("C2", "reproduced", 3.0, 1.0, 5.0, others=[unknown]),
     ]
+    rows = [row | dict(cells=control["cells"]) for row in rows]
     plots.claims_at_a_glance(axes, rows)
     (below,) = [x for x in marks(axes, "s") if x.get_label().startswith("_")]
     assert below.get_xdata()[0] == 0.5 and 0 < below.get_ydata()[0] < 0.5
     ends = [list(x.get_xdata()) for x in axes.lines]
-    assert [-1, 2] in ends and [8, 10] not in ends
+    assert [-1, 2] in ends and [8, 10] not in ends and [-5, 2] not in ends
 
 
 def test_a_difference_by_seed_and_target(axes):

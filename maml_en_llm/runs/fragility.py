@@ -1,0 +1,65 @@
+"""How fragile a difference is: what turns it from decided to not decided, or back."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .statistics import Interval, Scores, paired_difference
+
+
+@dataclass(frozen=True)
+class Fragility:
+    """A difference asked harder than by its interval over seeds and targets.
+
+    Args:
+        over_seeds: its interval over training seeds alone, on these targets.
+        seeds, families: those that turn the decision when one of them is left out.
+    """
+
+    over_seeds: Interval
+    seeds: tuple[int | None, ...]
+    families: tuple[str, ...]
+
+    def as_row(self) -> dict:
+        """As JSON holds it, points to three digits; None: nothing is known."""
+        known = self.over_seeds.half < float("inf")
+        ends = (self.over_seeds.low, self.over_seeds.high)
+        low, high = (round(x, 3) if known else None for x in ends)
+        turned_by = dict(seeds=list(self.seeds), families=list(self.families))
+        return dict(over_seeds=dict(low=low, high=high), turned_by=turned_by)
+
+
+def fragility(a: Scores, b: Scores, families: Mapping[str, str]) -> Fragility:
+    """What leaving out one training seed, or one family of targets, does to a − b.
+
+    The arguments are those of `paired_difference`. With one seed or family none can be
+    left out.
+    """
+    decided = paired_difference(a, b, "both", families).decided
+
+    def turned(pair: Iterable[Scores]) -> bool:
+        left, right = pair
+        return paired_difference(left, right, "both", families).decided != decided
+
+    seeds = [seed for seed in {**a, **b} if seed is not None]
+    targets = {target for row in (*a.values(), *b.values()) for target in row}
+    names = sorted({families[target] for target in targets})
+    without_seed = {x: [_without_seed(table, x) for table in (a, b)] for x in seeds}
+    without_family = {
+        x: [_without_family(table, x, families) for table in (a, b)] for x in names
+    }
+    return Fragility(
+        paired_difference(a, b, "seeds", families),
+        tuple(x for x in seeds if len(seeds) > 1 and turned(without_seed[x])),
+        tuple(x for x in names if len(names) > 1 and turned(without_family[x])),
+    )
+
+
+def _without_seed(table: Scores, seed: int) -> Scores:
+    return {own: row for own, row in table.items() if own != seed}
+
+
+def _without_family(table: Scores, family: str, families: Mapping) -> Scores:
+    return {
+        seed: {target: x for target, x in row.items() if families[target] != family}
+        for seed, row in table.items()
+    }
