@@ -219,6 +219,7 @@ class Worker:
     def config(self, job: dict) -> TrainConfig:
         """The run of a job; α = 0 is MAML-en-LLM with an inner rate of nothing."""
         how = {"sampling": "uniform", "demonstrations": DEMONSTRATIONS, "looks": 0}
+        how["independent_draws"] = False  # as the runs on record
         if job.get("method", "metaicl") != "metaicl":
             how |= {"inner_steps": 1, "inner_lr": job["inner_lr"], "moments": "fresh"}
         return TrainConfig(

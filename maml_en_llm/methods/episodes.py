@@ -7,9 +7,18 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
-from ..errors import DataError, check_choice, check_integer, check_once, listed, shown
+from ..errors import (
+    DataError,
+    check_choice,
+    check_integer,
+    check_once,
+    check_truth,
+    listed,
+    shown,
+)
 from ..prompts import Batch, Prompt, PromptEncoder, collate
 from ..tasks import Task
+from ..tasks.task import in_order
 from .draws import Drawn, draw_prompts
 from .fitting import (
     check_instructions,
@@ -70,6 +79,9 @@ class EpisodeSampler:
     inner step sees one support batch (``inner_batch`` = "one", k steps), or all k of
     them at once ("all", a single step).
 
+    Records are drawn ``independent``ly of the task. If not, the task decides the record
+    of the first query, as in runs of before.
+
     Examples whose target cannot fit the encoder's format are left out, with a warning;
     ``left_out`` counts them by task.
 
@@ -90,12 +102,16 @@ class EpisodeSampler:
     query_tasks: str = "same"
     inner_batch: str = "one"
     instructions: bool = False  # every prompt begins with its task's
+    independent: bool = True
     left_out: dict[str, int] = field(default_factory=dict, init=False)
 
     def __post_init__(self):
         check_choice("sampling", self.sampling, SAMPLING)
         check_choice("query_tasks", self.query_tasks, QUERY_TASKS)
         check_choice("inner_batch", self.inner_batch, INNER_BATCH)
+        check_truth("independent", self.independent)
+        expected = "tasks: expected a list of tasks, as Benchmark.train"
+        self.tasks = in_order(self.tasks, expected)
         least = {"seed": 0, "n_tasks": 1, "inner_steps": 0, "prompts": 1}
         for name, lowest in (least | {"demonstrations": 0}).items():
             setattr(self, name, check_integer(name, getattr(self, name), lowest))
@@ -155,6 +171,8 @@ class EpisodeSampler:
         places = range(len(self.tasks))
         task, other = rng.choices(places, cum_weights=self._cumulated, k=2)
         query_task = other if self.query_tasks == "fresh" else task
+        if self.independent:  # one key for both would begin with one random number
+            key += " records"
         query, *support = self._prompts_of(task, key)
         if query_task != task:
             query, *_ = self._prompts_of(query_task, key)

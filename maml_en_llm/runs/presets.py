@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import check_choice, check_integer, check_number, shown
+from ..errors import check_choice, check_integer, check_number, check_truth, shown
 from ..protocol import SEEDS, SHOTS
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "test_records": _or_none(_COUNT),
     "eval_seeds": partial(check_integer, least=1, most=len(SEEDS)),
     "device": _text,
+    "independent_draws": check_truth,
 }
 
 
@@ -80,6 +81,7 @@ class Preset:
     test_records: int | None = None
     eval_seeds: int  # of the five demonstration seeds
     device: str = "cpu"  # or "auto", the first of CUDA, MPS and CPU that is there
+    independent_draws: bool = True  # False: as in the published records
 
     def __post_init__(self):
         for field in fields(self):
@@ -118,6 +120,7 @@ class Preset:
             sampling="uniform",
             max_length=self.tokens,
             device=self.device,
+            independent_draws=self.independent_draws,
         )
         return TrainConfig(**own | changes)
 
@@ -151,6 +154,7 @@ PRESETS: Mapping[str, Preset] = {
         test_tasks=16,
         test_records=32,
         eval_seeds=1,
+        independent_draws=False,
     ),
     "cpu": Preset(
         benchmark="minicrossfit",
@@ -163,6 +167,7 @@ PRESETS: Mapping[str, Preset] = {
         lr=2e-3,
         runs=3,
         eval_seeds=2,
+        independent_draws=False,
     ),
     "mini": Preset(
         benchmark="minicrossfit",
@@ -175,6 +180,7 @@ PRESETS: Mapping[str, Preset] = {
         lr=2e-3,
         runs=5,
         eval_seeds=5,
+        independent_draws=False,
     ),
     "colab": Preset(
         benchmark=METAICL,
@@ -222,6 +228,7 @@ SMOKE_OWN = replace(
     test_tasks=6,
     test_records=24,
     eval_seeds=2,
+    independent_draws=True,
 )
 
 # what a chapter calls a field of `Preset`

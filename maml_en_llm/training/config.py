@@ -23,6 +23,7 @@ DTYPE_NAMES = ("float32", "float64", "bfloat16", "float16")
 MOST_LOOKS = 1000  # at the inner loops of a run
 LARGEST = 2**63 - 1  # of a seed
 MOST_STEPS = 10**8  # outer steps of a run
+MOST_TOKENS = 10**8  # of a prompt; of the rank of adapters
 MOST_TASKS = 10**5  # of a meta-batch; of inner steps, of prompts, of demonstrations
 
 
@@ -69,6 +70,7 @@ class TrainConfig:
     gradient: str = "reverse"  # mode of `meta_gradient`; FOMAML's is "first_order"
     clip: float = 1.0  # largest norm of an outer gradient [1.0]
     sampling: str = "size"  # size: tasks in proportion to their examples [size]
+    independent_draws: bool = True  # of task and examples; False: as older records
     query_tasks: str = "same"  # "fresh": the query batch comes from another task
     inner_batch: str = "one"  # "all": the k support batches in a single step
     mode: str = "direct"  # channel: an answer, then its text
@@ -105,12 +107,14 @@ class TrainConfig:
         """What a record stands for that lacks a field, for the hash.
 
         Before there was ``clip_support`` nothing clipped support gradients, and a batch
-        had one prompt by default. A method without inner steps has none to clip.
+        had one prompt by default. A method without inner steps has none to clip. The
+        task decided the first query's example.
         """
         clips = "clip" in METHODS[self.method].takes
         return {
             "prompts": 1,
             "clip_support": False if clips else self.clip_support,
+            "independent_draws": False,
         }
 
     @property
@@ -178,6 +182,7 @@ class TrainConfig:
             prompts=self.prompts,
             demonstrations=self.demonstrations if method.demonstrations else 0,
             sampling=self.sampling,
+            independent=self.independent_draws,
             query_tasks=self.query_tasks,
             inner_batch=self.inner_batch,
             instructions=method.instructions,
@@ -266,13 +271,10 @@ CHOICES: dict[str, Iterable[str]] = {
 
 CHECKS: dict[str, Callable] = {
     **{name: partial(_choice, known=tuple(CHOICES[name])) for name in CHOICES},
-    "benchmark": _text,
-    "setting": _text,
-    "allow_missing": check_truth,
-    "faithful": check_truth,
-    "task_share": _share,
-    "record_share": _share,
-    "model": _text,
+    **dict.fromkeys(("benchmark", "setting", "model"), _text),
+    **dict.fromkeys(("allow_missing", "faithful", "clip_support", "bos"), check_truth),
+    "independent_draws": check_truth,
+    **dict.fromkeys(("task_share", "record_share"), _share),
     "tokenizer": _or_none(_text),
     "seed": partial(check_integer, least=0, most=LARGEST),
     "steps": partial(check_integer, least=1, most=MOST_STEPS),
@@ -285,15 +287,13 @@ CHECKS: dict[str, Callable] = {
     "inner_lr": check_number,
     "betas": _betas,
     "eps_root": check_number,
-    "clip_support": check_truth,
     "clip": _positive,
-    "max_length": partial(check_integer, least=3),
-    "max_example_length": partial(check_integer, least=3),
-    "bos": check_truth,
-    "lora": check_integer,
-    "prompts_at_once": _or_none(partial(check_integer, least=1)),
+    "max_length": partial(check_integer, least=3, most=MOST_TOKENS),
+    "max_example_length": partial(check_integer, least=3, most=MOST_TOKENS),
+    "lora": partial(check_integer, most=MOST_TOKENS),
+    "prompts_at_once": _or_none(partial(check_integer, least=1, most=MOST_TASKS)),
     "device": _device,
-    "skip_steps": check_integer,
+    "skip_steps": partial(check_integer, most=MOST_STEPS),
     "looks": partial(check_integer, most=MOST_LOOKS),
 }
 """What each field is checked by: (name, value) → the value as it is kept."""

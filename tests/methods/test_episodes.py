@@ -46,6 +46,41 @@ def task(name, n):
     )
 
 
+@pytest.mark.parametrize("sampling", ["uniform", "size"])
+@pytest.mark.parametrize("query_tasks", ["same", "fresh"])
+def test_the_task_does_not_decide_its_records(sampling, query_tasks):
+    """Each of 4 queries goes through a task's 50 records as independent draws do."""
+    n_tasks, size, draws = 40, 50, 4000
+    sampler = EpisodeSampler(
+        [task(f"t{n}", size) for n in range(n_tasks)],
+        Notebook(),
+        seed=1,
+        prompts=4,
+        demonstrations=2,
+        sampling=sampling,
+        query_tasks=query_tasks,
+    )
+    drawn = [sampler.draw(step, 0) for step in range(draws)]
+    pairs = n_tasks * size
+    expected = pairs * (1 - (1 - 1 / pairs) ** draws)
+    for place in range(4):
+        seen = {(one.query_task, one.query[place].query) for one in drawn}
+        assert len(seen) == pytest.approx(expected, rel=0.03)
+    older = replace(sampler, independent=False)
+    drawn = [older.draw(step, 0) for step in range(draws)]
+    seen = {(one.query_task, one.query[0].query) for one in drawn}
+    assert len(seen) < 0.8 * expected or query_tasks == "fresh"
+
+
+def test_tasks_may_come_from_a_generator():
+    tasks = [task(f"t{n}", 30) for n in range(3)]
+    one, other = (
+        EpisodeSampler(given, Notebook(), 1, demonstrations=2)
+        for given in (tasks, (each for each in tasks))
+    )
+    assert [one.draw(n, 0) for n in range(9)] == [other.draw(n, 0) for n in range(9)]
+
+
 @pytest.mark.parametrize(
     ("inner_steps", "prompts", "demonstrations"), [(0, 1, 16), (2, 3, 5), (3, 1, 0)]
 )

@@ -48,16 +48,17 @@ BAD = {
     "clip": [0, -1.0, NAN, INF, "1", None],
     "sampling": ["sizes", None],
     "query_tasks": ["other", 1],
+    "independent_draws": [1, "no", None],
     "inner_batch": ["two", None],
     "mode": ["chan", None],
     "separator": ["nl", "\n"],
-    "max_length": [2, "9", 64.0, -1, None],
+    "max_length": [2, "9", 64.0, -1, None, 10**4000],
     "max_example_length": [0, NAN, True],
     "prompts_at_once": [0, 1.5, "2", True],
     "device": ["gpu", "cuda:x", 0, None, "cpu:1", "auto:0"],
     "dtype": ["float", "torch.float32", None, 32],
-    "skip_steps": [-1, 0.5, None, True],
-    "lora": [-1, 0.5, None, True, "8"],
+    "skip_steps": [-1, 0.5, None, True, 10**4000],
+    "lora": [-1, 0.5, None, True, "8", 10**4000],
     "looks": [-1, 0.5, None, True, 10**6],
 }
 ROWS = [(name, value) for name, values in BAD.items() for value in values]
@@ -200,6 +201,7 @@ OTHER = dict(
     faithful=True,
     bos=True,
     query_tasks="fresh",
+    independent_draws=False,
     inner_batch="all",
     betas=(0.8, 0.9),
     tokenizer="other",
@@ -221,7 +223,8 @@ def test_hash_changes_with_every_field(name):
     assert replace(base, **{name: other}).hash != base.hash == TrainConfig().hash
 
 
-OLDER = {  # hashes of records from before `clip_support` and a default of 4 prompts
+OLDER = {  # hashes of records from before `clip_support`, a default of 4 prompts, and
+    # draws of task and example apart
     "79ff93b3aae6": {},
     "16e212fbe249": dict(method="metaicl"),
     "e3dd50c8bf05": dict(method="reptile", lr=2e-3, inner_lr=4e-4),
@@ -232,11 +235,15 @@ OLDER = {  # hashes of records from before `clip_support` and a default of 4 pro
 
 @pytest.mark.parametrize("older", OLDER)
 def test_a_run_that_is_what_it_was_keeps_its_hash(older):
-    as_it_was = dict(prompts=1) | OLDER[older]
+    as_it_was = dict(prompts=1, independent_draws=False) | OLDER[older]
     assert TrainConfig(**as_it_was, clip_support=False).hash == older
     clipped = TrainConfig(**as_it_was)
     inner = clipped.method not in ("metaicl", "metaict", "multi-task")
     assert (clipped.hash != older) == inner
+    apart = replace(
+        TrainConfig(**as_it_was, clip_support=False), independent_draws=True
+    )
+    assert apart.hash != older
     assert TrainConfig(**OLDER[older]).hash != older or "prompts" in OLDER[older]
 
 
