@@ -14,7 +14,7 @@ CELLS_THAT_HURT = ("non_class_to_class:direct",)
 MOST_TIMES = 100.0  # of a tuned outer rate: beyond it nothing is learned
 LOW_TIMES = (0.5, 0.25, 0.125)  # of the tuned outer rate: low-rate MetaICL
 SHORT = (20, 40, 80, 160)  # outer steps: MetaICL stopped early
-FORGETTING_PARTS = ("tuned", "rates", "stopped", "low", "fresh")
+FORGETTING_PARTS = ("tuned", "rates", "stopped", "low", "fresh", "draws")
 
 
 def _forgetting(
@@ -22,7 +22,7 @@ def _forgetting(
     *,
     cells: Sequence[str] = CELLS_THAT_HURT,
     names: Sequence[str] = PRIMARY,
-    parts: Sequence[str] = FORGETTING_PARTS,
+    parts: Sequence[str] = FORGETTING_PARTS[:-1],
     rated: Sequence[str] = ("MetaICL",),
     times: Sequence[float] = LOW_TIMES,
     seeds: Sequence[int] = THREE,
@@ -31,7 +31,8 @@ def _forgetting(
     max_records: int | None = None,
 ) -> list[Run]:
     """Seed by seed: all methods as tuned; MetaICL at other rates and stopped early; the
-    other methods at a quarter of their rates; with fresh moments, which move further.
+    other methods at a quarter of their rates; with fresh moments, which move further;
+    with task and example drawn apart, as records of before were not ("draws").
 
     ``rated``: rows of the part "rates"; ``times``: of their tuned outer rates.
     """
@@ -61,6 +62,9 @@ def _part(
         yield from (("MetaICL", dict(steps=length)) for length in SHORT)
     elif part == "low":
         yield from ((name, dict(times=LOW_TIMES[1])) for name in names)
+    elif part == "draws":
+        apart = dict(train=dict(independent_draws=True))
+        yield from ((name, apart) for name in names)
     else:
         fresh = dict(train=dict(moments="fresh"))
         yield from ((name, fresh) for name in ("FOMAML", "MAML-en-LLM"))
