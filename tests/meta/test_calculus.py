@@ -39,6 +39,23 @@ def test_a_plain_function_becomes_a_loss_once():
     assert loss.faster_together(start(), []) is False
 
 
+def rebinding(params, batch):
+    """`cubic` of twice the point, by a loss that writes into what it was given."""
+    params["x"] = 2 * params["x"]
+    return cubic(params, batch)
+
+
+@pytest.mark.parametrize("mode", DERIVATIVES)
+@pytest.mark.parametrize("k", [0, 2])
+def test_what_a_loss_rebinds_is_not_the_point_of_the_gradient(mode, k):
+    found, exact = (
+        meta_gradient(loss, start(), [1, 2][:k], 3, SGD(1e-3), mode=mode)
+        for loss in (rebinding, lambda p, batch: cubic({"x": 2 * p["x"]}, batch))
+    )
+    assert torch.equal(found.grads["x"], exact.grads["x"])
+    assert torch.equal(found.adapted["x"], exact.adapted["x"])
+
+
 def test_a_prompt_loss_is_one_already(gpt2):
     loss = PromptLoss(gpt2)
     assert as_loss(loss) is loss

@@ -275,10 +275,13 @@ def test_buckets_hold_neighbours_in_length():
     assert len(bucket(batches, 10**6)) == 1
 
 
+@pytest.mark.parametrize("rows", [(2, 2, 2, 2), (1, 3, 3, 1)])
 @pytest.mark.parametrize("tokens", [1, 40, 10**6])
-def test_metaicl_in_buckets_is_metaicl(tokens):
+def test_metaicl_in_buckets_is_metaicl(tokens, rows):
+    """Tasks weigh alike, whatever the number of their prompts."""
     model = small_model()
-    episodes = [Episode(str(n), (), padded(2, n)) for n in (9, 20, 8, 21)]
+    sizes = zip(rows, (9, 20, 8, 21), strict=True)
+    episodes = [Episode(str(n), (), padded(row, n)) for row, n in sizes]
     params = parameters(model)
     plain = MetaICL().gradient(PromptLoss(model), params, episodes, ())
     found = MetaICL(tokens_at_once=tokens).gradient(

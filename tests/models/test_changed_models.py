@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from copy import deepcopy
 
 import pytest
 import torch
@@ -11,10 +12,11 @@ from torch.nn.utils import parametrizations, parametrize, weight_norm
 from maml_en_llm import SGD, PromptLoss, load_model, meta_gradient, parameters
 from maml_en_llm.evaluation import score_options
 from maml_en_llm.meta import loss_and_grad
-from maml_en_llm.models import safe
+from maml_en_llm.models import safe, using_attention
 from maml_en_llm.models.as_made import altered_part, foreign_part
 from maml_en_llm.models.complete import check_causal
 from maml_en_llm.models.guards import check
+from maml_en_llm.models.sizes import own_configs
 from maml_en_llm.prompts import Format, Prompt, PromptEncoder, collate, stack
 from maml_en_llm.tasks import Example
 
@@ -74,7 +76,14 @@ def forked(model):
     model.__class__ = type(kind.__name__, (kind,), {"forward": forward})
 
 
-CHANGES = [hooked, mixed, replaced, forked]
+def deepened(model):
+    """A copied layer on top, as in depth up-scaling: its configuration is its own."""
+    layers = model.transformer.h
+    layers.append(deepcopy(layers[0]))
+    layers[-1].attn.layer_idx = len(layers) - 1
+
+
+CHANGES = [hooked, mixed, replaced, forked, deepened]
 
 
 def plainly(model, tokenizer, query):
@@ -82,7 +91,8 @@ def plainly(model, tokenizer, query):
     scores = []
     for prompt in PromptEncoder(tokenizer, Format()).query_prompts(SHOWN, query):
         with torch.no_grad():
-            found = model(torch.tensor([prompt.ids])).logits[0].log_softmax(-1)
+            ids = torch.tensor([prompt.ids])
+            found = model(ids, use_cache=False).logits[0].log_softmax(-1)
         targets = range(len(prompt.ids) - prompt.n_target, len(prompt.ids))
         each = [-found[at - 1, prompt.ids[at]].item() for at in targets]
         scores.append(math.fsum(each) / prompt.n_target)
@@ -105,6 +115,51 @@ def test_a_changed_model_is_scored_as_it_computes(change):
         assert scores == pytest.approx(plainly(model, tokenizer, query), abs=1e-12)
 
 
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_a_layer_that_is_used_twice_stores_no_prefix(kind, attention):
+    model, tokenizer = small_model(kind, attention=attention), CharTokenizer()
+    inner = model.transformer.h if kind == "gpt2" else model.model.layers
+    inner.append(inner[-1])
+    assert not altered_part(model) and not safe.shares(model)
+    safe._told.clear()
+    with pytest.warns(UserWarning, match="options are scored one by one"):
+        found = score_options(model, tokenizer, SHOWN, ASKED)
+    for query, scores in zip(ASKED, found, strict=True):
+        assert scores == pytest.approx(plainly(model, tokenizer, query), abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_layers_of_two_kinds_of_attention_are_refused(kind):
+    """The mask is made for the model's; "eager" without one sees later words."""
+    model = small_model(kind, attention="sdpa")
+    layers = model.transformer.h if kind == "gpt2" else model.model.layers
+    other = small_model(kind, attention="eager")
+    layers[1] = (other.transformer.h if kind == "gpt2" else other.model.layers)[1]
+    assert own_configs(model) == [other.config]
+    with pytest.raises(ValueError, match="'sdpa', found some of 'eager' with a conf"):
+        score_options(model, CharTokenizer(), SHOWN, ASKED)
+    for module in layers[1].modules():
+        if hasattr(module, "config"):
+            module.config = model.config
+    assert own_configs(model) == [] and not altered_part(model)
+    score_options(model, CharTokenizer(), SHOWN, ASKED)
+
+
+def test_a_copied_layer_has_the_derivatives_of_its_model():
+    """Attention is switched in every layer, and back."""
+    model, batch = small_model(), collate(PROMPTS)
+    deepened(model)
+    loss, params = PromptLoss(model), parameters(model)
+    found = meta_gradient(loss, params, [batch], batch, SGD(0.1)).grads
+    by_hand = meta_gradient(loss, params, [batch], batch, SGD(0.1), mode="unrolled")
+    for name, grad in by_hand.grads.items():
+        torch.testing.assert_close(found[name], grad, rtol=1e-9, atol=1e-12)
+    with using_attention(model, "sdpa"):
+        assert {c._attn_implementation for c in own_configs(model)} == {"sdpa"}
+    assert {c._attn_implementation for c in own_configs(model)} == {"eager"}
+
+
 @pytest.mark.parametrize("output", [None, {}, (torch.zeros(1),)], ids=repr)
 def test_a_forward_without_logits_is_refused(output):
     model, batch = small_model(), collate(PROMPTS)
@@ -120,7 +175,8 @@ def test_tasks_with_a_changed_model_are_computed_in_turn(change):
     change(model)
     loss, params = PromptLoss(model), parameters(model)
     safe._told.clear()
-    with pytest.warns(UserWarning, match="one by one: .* (code of its own|a hook) is"):
+    why = "(code of its own|a hook|a configuration of its own) is"
+    with pytest.warns(UserWarning, match=f"one by one: .* {why}"):
         assert not loss.faster_together(params, [batch, batch])
     alone = loss(params, batch)
     stacked = {name: torch.stack([p, p]) for name, p in params.items()}

@@ -494,3 +494,26 @@ def test_second_order_with_products_in_tf32_is_refused():
     finally:
         torch.set_float32_matmul_precision(before)
     check(model.float(), "reverse")
+
+
+def test_a_word_that_cannot_come_spoils_no_other_prompt():
+    """Fillers of a shorter target may be such a word: their loss is infinite."""
+    model = small_model()
+    model.lm_head = Suppressed(model.lm_head, 6)
+    loss, params = PromptLoss(model), parameters(model)
+    alone = [loss(params, collate([prompt])).item() for prompt in PROMPTS[:2]]
+    together = loss(params, collate(PROMPTS[:2])).item()
+    assert together == pytest.approx(sum(alone) / 2, rel=1e-12)
+
+
+class Suppressed(torch.nn.Module):
+    """A head that never says one word."""
+
+    def __init__(self, head, word):
+        super().__init__()
+        self.weight, self.word = head.weight, word
+
+    def forward(self, x):
+        logits = x @ self.weight.T
+        words = torch.arange(logits.shape[-1])
+        return logits.masked_fill(words == self.word, -torch.inf)

@@ -36,6 +36,12 @@ def after(optimizer, steps=3):
     return params, state
 
 
+def test_float64_parameters_are_refused():
+    params = {name: tensor.double() for name, tensor in tensors(0).items()}
+    with pytest.raises(ValueError, match=r"of 32 or 16 bits.*float64 \(large\); use"):
+        EightBit(Adam(1e-3)).init(params)
+
+
 def test_moments_are_coded_in_a_byte_each_and_small_ones_left_alone():
     _, state = after(EightBit(Adam(1e-3)))
     for moment in state.moments:

@@ -26,6 +26,7 @@ from maml_en_llm import (
     train,
 )
 from maml_en_llm.models.adapters import with_adapters
+from maml_en_llm.models.guards import active_dropout
 from maml_en_llm.tasks import limit, load_benchmark
 
 METHODS = pytest.mark.parametrize(
@@ -334,6 +335,24 @@ def test_dropout_is_refused_by_every_method(config, tasks, method, part):
     )
     with pytest.raises(ValueError, match=message):
         meta_train(model, CharTokenizer(), tasks, changed)
+
+
+@pytest.mark.parametrize("method", ["metaicl", "maml-en-llm", "fomaml"])
+def test_other_noise_of_training_is_refused(config, tasks, method):
+    model, changed = small_model(), replace(config, method=method)
+    model.transformer.h[0].mlp.router_jitter_noise = 0.01
+    meta_train(model, CharTokenizer(), tasks, changed)
+    why = r"dropout or noise.*h\.0\.mlp\.router_jitter_noise = 0\.01.*model\.eval"
+    with pytest.raises(ValueError, match=why):
+        meta_train(model.train(), CharTokenizer(), tasks, changed)
+
+
+def test_random_slopes_are_noise_of_training():
+    model = small_model()
+    model.transformer.h[0].mlp.act = torch.nn.RReLU(0.125, 0.375).eval()
+    assert active_dropout(model) == []
+    model.transformer.h[0].mlp.act.train()
+    assert active_dropout(model) == ["transformer.h.0.mlp.act.upper - lower = 0.25"]
 
 
 def test_training_mode_without_dropout_is_the_same_run(config, tasks):
