@@ -57,11 +57,12 @@ def text_config(model: PreTrainedModel) -> PretrainedConfig:
 
 
 def own_configs(model: PreTrainedModel) -> list[PretrainedConfig]:
-    """Those of its layers that are not the model's: of layers copied or put in."""
+    """Those of attentions that are not the model's: of layers copied or put in."""
     found = {}
     for module in base_of(model).modules():
         config = vars(module).get("config")
-        if isinstance(config, PretrainedConfig):
+        attends = hasattr(module, "layer_idx") or hasattr(module, "is_causal")
+        if attends and isinstance(config, PretrainedConfig):
             found[id(config)] = config
     known = _configs_within(base_of(model).config)
     return [config for config in found.values() if id(config) not in known]
