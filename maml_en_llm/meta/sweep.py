@@ -8,7 +8,9 @@ from .calculus import loss_and_grad
 
 
 def reverse_sweep(loss, params, support, query, inner, state, steps):
-    """λ ← ∂L_Q/∂θ_k;  for t = k−1 … 0:  λ ← ∂U/∂θ · λ + ∇²Lₜ(θₜ) · (∂U/∂g · λ).
+    """λ ← ∇L_Q(θ_k), μ ← 0; then for t = k − 1 … 0, with U's step from gₜ, sₜ and θₜ,
+
+        (λᵍ, μ, λ) ← (∂U/∂(g, s, θ))ᵀ (λ, μ);    λ ← λ + ∇²Lₜ₊₁(θₜ) λᵍ
 
     Args:
         loss: a `Loss`; params: θ₀ by name; support: k batches; query: one batch.
@@ -16,7 +18,7 @@ def reverse_sweep(loss, params, support, query, inner, state, steps):
         steps: how gradients are looked back on, see `maml_en_llm.meta.steps`.
 
     Returns:
-        L_Q(θ_k), λ = dL_Q(θ_k)/dθ₀, the losses Lₜ(θₜ), θ_k and s_k.
+        L_Q(θ_k), λ = dL_Q(θ_k)/dθ₀, the losses Lₜ₊₁(θₜ), θ_k and s_k.
     """
     losses = []
     for batch in support:

@@ -25,6 +25,7 @@ SEEN_AS = {  # verdict of a claim: colour
 }
 _REASON = 66  # characters in a line of it
 _FIGURES = {  # figure of a cell: mark, colour, label
+    "majority": ("|", "black", "majority"),
     "zero_shot": ("o", PALETTE[7], "base, zero-shot"),
     "in_context": ("s", "black", "base, in context"),
     "trained": ("D", PALETTE[0], "best trained model"),

@@ -185,8 +185,8 @@ def failing(figures: Mapping[str, float | None]) -> tuple[str, ...]:
         )
     if not _reaches(beats, BEATS):
         reasons.append(
-            f"the best model is {beats:.2f} points over guessing and majority, "
-            f"< {BEATS:g}"
+            f"the best model is {beats:+.2f} points from the better of guessing and "
+            f"majority, < {BEATS:g}"
         )
     if not (_base_gains(figures) or _trained_gains(figures)):
         reasons.append(f"demonstrations matter by {_gains(found)}, < {MATTERS:g}")

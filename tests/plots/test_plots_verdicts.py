@@ -32,6 +32,7 @@ def test_cells_that_are_not_alive_are_grey(two):
     alive, dead = (to_rgb(x.get_color()) for x in trained)
     assert dead == to_rgb(GREY) and alive != dead
     assert [x.get_xdata()[0] for x in marks(direct, "s")] == [55, 55]
+    assert [x.get_xdata()[0] for x in marks(direct, "|")][:2] == [38, 38]
     assert [text.get_text() for text in direct.texts] == ["", "too easy"]
     assert [text.get_text() for text in channel.texts] == ["preliminary"]
     names = [text.get_text() for text in direct.get_yticklabels()]

@@ -56,17 +56,17 @@ BARS = {
     "2 over guess": (
         dict(base=40, trained=50),
         dict(base=40, trained=49.99, alone=44.9),
-        "9.99 points over guessing and majority, < 10",
+        "+9.99 points from the better of guessing and majority, < 10",
     ),
     "2 over majority": (
         dict(majority=55, trained=65),
         dict(majority=55.01, trained=65),
-        "9.99 points over guessing and majority, < 10",
+        "+9.99 points from the better of guessing and majority, < 10",
     ),
     "2 by the base": (
         dict(base=60, trained=50),
         dict(base=60, trained=50, majority=50.01),
-        "9.99 points over guessing and majority, < 10",
+        "+9.99 points from the better of guessing and majority, < 10",
     ),
     "3 by the base": (
         dict(zero=50, alone=65),
