@@ -10,13 +10,13 @@ import pytest
 
 import maml_en_llm
 from maml_en_llm import sources
-from maml_en_llm.runs.code import code_below
+from maml_en_llm.minicrossfit.cache import _CODE
+from maml_en_llm.runs import code
 
 HASHES = (
     "from maml_en_llm.sources import code_hash\n"
-    "from maml_en_llm.runs.code import code_below\n"
     "from maml_en_llm.minicrossfit.cache import _CODE\n"
-    "print(code_hash(), code_below(), _CODE)\n"
+    "print(code_hash(), _CODE)\n"
 )
 
 
@@ -32,9 +32,9 @@ def package(tmp_path):
 
 def hashes(package: Path, before: str = "") -> list[str]:
     environment = os.environ | {"PYTHONPATH": str(package.parent)}
-    code = [sys.executable, "-c", f"import maml_en_llm\n{before}\n{HASHES}"]
+    words = [sys.executable, "-c", f"import maml_en_llm\n{before}\n{HASHES}"]
     done = subprocess.run(
-        code,
+        words,
         env=environment,
         cwd=package.parent,
         capture_output=True,
@@ -46,7 +46,7 @@ def hashes(package: Path, before: str = "") -> list[str]:
 
 def test_code_is_that_which_was_imported(package):
     now = hashes(package)
-    assert now[:2] == [sources.code_hash(), code_below()]
+    assert now == [sources.code_hash(), _CODE]
     files = [package / "tensors.py", package / "minicrossfit" / "draw.py"]
     changes = "".join(f"open({str(p)!r}, 'a').write('X = 1\\n')\n" for p in files)
     assert hashes(package, changes) == now
@@ -68,6 +68,15 @@ def test_code_without_its_source_says_so(package):
     with (package / "minicrossfit" / "draw.py").open("a") as file:
         file.write("X = 1\n")
     assert not set(first) & set(bytecode())
+
+
+def test_the_code_of_a_record_is_read_at_the_import_too(monkeypatch):
+    below, fresh = code.code_below(), code.code_below.__wrapped__
+    monkeypatch.setattr(Path, "read_text", None)
+    monkeypatch.setattr(Path, "read_bytes", None)
+    assert fresh() == below
+    monkeypatch.setattr(code, "KIND", "bytecode-")
+    assert fresh() == sources.code_hash()
 
 
 def test_an_archive_has_no_hash(monkeypatch):
