@@ -255,6 +255,7 @@ def test_a_failure_that_cannot_be_noted_stops_no_other(
     beside.mkdir() if kind == "folder" else beside.write_text("my notes\n")
     runs = runs_of(config, "majority", "oracle")
     with (
+        pytest.warns(UserWarning, match="run 'majority' failed: RuntimeError: out of"),
         pytest.warns(UserWarning, match="the failure is not noted down: .*failed"),
         pytest.raises(RunsFailed, match="1 of 2 runs failed") as caught,
     ):
