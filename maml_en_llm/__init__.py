@@ -8,6 +8,8 @@ without waiting for torch.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from . import sources  # noqa: F401  reads all files before one of them runs
+
 if TYPE_CHECKING:
     from .errors import DataError
     from .evaluation import Adaptation, evaluate, evaluate_by, score_options, score_pmi

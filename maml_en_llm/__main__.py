@@ -101,7 +101,7 @@ def plan(arguments: list[str]) -> None:
     """Predict memory, gradients and seconds of an outer step, and what makes it fit."""
     from .models import load_model, positions_of
     from .runs import plan as planned
-    from .training.run import adapted
+    from .training.start import adapted
 
     parser = Parser("plan", plan.__doc__)
     parser.add_argument("--model", required=True, help="as of load_model")
@@ -184,6 +184,10 @@ def main() -> None:
         end(2, "expected a working folder, found one that was removed; cd to another")
     if name not in COMMANDS:
         end(2, f"expected a command, found {shown(name)}{nearest(name, COMMANDS)}")
+    if sys.flags.optimize > 1:
+        end(
+            2, "expected docstrings, which transformers reads, found python -OO; use -O"
+        )
     warnings.formatwarning = lambda message, *_: f"{name}: {message}\n"
 
     def command():

@@ -7,13 +7,15 @@ from .errors import check_integer, listed
 from .options import Bar, Parser, add_fields, given, quiet
 from .protocol import SEEDS, SHOTS
 from .provenance import check_file, describe, plain, write_whole
+from .sources import digest
 
-# of a training's fields those that an evaluation has too
+# of a training's fields those that only an adaptation reads
+ADAPTING = ("optimizer", "inner_optimizer", "inner_lr", "betas", "eps_root")
+# and all that an evaluation has too
 EVALUATED = (
     *("model", "tokenizer", "benchmark", "setting", "allow_missing", "faithful"),
     *("demonstrations", "mode", "separator", "max_length", "max_example_length"),
-    *("bos", "optimizer", "inner_optimizer", "inner_lr", "betas", "eps_root"),
-    *("seed", "device", "dtype"),
+    *("bos", *ADAPTING, "seed", "device", "dtype"),
 )
 
 
@@ -22,8 +24,10 @@ def evaluate_command(arguments: list[str]) -> None:
     from .training import TrainConfig
 
     options = _asked().parse_args(arguments)
-    # nothing is differentiated twice here: weights may have any type
-    config = TrainConfig(**given(options, TrainConfig), gradient="first_order")
+    # nothing is differentiated twice here: weights may have any type; no moments are
+    # shared: the optimizers need not have the same
+    own = dict(gradient="first_order", moments="fresh")
+    config = TrainConfig(**given(options, TrainConfig), **own)
     adapt = _adaptation(options.adaptation_steps, config)
     _check_before(options, config)
     _score(options, config, adapt)
@@ -57,7 +61,10 @@ def _score(options, config, adapt) -> None:
             progress=lambda task, _, score: bar.count(f"{task} {score:.1f}"),
             **vars(config.format),
         )
-    _report(record, config, model.device, options.output)
+    read = _read(options.adaptation_steps, config)
+    record["config"] = {name: plain(getattr(config, name)) for name in read}
+    record |= _origin(benchmark, model)
+    _report(record, options.output)
 
 
 def _asked() -> Parser:
@@ -94,6 +101,7 @@ def _asked() -> Parser:
 def _check_before(options, config) -> None:
     """Refuse now what would be refused once all is loaded."""
     output = options.output
+    _refuse_unread(options, config)
     check_integer("--demonstrations", config.demonstrations, most=SHOTS)
     if options.pmi and config.mode != "direct":
         raise ValueError(
@@ -106,6 +114,32 @@ def _check_before(options, config) -> None:
         raise FileExistsError(f"--output: {output} is there already; name a new file")
 
 
+def _read(steps: int, config) -> list[str]:
+    """Fields of the configuration that an evaluation of so many steps reads."""
+    from .optimizers.registry import fields_of
+
+    unread = set(ADAPTING)
+    if steps:
+        name = config.inner_optimizer or config.optimizer
+        used = "inner_optimizer" if config.inner_optimizer else "optimizer"
+        unread -= {used, "inner_lr", *fields_of(name)}
+    return [name for name in EVALUATED if name not in unread]
+
+
+def _refuse_unread(options, config) -> None:
+    """Refuse options that say nothing about this evaluation."""
+    steps = options.adaptation_steps
+    unread = given(options, set(ADAPTING) - set(_read(steps, config)))
+    if unread:
+        rule = config.inner_optimizer or config.optimizer
+        why = f"by {rule!r}" if steps else "without --adaptation-steps"
+        flags = listed(f"--{name.replace('_', '-')}" for name in unread)
+        raise ValueError(
+            f"{flags}: expected options that are read, found some that are not {why}; "
+            "leave them out"
+        )
+
+
 def _adaptation(steps: int, config):
     from .evaluation import Adaptation
 
@@ -114,17 +148,33 @@ def _adaptation(steps: int, config):
     return Adaptation(steps=steps, optimizer=config.make_inner_optimizer())
 
 
-def _report(record: dict, config, device, output: str | None) -> None:
-    record["config"] = {name: plain(getattr(config, name)) for name in EVALUATED}
-    record["provenance"] = describe(device)
+def _origin(benchmark, model) -> dict:
+    """What was scored on what, as the record of a training says it."""
+    from .models import source_of
+
+    source = source_of(model)
+    return {
+        "model": {name: source[name] for name in ("name", "revision")},
+        "weights": source["weights"],
+        "data": digest(repr(benchmark.test)),  # with the demonstrations
+        "missing_tasks": list(benchmark.missing),
+        "revision": benchmark.revision,  # of a hub source
+        "checksums": dict(benchmark.checksums),
+        "provenance": describe(model.device),
+    }
+
+
+def _report(record: dict, output: str | None) -> None:
     for name, row in record["tasks"].items():
         print(f"{row['mean']:6.2f}  {row['metric']:<9} {name}")
     if output is not None:
         _write_new(output, json.dumps(record, indent=1) + "\n")
     said = f"{output}: record of" if output is not None else "nothing written;"
     failed = f"; left out: {listed(record['failed'])}" if record["failed"] else ""
+    lacking = record["missing_tasks"]
+    missing = f"; missing: {listed(lacking)}" if lacking else ""
     mean = f"mean {record['mean']:.2f} points"
-    print(f"{said} {len(record['tasks'])} tasks, {mean}{failed}")
+    print(f"{said} {len(record['tasks'])} tasks, {mean}{failed}{missing}")
 
 
 def _write_new(output: str, text: str) -> None:

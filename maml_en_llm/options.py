@@ -95,7 +95,7 @@ def add_fields(
     default.
     """
     types = get_type_hints(kind)
-    comments = COMMENT.findall(inspect.getsource(kind))
+    comments = COMMENT.findall(_source_of(kind))
     told = {name: beside or above for above, name, beside in comments}
     for field in fields(kind):
         if only is not None and field.name not in only:
@@ -106,6 +106,14 @@ def add_fields(
             about += f"; one of {', '.join(choices[field.name])}"
         about = f"{about}{default}".strip(" ;").replace("%", "%%")
         _add(parser, field.name, types[field.name], about, [])
+
+
+def _source_of(kind: type) -> str:
+    """The source of a class; nothing of one that came without."""
+    try:
+        return inspect.getsource(kind)
+    except OSError:
+        return ""
 
 
 def add_parameters(

@@ -10,7 +10,6 @@ import errno
 import hashlib
 import json
 import os
-import platform
 import re
 import shlex
 import shutil
@@ -20,23 +19,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime
-from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
 
 from .errors import check_path, shown
+from .sittings import computed_by
+from .sources import digest
 
-DIGITS = 12  # hexadecimal digits of a hash in a record
 FORMAT = 2  # of records: raised when the meaning of a field or of a hash changes
-
-
-def digest(*parts: bytes | str) -> str:
-    """The first `DIGITS` hexadecimal digits of SHA-256 over the parts in order."""
-    found = hashlib.sha256()
-    for part in parts:
-        content = part.encode() if isinstance(part, str) else part
-        found.update(len(content).to_bytes(8, "big") + content)
-    return found.hexdigest()[:DIGITS]
 
 
 def configuration_hash(config, **more) -> str:
@@ -67,6 +57,14 @@ def changed(config, unsaid: Mapping | None = None) -> dict:
     return found
 
 
+def filled(recorded: Mapping, config) -> dict:
+    """Fields of a configuration that a record holds, and what it stands for in others.
+
+    ``config``: the dataclass whose ``unsaid`` says so, see `changed`.
+    """
+    return {**getattr(config, "unsaid", {}), **recorded}
+
+
 def plain(value):
     """``value`` as JSON holds it: lists for tuples, strings for paths, own numbers."""
     if is_dataclass(value) and not isinstance(value, type):
@@ -81,16 +79,6 @@ def plain(value):
     return str(value) if isinstance(value, Path) else value
 
 
-@cache
-def code_hash() -> str:
-    """A hash of every source file of this package."""
-    root = Path(__file__).parent
-    parts = []
-    for path in sorted(root.rglob("*.py")):
-        parts += [path.relative_to(root).as_posix(), path.read_bytes()]
-    return digest(*parts)
-
-
 def weights_hash(model) -> str:
     """SHA-256 over names and float32 values of a model's parameters."""
     found = hashlib.sha256()
@@ -99,34 +87,12 @@ def weights_hash(model) -> str:
     return found.hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that decide a number."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": platform.python_version()}
-    for name in ("torch", "transformers", "tokenizers", "numpy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "none"
-    return found
-
-
 def describe(device="cpu", seconds: float | None = None) -> dict:
-    """Device, processor, threads, versions, code, date (UTC), command and seconds."""
-    import torch
-
-    about = {
-        "device": str(device),
-        "processor": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
-        "code": code_hash(),
+    """What it is `computed_by`, with date (UTC), command and seconds."""
+    about = computed_by(device) | {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command(),
     }
-    if str(device).startswith("cuda"):
-        about["accelerator"] = torch.cuda.get_device_name(device)
     return about if seconds is None else about | {"seconds": round(seconds, 3)}
 
 
@@ -137,6 +103,15 @@ def command() -> str:
         name = f"python -m {Path(sys.argv[0]).parent.name}"
     words = [Path(word).name if os.path.isabs(word) else word for word in sys.argv[1:]]
     return " ".join([name, *map(shlex.quote, words)])
+
+
+def user_cache() -> Path | None:
+    """This package's folder in ``$XDG_CACHE_HOME``, else in ``~/.cache``.
+
+    None where that is no whole path, as for a user without a home.
+    """
+    home = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return Path(home) / "maml_en_llm" if os.path.isabs(home) else None
 
 
 def check_output(path: str | Path, argument: str = "output") -> Path:
@@ -213,9 +188,10 @@ def write_whole(path: str | Path, content: bytes | str, *, new: bool = False) ->
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        if new:  # of two writers one
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-        os.replace(partial, path)
+        if new:
+            _link(partial, path)
+        else:
+            os.replace(partial, path)
     except BaseException as error:
         with suppress(OSError):
             partial.unlink()
@@ -223,6 +199,22 @@ def write_whole(path: str | Path, content: bytes | str, *, new: bool = False) ->
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     sync_folder(path.parent)
+
+
+def _link(partial: Path, path: Path) -> None:
+    """Give ``partial`` its name, of two writers one; `FileExistsError` for the other.
+
+    It is whole whatever stops this, except on a disk that has no links.
+    """
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.replace(partial, path)
+    else:
+        partial.unlink()
 
 
 def unfinished(path: Path) -> Path:

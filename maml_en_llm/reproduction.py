@@ -109,6 +109,8 @@ def _compute(options, name: str, runs: list, sizes: dict) -> None:
     from .runs.workers import How, compute
 
     stored = _stored(options, name)
+    if options.compare is None:
+        _refuse_loss(stored, runs, options.out)
     old = not options.fresh and name != "baselines"
     how = How(
         jobs=options.jobs,
@@ -125,9 +127,9 @@ def _compute(options, name: str, runs: list, sizes: dict) -> None:
     if options.compare is not None:
         _compare(stored, found.rows, options)
         return
-    if name == "tuning":
+    if name == "tuning" and not (found.left and stored):
         _write_rates(options.out, found.rows)
-    elif options.out is not None and not found.left:
+    elif name != "tuning" and options.out is not None and not found.left:
         content = {"machine": describe(), "sizes": sizes, "rows": found.rows}
         write_whole(options.out, json.dumps(content) + "\n")
         where = f"{options.out}: {len(found.rows)} records of {name}, also in "
@@ -220,6 +222,18 @@ def _stored(options, name: str) -> list[dict]:
         f"{', to compare with' if compare is not None else ', or none yet'}, found "
         f"something else at {shown(out)}; name another file"
     )
+
+
+def _refuse_loss(stored: list[dict], runs: list, out: str) -> None:
+    """Refuse to replace records by those of other sizes or inputs, or by fewer."""
+    lost = {row["hash"] for row in stored} - {run.hash for run in runs}
+    if lost:
+        raise ValueError(
+            f"--out: expected runs that include all of {out}, which they replace, "
+            f"found none for {len(lost)} of its {len(stored)} records: they are of "
+            "other sizes, another model or benchmark, or of more trials; name another "
+            "file, give the options that made it, or remove it"
+        )
 
 
 def _compare(stored: list[dict], rows: list[dict], options) -> None:

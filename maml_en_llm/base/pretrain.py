@@ -23,8 +23,9 @@ import torch
 
 from ..checkpoint import check_finite, file_hashes
 from ..errors import check_integer, shown
-from ..provenance import disk_errors, plain, weights_hash
+from ..provenance import describe, disk_errors, plain, weights_hash
 from ..signals import Interrupted, Signals
+from ..sittings import computed_by, other_sittings
 from ..tensors import check_memory
 from .corpus import NEWLINES, build_tokenizer
 from .mixtures import GUESSES
@@ -114,8 +115,12 @@ class _Run:
             betas=config.betas,
             weight_decay=config.weight_decay,
         )
-        self.done = load_state(output / CHECKPOINTS, config, self.model, self.optimizer)
+        kept = output / CHECKPOINTS
+        self.done, made = load_state(kept, config, self.model, self.optimizer)
         self.saved = self.done["step"]
+        self.here = computed_by(self.model.device)
+        where = f"the checkpoint of step {self.saved} in {kept}"
+        self.made = other_sittings(made, self.here, where)
         self.whole = True  # whether the weights are those of the last step
         self.complete = False
         self.start = time.perf_counter() - self.done["seconds"]
@@ -161,8 +166,9 @@ class _Run:
         step = len(self.done["losses"])
         self.done.update(step=step, seconds=time.perf_counter() - self.start)
         folder = self.output / CHECKPOINTS
+        made = [*self.made, self.here]
         with self.signals.held():
-            save_state(folder, self.done, self.config, self.model, self.optimizer)
+            save_state(folder, self.done, made, self.config, self.model, self.optimizer)
             self.saved = step
 
     def put_down(self, error: BaseException) -> None:
@@ -191,7 +197,7 @@ class _Run:
     def finish(self) -> dict:
         self.done.update(seconds=time.perf_counter() - self.start)
         done = (self.model, self.tokenizer, self.done)
-        record = _finish(self.output, self.config, *done)
+        record = _finish(self.output, self.config, *done, self.made)
         self.complete = True
         return record
 
@@ -228,7 +234,9 @@ def _step(model, optimizer, ids, config: PretrainConfig, step: int) -> float:
     return loss.item()
 
 
-def _finish(output: Path, config: PretrainConfig, model, tokenizer, done: dict) -> dict:
+def _finish(
+    output: Path, config: PretrainConfig, model, tokenizer, done: dict, made: list[dict]
+) -> dict:
     """Write what the run is for, then take its checkpoints away."""
     check_finite(dict(model.named_parameters()))
     model = add_newlines(model, tokenizer, config.newlines)
@@ -239,12 +247,11 @@ def _finish(output: Path, config: PretrainConfig, model, tokenizer, done: dict) 
         "losses": [round(loss, 5) for loss in done["losses"]],
         "probes": done["probes"],
         "guesses": {k: round(GUESSES[k], 4) for k in config.kinds if k in GUESSES},
-        "seconds": round(done["seconds"], 1),
         "weights": weights_hash(model),
-        "device": str(model.device),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        **describe(model.device, done["seconds"]),
     }
+    if made:
+        record["earlier_sittings"] = made  # by other means
     shutil.rmtree(output / FINAL, ignore_errors=True)
     (output / FINAL).mkdir()
     with disk_errors(output):

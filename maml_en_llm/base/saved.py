@@ -9,25 +9,32 @@ from ..checkpoint import load_checkpoint, save_checkpoint
 from ..errors import check_number, listed, shown
 from .recipe import PretrainConfig, is_of
 
+_UNKNOWN = {"code": "unknown"}  # of a checkpoint that does not say what made it
+
 
 def save_state(
-    folder: Path, done: dict, config: PretrainConfig, model, optimizer
+    folder: Path, done: dict, made: list[dict], config: PretrainConfig, model, optimizer
 ) -> None:
-    """Add the checkpoint of ``done["step"]``."""
+    """Add the checkpoint of ``done["step"]``; ``made``: by what, in each sitting."""
     tensors = {}
     for name, weight in model.named_parameters():
         tensors[f"weight.{name}"] = weight
         for part, value in optimizer.state.get(weight, {}).items():
             tensors[f"{part}.{name}"] = value
-    facts = {"config": asdict(config), "done": done}
+    facts = {"config": asdict(config), "done": done, "made": made}
     try:
         save_checkpoint(folder, done["step"], tensors, facts)
     except FloatingPointError as error:
         raise FloatingPointError(f"step {done['step']}: {error}; lower lr") from error
 
 
-def load_state(folder: Path, config: PretrainConfig, model, optimizer) -> dict:
-    """What is done, with model and optimizer as they were; `ValueError` if not ours."""
+def load_state(
+    folder: Path, config: PretrainConfig, model, optimizer
+) -> tuple[dict, list[dict]]:
+    """What is done and what it was made by, with model and optimizer as they were.
+
+    `ValueError` if it is not ours.
+    """
 
     def check(step: int, tensors: dict, facts: dict) -> None:
         if is_of(facts.get("config"), config):
@@ -36,7 +43,7 @@ def load_state(folder: Path, config: PretrainConfig, model, optimizer) -> dict:
 
     found = load_checkpoint(folder, check)
     if found is None:
-        return {"step": 0, "seconds": 0.0, "losses": [], "probes": []}
+        return {"step": 0, "seconds": 0.0, "losses": [], "probes": []}, []
     _, tensors, facts = found
     if not is_of(facts.get("config"), config):
         raise ValueError(
@@ -51,7 +58,7 @@ def load_state(folder: Path, config: PretrainConfig, model, optimizer) -> dict:
         # Adam counts its steps on the CPU
         device = value.device if part == "step" else weight.device
         optimizer.state[weight][part] = value.to(device)
-    return facts["done"]
+    return facts["done"], facts.get("made", [_UNKNOWN])
 
 
 def _check_done(step: int, done) -> None:

@@ -15,6 +15,8 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from ..errors import DataError, check_choice, listed, shown
+from ..provenance import user_cache
+from ..sources import KIND, SOURCES
 from .benchmark import file_digests, fill, new_folder
 from .recipes import DIFFICULTIES
 
@@ -22,9 +24,12 @@ NAME = "minicrossfit"
 _DIGESTS = "digests"  # the file in a cached folder that holds those of the others
 
 # of this generator, as it was when it was imported: the cache is keyed by it
-_CODE = hashlib.sha256(
-    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-).hexdigest()[:12]
+_CODE = (
+    KIND
+    + hashlib.sha256(
+        b"".join(x for name, x in SOURCES.items() if name.startswith("minicrossfit/"))
+    ).hexdigest()[:12]
+)
 
 
 def cached(source: str = NAME) -> Path:
@@ -32,8 +37,8 @@ def cached(source: str = NAME) -> Path:
 
     It is written to the user's cache (``$XDG_CACHE_HOME``, else ``~/.cache``) at first
     use. If some of its files are gone, as after the cleaning of a disk, it is made
-    again, with a warning. Where the cache cannot be written to it is made in a
-    temporary folder of this process, with a warning.
+    again, with a warning. Where there is no cache, or none that can be written to, it
+    is made in a temporary folder of this process, with a warning.
 
     Raises:
         DataError: files of the cache that were changed.
@@ -43,7 +48,10 @@ def cached(source: str = NAME) -> Path:
     check_choice("source", name, (NAME,))
     difficulty = difficulty if colon else "normal"
     check_choice("difficulty", difficulty, DIFFICULTIES)
-    folder = _root() / f"{NAME}-{difficulty}-{_CODE}"
+    root = user_cache()
+    if root is None:
+        return _temporary(difficulty, "no whole path in XDG_CACHE_HOME or HOME")
+    folder = root / f"{NAME}-{difficulty}-{_CODE}"
     if _intact(folder):
         return folder
     try:
@@ -55,11 +63,6 @@ def cached(source: str = NAME) -> Path:
         reason = error.strerror or str(error)
         return _temporary(difficulty, f"{shown(str(folder.parent))} ({reason})")
     return folder
-
-
-def _root() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(home) / "maml_en_llm"
 
 
 def _intact(folder: Path) -> bool:

@@ -16,8 +16,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from ..errors import shown
-from ..provenance import check_output, whole_folder, write_whole
+from ..errors import check_path, shown
+from ..provenance import check_output, user_cache, whole_folder, write_whole
 
 SMOLLM2 = "smollm2-135m"
 SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -32,12 +32,20 @@ _INSIDE = {
 
 
 def smollm2_folder() -> Path:
-    """Where the converted model is: ``$SMOLLM2``, else in the user's cache."""
+    """Where the converted model is: ``$SMOLLM2``, else in the user's cache.
+
+    Raises `ValueError` where neither is a place: a ``~`` that nothing stands for.
+    """
     named = os.environ.get("SMOLLM2")
     if named:
-        return Path(named)
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(home) / "maml_en_llm" / SMOLLM2
+        return check_path(named, "SMOLLM2")
+    home = user_cache()
+    if home is None:
+        raise ValueError(
+            f"SMOLLM2: expected a folder for {SMOLLM2}, since there is no whole path "
+            "in XDG_CACHE_HOME or HOME, found none; set one of them"
+        )
+    return home / SMOLLM2
 
 
 def is_made(folder: Path) -> bool:

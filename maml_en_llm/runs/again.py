@@ -10,7 +10,7 @@ from ..errors import check_integer, check_number, shown
 from ..evaluation import Adaptation
 from ..models import as_device
 from ..optimizers import OPTIMIZERS
-from ..provenance import digest
+from ..provenance import digest, filled
 from ..training import TrainConfig
 from .adapted import Chosen
 from .compare import Difference, compare, inconsistencies
@@ -35,9 +35,7 @@ def run_of(record: Mapping) -> Run:
         evaluate = dict(parts.pop("evaluate", {}))
         if "adapt" in evaluate:
             evaluate["adapt"] = _adaptation(evaluate["adapt"])
-        # what a record without a field stands for
-        then = TrainConfig(**config).unsaid
-        own = TrainConfig(**{**then, **config})
+        own = TrainConfig(**filled(config, TrainConfig(**config)))
         seeds = tuple(parts.pop("seeds"))
         return Run(config=own, seeds=seeds, evaluate=evaluate, **parts)
     except (LookupError, TypeError, AttributeError) as error:

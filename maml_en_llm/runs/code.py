@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import DataError, shown
-from ..provenance import digest, versions
+from ..sittings import versions
+from ..sources import KIND, SOURCES, code_hash, digest
 from .record_files import record_file
 
 ABOVE = (
@@ -25,13 +26,16 @@ _BREAKS = (tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT)
 
 @cache
 def code_below() -> str:
-    """A hash of the code that a record is computed by."""
-    root = Path(__file__).parents[1]
+    """A hash of the code that a record is computed by, as it was when imported.
+
+    Without source files it is that of all code, see `code_hash`.
+    """
+    if KIND:
+        return code_hash()
     parts: list[str | bytes] = []
-    for path in sorted(root.rglob("*.py")):
-        name = path.relative_to(root).as_posix()
+    for name, content in SOURCES.items():
         if name in DECISIVE or name.split("/")[0] not in ABOVE:
-            parts += [name, bare(path.read_text(encoding="utf-8"))]
+            parts += [name, bare(content.decode().replace("\r\n", "\n"))]
     return digest(*parts)
 
 

@@ -4,8 +4,8 @@ import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..provenance import plain
-from .json_lines import append_rows
+from ..provenance import check_file, plain
+from .json_lines import append_rows, read_rows
 from .run import Run
 
 REASON = 400  # characters of a failed run's error
@@ -17,11 +17,21 @@ def failures_of(log: str | Path) -> Path:
     return log.with_name(f"{log.name.removesuffix('.jsonl')}.failed.jsonl")
 
 
+def check_failures(log: str | Path) -> None:
+    """`ValueError` where the file beside a log cannot take failures."""
+    path = check_file(failures_of(log), "log")
+    if path.exists():
+        read_rows(path)
+
+
 def note_failure(log: Path, run: Run, error: Exception) -> str:
-    """Note down why a run failed, and say it."""
+    """Note down why a run failed, and say it. Where it cannot be noted it is said."""
     message = f"{type(error).__name__}: {error}"[:REASON]
     warnings.warn(f"run {run.name!r} failed: {message}", stacklevel=4)
     date = datetime.now(UTC).isoformat(timespec="seconds")
     row = dict(hash=run.hash, error=message, date=date, run=plain(run))
-    append_rows(failures_of(log), [row])
+    try:
+        append_rows(failures_of(log), [row])
+    except (OSError, ValueError) as unusable:  # the other runs can do without it
+        warnings.warn(f"the failure is not noted down: {unusable}", stacklevel=4)
     return f"{run.name}, {run.config.setting}: {message}"

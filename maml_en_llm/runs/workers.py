@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import check_integer, check_number
 from .claims import clear_claims
 from .costs import Pace, units_of_group
+from .failed import check_failures
 from .log import RunsFailed, missing, records, reproduce
 from .run import Run
 from .store import Store
@@ -75,9 +76,11 @@ def compute_stages(
     """The same of several lists, one after the other, by the same processes.
 
     Runs that share a training are computed together within a list; where later ones
-    need it again, it is in the store.
+    need it again, it is in the store. Raises `ValueError` before anything is computed
+    where the log, or the file of failures beside it, is none.
     """
     log = Path(log)
+    check_failures(log)
     runs = list({run.hash: run for stage in stages for run in stage}.values())
     groups = [group for stage in stages for group in missing(stage, log, how.old)]
     work = Work(groups, how, log, progress)

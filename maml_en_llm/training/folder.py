@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,13 +27,12 @@ from ..models.adapters import ADAPTER_FILE, ADAPTER_WEIGHTS, save_model
 from ..models.folder import LOADED, has_weights
 from ..provenance import (
     check_output,
-    code_hash,
     sync_folder,
-    versions,
     whole_folder,
     write_whole,
 )
 from ..signals import Signals
+from ..sittings import other_sittings
 from .card import model_card
 from .config import TrainConfig
 from .damage import (
@@ -57,7 +55,7 @@ class RunFolder:
     """One run's place on the disk.
 
     ``first`` says whether this process is the one that writes. ``origin`` is what the
-    run began with, see `origin_of`.
+    run began with, see `origin_of`; ``here`` is what this sitting is made by.
     """
 
     output: Path
@@ -65,10 +63,11 @@ class RunFolder:
     signals: Signals
     first: bool = True
     origin: dict = field(default_factory=dict)
+    here: dict = field(default_factory=dict)
     saved: int | None = None  # step of the newest checkpoint
     seconds: float = 0.0  # that earlier processes spent
     complete: bool = False  # whether this process has written the output
-    made: list[dict] = field(default_factory=list)  # code and torch of all sittings
+    made: list[dict] = field(default_factory=list)  # other sittings, by what
     _found: tuple | None = None
 
     @property
@@ -183,14 +182,8 @@ class RunFolder:
                     f"{name}; name a new folder, or remove that one"
                 )
         self.seconds = facts["seconds"]
-        self.made = [made for made in facts.get("made", []) if made != _here()]
-        if self.made:
-            warnings.warn(
-                f"output: the checkpoint of step {step} in {self.checkpoints} was made "
-                f"by other code or another torch ({shown(self.made[-1])}); the run "
-                "goes on from it, and its record says so",
-                stacklevel=2,
-            )
+        where = f"the checkpoint of step {step} in {self.checkpoints}"
+        self.made = other_sittings(facts.get("made", []), self.here, where)
         with checkpoint_named(self.checkpoints, step):
             return TrainState.load(step, tensors, facts["state"], start)
 
@@ -202,7 +195,7 @@ class RunFolder:
             "config": as_json(self.config),
             "origin": self.origin,
             "seconds": seconds,
-            "made": [*self.made, _here()],
+            "made": [*self.made, self.here],
             "state": state.facts(),
         }
         with self.signals.held():
@@ -285,7 +278,3 @@ def _as_output(error: ValueError) -> str:
         else "; or remove it to train anew"
     )
     return f"output: {text}{cure}"
-
-
-def _here() -> dict:
-    return {"code": code_hash(), "torch": versions()["torch"]}

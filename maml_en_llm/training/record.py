@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 from ..errors import listed, shown
 from ..models import source_of
-from ..provenance import describe, versions
+from ..provenance import describe, filled
+from ..sittings import versions
 from ..tasks import Task
 from .config import TrainConfig
 from .damage import is_loss
@@ -70,7 +71,7 @@ def config_changes(old, config: TrainConfig) -> str:
     new: dict = as_json(config)
     if not isinstance(old, dict):
         return "not known"
-    old = as_json(TrainConfig()) | old  # a field that is newer than the record
+    old = as_json(TrainConfig()) | filled(old, config)  # fields newer than the record
     return listed(
         f"{name}: {shown(old.get(name))} there, {shown(new.get(name))} here"
         for name in {**new, **old}
@@ -94,19 +95,19 @@ def data_hash(tasks: Iterable[Task]) -> str:
     return found.hexdigest()
 
 
-def origin_of(loop, tokenizer, weights: str) -> dict[str, str]:
+def origin_of(model, tokenizer, tasks: Iterable[Task], weights: str) -> dict[str, str]:
     """Hashes of all that a run begins with and its configuration only names.
 
     What is hashed as a library writes it has that library's version in its name: with
     another version it cannot be compared.
     """
     used = versions()
-    settings = json.loads(loop.model.config.to_json_string(use_diff=False))
+    settings = json.loads(model.config.to_json_string(use_diff=False))
     for name in ("_name_or_path", "transformers_version"):
         settings.pop(name, None)
     return {
         "weights": weights,
-        "examples": data_hash(loop.sampler.tasks),
+        "examples": data_hash(tasks),
         f"tokens (tokenizers {used['tokenizers']})": _json_hash(_words(tokenizer)),
         f"settings of the model (transformers {used['transformers']})": _json_hash(
             settings

@@ -3,26 +3,20 @@
 import os
 import signal
 import time
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import check_integer, shown
-from ..models import load_model, load_tokenizer
-from ..models.adapters import has_adapters, with_adapters
-from ..models.sizes import width_of
-from ..models.tokenizer import tokenizer_for
 from ..provenance import check_path, weights_hash
 from ..signals import Interrupted, Signals
-from ..tasks import Benchmark, Task
-from ..tasks.benchmark import load_training
-from ..tasks.hub import SCHEME
+from ..sittings import computed_by
 from .config import TrainConfig
 from .folder import RunFolder
 from .loop import Loop, check_progress, tell
 from .ranks import Ranks, joined_ranks
-from .record import data_hash, make_record, origin_of
+from .record import make_record, origin_of
 from .rehearsal import rehearse
+from .start import benchmark_of, model_of, warn_if_edited
 from .state import TrainState
 
 CHECKPOINT_EVERY = 100  # outer steps
@@ -102,7 +96,7 @@ class Sitting:
         record = folder.finished()
         if record is not None:
             if ranks.first:
-                _warn_if_edited(folder, record)
+                warn_if_edited(folder.config, record, folder.output)
             return record
         with folder.locked():
             record = folder.finished()  # another process may have just ended
@@ -131,92 +125,21 @@ class Sitting:
         return Interrupted(f"{done}; {how}", step, code)
 
 
-def _warn_if_edited(folder: RunFolder, record: dict) -> None:
-    """Say where examples or tokenizer are no longer those of a complete run.
-
-    Those of a hub are not looked at: it may have to be asked over a network.
-    """
-    config = folder.config
-    if config.benchmark.startswith(SCHEME):
-        return
-    other = None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tokenizer = load_tokenizer(folder.output)
-            tasks = config.make_sampler(_benchmark(config).train, tokenizer).tasks
-            if record.get("data") not in (data_hash(tasks), None):
-                other = f"on other examples than {config.benchmark} holds"
-            elif (where := _tokenizer_folder(config)) is not None:
-                now = load_tokenizer(where)
-                if _some_tokens(tasks, now) != _some_tokens(tasks, tokenizer):
-                    other = f"with another tokenizer than {where} holds"
-    except (ValueError, OSError):  # they are not here any more
-        return
-    if other is not None:
-        warnings.warn(
-            f"output: {folder.output} is complete, and was trained {other} now; name a "
-            "new folder to train anew",
-            stacklevel=2,
-        )
-
-
-def _tokenizer_folder(config: TrainConfig) -> Path | None:
-    where = Path(config.tokenizer or tokenizer_for(config.model))
-    return where if where.is_dir() else None
-
-
-def _some_tokens(tasks: Iterable[Task], tokenizer) -> list[list[int]]:
-    """Ids of a few examples of every task."""
-    return [
-        tokenizer.encode(text, add_special_tokens=False)
-        for task in tasks
-        for example in task.train[:8]
-        for text in (task.instruction or "", example.input, example.output)
-    ]
-
-
-def _benchmark(config: TrainConfig) -> Benchmark:
-    return load_training(
-        config.benchmark,
-        config.setting,
-        allow_missing=config.allow_missing,
-        faithful=config.faithful,
-    )
-
-
-def adapted(model, rank: int, seed: int = 0):
-    """The model with adapters; a rank above its width would add nothing to it."""
-    check_integer("lora", rank, 1, width_of(model))
-    return with_adapters(model, rank, seed=seed)
-
-
 class Running:
     """A run under way: its loop, its state, and where both are kept."""
 
     def __init__(self, config: TrainConfig, folder: RunFolder | None, ranks):
         self.folder = folder
-        self.benchmark = _benchmark(config)
-        model, self.tokenizer = load_model(
-            config.model,
-            tokenizer=config.tokenizer,
-            dtype=config.dtype,
-            device=ranks.device(config.device),
-            seed=config.seed,
-        )
-        if has_adapters(model):
-            raise ValueError(
-                f"model: expected a whole model to train, found adapters in "
-                f"{shown(config.model)}; merge them into their base and save that "
-                "(merge_and_unload)"
-            )
-        if config.lora:
-            model = adapted(model, config.lora, config.seed)
+        self.benchmark = benchmark_of(config)
+        model, self.tokenizer = model_of(config, ranks.device(config.device))
         self.loop = Loop.of(model, self.tokenizer, self.benchmark.train, config, ranks)
         self.before = weights_hash(model)
         self.state: TrainState = self.loop.start()
         if folder is not None:
-            folder.origin = origin_of(self.loop, self.tokenizer, self.before)
+            tasks = self.loop.sampler.tasks
+            folder.origin = origin_of(model, self.tokenizer, tasks, self.before)
+            # every process of a run has a device of its own number
+            folder.here = computed_by(model.device.type) | {"processes": ranks.size}
             self.state = folder.resume(self.state)
         ranks.wait()  # until all have read what one of them is going to replace
         self.began = time.perf_counter()
@@ -259,8 +182,10 @@ class Running:
         record["missing_tasks"] = list(self.benchmark.missing)
         record["revision"] = self.benchmark.revision  # of a hub source
         record["checksums"] = dict(self.benchmark.checksums)
+        if self.folder is not None:
+            record["origin"] = self.folder.origin
         if self.folder is not None and self.folder.made:
-            record["earlier_sittings"] = self.folder.made  # of other code
+            record["earlier_sittings"] = self.folder.made  # by other means
         return record
 
     def _keep_weights(self, folder: RunFolder, error: Exception) -> FloatingPointError:

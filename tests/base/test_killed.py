@@ -75,7 +75,8 @@ def content(folder: Path) -> dict:
         if path.is_file()
     }
     record = json.loads(found["record.json"])
-    return found | {"record.json": record | {"seconds": None}}
+    own = dict.fromkeys(("seconds", "date", "command"))
+    return found | {"record.json": record | own}
 
 
 if __name__ == "__main__":

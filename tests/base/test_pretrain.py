@@ -32,6 +32,8 @@ from maml_en_llm.checkpoint import load_checkpoint, save_checkpoint
 from maml_en_llm.minicrossfit import Draw
 from maml_en_llm.provenance import weights_hash
 from maml_en_llm.signals import Interrupted
+from maml_en_llm.sittings import computed_by
+from maml_en_llm.sources import code_hash
 
 pretraining = sys.modules["maml_en_llm.base.pretrain"]
 
@@ -44,6 +46,22 @@ SMALL = PretrainConfig(
 @pytest.fixture(scope="module")
 def record():
     return json.loads(RECORD.read_text())
+
+
+def test_a_pretraining_says_what_it_was_made_by(tmp_path, monkeypatch):
+    def other(device):
+        return computed_by(device) | {"code": "older"}
+
+    small = replace(SMALL, steps=4)
+    whole = run_pretraining(small, tmp_path / "whole")
+    assert whole["code"] == code_hash() and "earlier_sittings" not in whole
+    monkeypatch.setattr(pretraining, "computed_by", other)
+    run_pretraining(small, tmp_path / "cut", stop=2, every=1)
+    monkeypatch.undo()
+    with pytest.warns(UserWarning, match="by other means .code: 'older' there"):
+        record = run_pretraining(small, tmp_path / "cut")
+    assert [one["code"] for one in record["earlier_sittings"]] == ["older"]
+    assert record["weights"] == whole["weights"]
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +124,8 @@ def content(folder: Path) -> dict:
         if path.is_file()
     }
     record = json.loads(found["record.json"])
-    return found | {"record.json": record | {"seconds": None}}
+    own = dict.fromkeys(("seconds", "date", "command"))
+    return found | {"record.json": record | own}
 
 
 @pytest.fixture(scope="module")

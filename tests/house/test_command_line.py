@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from helpers import write_benchmark, write_model
 
 from maml_en_llm import TrainConfig
 from maml_en_llm.__main__ import COMMANDS
@@ -79,6 +81,23 @@ def test_the_help_is_there_without_docstrings():
         [sys.executable, "-OO", "-m", "maml_en_llm"], capture_output=True, text=True
     )
     assert done.returncode == 0 and "meta-train a model" in done.stdout
+
+
+def test_without_docstrings_a_command_says_so():
+    words = [sys.executable, "-OO", "-m", "maml_en_llm", "plan", "--model", "tiny-base"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("expected docstrings") and "-OO" in done.stderr
+
+
+def test_options_are_there_without_a_source(monkeypatch, capsys):
+    def none(_):
+        raise OSError("could not get source code")
+
+    monkeypatch.setattr("inspect.getsource", none)
+    with pytest.raises(SystemExit):
+        COMMANDS["train"](["--help"])
+    assert "--inner-lr" in capsys.readouterr().out
 
 
 def test_a_working_folder_that_was_removed_is_named(tmp_path):
@@ -251,14 +270,44 @@ def test_a_record_of_a_search_is_replaced_by_the_next(tmp_path, monkeypatch):
     from maml_en_llm.runs.workers import Outcome
 
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "out").write_text('{"rows": [{"hash": "h"}], "rates": {}}')
     found = {"rates": {"MetaICL": {"lr": 0.1, "nll": 0.5}}}
     monkeypatch.setattr("maml_en_llm.runs.rates.best_rates", lambda _: found)
-    monkeypatch.setattr(
-        "maml_en_llm.runs.workers.compute", lambda *_, **__: Outcome([])
-    )
-    reproduction.reproduce_command(["tuning", "--out", "out"])
+    outcome, asked = Outcome([]), []
+
+    def compute(runs, *_):
+        asked.append(runs)
+        return outcome
+
+    monkeypatch.setattr("maml_en_llm.runs.workers.compute", compute)
+    words = ["tuning", "--out", "out"]
+    reproduction.reproduce_command([*words, "--trials", "2"])
     assert json.loads((tmp_path / "out").read_text()) == found
+    rows = [{"hash": run.hash} for run in asked.pop()]
+    kept = json.dumps({"rows": rows, "rates": {}})
+    (tmp_path / "out").write_text(kept)
+    for other in (
+        *("--trials=1", "--names=MetaICL", "--steps=40", "--preset=smoke"),
+        *("--model=tiny-base", "--benchmark=minicrossfit:easy"),
+    ):
+        few = [] if other.startswith("--trials") else ["--trials", "2"]
+        with pytest.raises(ValueError, match="--out: expected runs that include all"):
+            reproduction.reproduce_command([*words, other, *few])
+    assert not asked
+    outcome.left = 1
+    reproduction.reproduce_command([*words, "--trials", "3"])
+    assert (tmp_path / "out").read_text() == kept
+    outcome.left = 0
+    reproduction.reproduce_command([*words, "--trials", "3"])
+    assert json.loads((tmp_path / "out").read_text()) == found
+
+
+def test_a_table_is_replaced_only_by_one_that_holds_it(tmp_path, monkeypatch):
+    from maml_en_llm.reproduction import reproduce_command
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").write_text('{"rows": [{"hash": "h", "tasks": {"a": 1}}]}')
+    with pytest.raises(ValueError, match="none for 1 of its 1 records"):
+        reproduce_command(["baselines", "--out", "out"])
 
 
 def test_train_then_evaluate(tmp_path):
@@ -289,6 +338,62 @@ def test_an_evaluation_takes_weights_of_half_the_bits(tmp_path):
     evaluate_command(words)
     record = json.loads((tmp_path / "new" / "r.json").read_text())
     assert record["config"]["dtype"] == "bfloat16" and 0 <= record["mean"] <= 100
+
+
+EVALUATE = [
+    *("--model", "tiny-base", "--benchmark", "minicrossfit:easy", "--max-records", "1"),
+    *("--demonstrations", "2", "--demonstration-seeds", "13", "--max-length", "256"),
+]
+
+
+def test_an_evaluation_adapts_by_any_optimizer(tmp_path):
+    from maml_en_llm.assessment import evaluate_command
+
+    words = [*EVALUATE, "--adaptation-steps", "1", "--inner-optimizer", "sgd"]
+    evaluate_command([*words, "--output", str(tmp_path / "r.json")])
+    config = json.loads((tmp_path / "r.json").read_text())["config"]
+    assert config["inner_optimizer"] == "sgd" and "inner_lr" in config
+    assert not {"optimizer", "betas", "eps_root"} & set(config)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("--inner-lr 0.5", "--inner-lr: .* not without --adaptation-steps"),
+        ("--optimizer sgd --betas 0 0", "--optimizer, --betas: .* leave them out"),
+        ("--adaptation-steps 1 --optimizer sgd --betas 0 0", "--betas: .* by 'sgd'"),
+        (
+            "--adaptation-steps 1 --optimizer sgd --inner-optimizer adam",
+            "--optimizer: .* not by 'adam'",
+        ),
+    ],
+)
+def test_an_evaluation_refuses_options_that_are_not_read(words, message):
+    from maml_en_llm.assessment import evaluate_command
+
+    with pytest.raises(ValueError, match=message):
+        evaluate_command([*EVALUATE, *words.split()])
+
+
+def test_the_record_of_an_evaluation_says_what_was_scored(tmp_path, capsys):
+    from maml_en_llm.assessment import evaluate_command
+
+    tasks, model = tmp_path / "tasks", write_model(tmp_path / "model")
+    words = [*EVALUATE[4:], "--model", str(model), "--benchmark", str(tasks)]
+    words += ["--setting", "mini", "--allow-missing", "--output"]
+    found = []
+    for count in (6, 7):
+        write_benchmark(tasks, test=("c", "gone"), n_test=count)
+        shutil.rmtree(tasks / "gone")
+        with pytest.warns(UserWarning):  # random weights
+            evaluate_command([*words, str(tmp_path / f"{count}.json")])
+        found.append(json.loads((tmp_path / f"{count}.json").read_text()))
+        assert capsys.readouterr().out.splitlines()[-1].endswith("; missing: gone")
+    one, other = found
+    assert one["missing_tasks"] == ["gone"] and one["data"] != other["data"]
+    assert one["weights"] == other["weights"] and len(one["weights"]) == 64
+    assert one["model"] == {"name": "model", "revision": None}
+    assert (one["revision"], one["checksums"]) == ("", {})
 
 
 def test_what_came_to_the_output_since_is_kept_and_so_is_the_record(

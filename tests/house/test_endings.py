@@ -130,6 +130,26 @@ def test_a_new_file_replaces_nothing(tmp_path):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 
 
+def test_a_new_file_is_whole_or_not_there(tmp_path):
+    """Stopped where a file would take the place of another."""
+    code = (
+        "import os; from maml_en_llm.provenance import write_whole\n"
+        "for name in 'replace', 'unlink': setattr(os, name, lambda *_: os._exit(9))\n"
+        f"write_whole('{tmp_path}/file', 'content', new=True)"
+    )
+    subprocess.run([sys.executable, "-c", code])
+    found = [path.read_text() for path in tmp_path.glob("file")]
+    assert found in ([], ["content"])
+
+
+def test_a_new_file_on_a_disk_without_links(tmp_path, monkeypatch):
+    def none(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", none)
+    test_a_new_file_replaces_nothing(tmp_path)
+
+
 def interrupted_at(count, action):
     """Do it, with Ctrl-C at the ``count``-th line of what writes; whether it came."""
     files = {provenance.__file__, benchmark.__file__}

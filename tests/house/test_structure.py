@@ -13,7 +13,8 @@ PACKAGE = ROOT / "maml_en_llm"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # from the ground up: a room imports from those before it, and from itself
 ORDER = [
-    *("errors", "protocol", "tensors", "drawing", "signals", "locks", "provenance"),
+    *("sources", "errors", "protocol", "tensors", "drawing", "signals", "locks"),
+    *("sittings", "provenance"),
     "checkpoint",
     *("minicrossfit", "base", "tasks", "prompts", "optimizers", "meta", "models"),
     *("methods", "training", "evaluation", "runs", "plots"),

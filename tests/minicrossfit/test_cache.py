@@ -121,6 +121,25 @@ def test_without_a_place_to_write_it_is_made_for_this_process(root, monkeypatch)
     shutil.rmtree(folder)
 
 
+@pytest.mark.parametrize("named", [None, "~", "~nobody-here/cache", "relative"])
+def test_a_path_that_is_not_whole_is_no_cache(root, tmp_path, monkeypatch, named):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os.path, "expanduser", str)  # no home stands for a ~
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    if named is not None:
+        monkeypatch.setenv("XDG_CACHE_HOME", named)
+    with pytest.warns(UserWarning, match="no whole path in XDG_CACHE_HOME or HOME"):
+        folder = cached()
+    shutil.rmtree(folder)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_home_of_the_cache_is_the_users(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/c")
+    assert cached().parent == tmp_path / "c" / "maml_en_llm"
+
+
 def test_a_full_disk_leaves_nothing(root, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

@@ -46,6 +46,16 @@ def test_the_variable_goes_before_the_cache(nowhere, monkeypatch, tmp_path):
     assert smollm2.located(NAME) == (other, None)
 
 
+def test_a_place_that_is_not_whole_is_none(nowhere, monkeypatch):
+    monkeypatch.setattr("os.path.expanduser", str)  # no home stands for a ~
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    with pytest.raises(ValueError, match="SMOLLM2: expected a folder for smollm2"):
+        smollm2.fetch_smollm2()
+    monkeypatch.setenv("SMOLLM2", "~/model")
+    with pytest.raises(ValueError, match="SMOLLM2: expected a path without '~'"):
+        smollm2.fetch_smollm2()
+
+
 @pytest.mark.usefixtures("nowhere")
 def test_without_a_folder_it_is_the_hubs_at_a_fixed_revision():
     assert smollm2.located(NAME) == (smollm2.SMOLLM2_HUB, smollm2.REVISION)

@@ -32,6 +32,7 @@ from maml_en_llm.runs.inputs import places_of
 from maml_en_llm.runs.json_lines import read_rows
 from maml_en_llm.runs.log import read_log
 from maml_en_llm.runs.trained import Trained
+from maml_en_llm.runs.workers import How, compute
 
 INPUTS = sys.modules["maml_en_llm.runs.inputs"]
 LOG = sys.modules["maml_en_llm.runs.log"]
@@ -236,6 +237,40 @@ def test_one_failing_run_does_not_lose_the_others(config, tmp_path, monkeypatch)
     assert noted["hash"] == runs[0].hash and "out of memory" in noted["error"]
     monkeypatch.setattr(Trained, "record", whole)
     assert len(reproduce(runs, tmp_path / "log")) == 3
+
+
+@pytest.mark.parametrize("kind", ["foreign", "folder"])
+def test_a_failure_that_cannot_be_noted_stops_no_other(
+    config, tmp_path, monkeypatch, kind
+):
+    whole = Trained.record
+
+    def record(self, run):
+        if run.name == "majority":
+            raise RuntimeError("out of memory")
+        return whole(self, run)
+
+    monkeypatch.setattr(Trained, "record", record)
+    beside = failures_of(tmp_path / "log")
+    beside.mkdir() if kind == "folder" else beside.write_text("my notes\n")
+    runs = runs_of(config, "majority", "oracle")
+    with (
+        pytest.warns(UserWarning, match="run 'majority' failed: RuntimeError: out of"),
+        pytest.warns(UserWarning, match="the failure is not noted down: .*failed"),
+        pytest.raises(RunsFailed, match="1 of 2 runs failed") as caught,
+    ):
+        reproduce(runs, tmp_path / "log")
+    assert [row["method"] for row in caught.value.rows] == ["oracle"]
+    assert kind == "folder" or beside.read_text() == "my notes\n"
+
+
+@pytest.mark.parametrize("kind", ["foreign", "folder"])
+def test_a_file_of_failures_that_is_none_is_refused_first(config, tmp_path, kind):
+    beside = failures_of(tmp_path / "log")
+    beside.mkdir() if kind == "folder" else beside.write_text("my notes\n")
+    with pytest.raises(ValueError, match="log.failed.jsonl"):
+        compute(runs_of(config, "oracle"), tmp_path / "log", How())
+    assert [path.name for path in tmp_path.glob("*log*")] == [beside.name]
 
 
 def test_who_wants_to_stop_is_not_held_up(config, tmp_path, monkeypatch):

@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers import small_model, write_benchmark
+from helpers import small_model, write_benchmark, write_model
 from torch.nn import DataParallel
 
 from maml_en_llm import checkpoint, meta_train, train
+from maml_en_llm.sittings import computed_by
 from maml_en_llm.tasks import Example, Task
-from maml_en_llm.training import folder as run_folder
+from maml_en_llm.training import run
 from maml_en_llm.training.inner_loop import NOTED
 
 
@@ -178,23 +179,70 @@ def test_examples_that_were_edited_since_are_said(config, tmp_path):
     record = train(own, output=tmp_path / "run")
     assert train(own, output=tmp_path / "run") == record
     write_benchmark(tmp_path / "tasks", n_train=41)
-    with pytest.warns(UserWarning, match="complete, and was trained on other examples"):
+    with pytest.warns(UserWarning, match="complete, and began with other examples"):
         assert train(own, output=tmp_path / "run") == record
     shutil.rmtree(tmp_path / "tasks")  # nothing to compare with
     assert train(own, output=tmp_path / "run") == record
 
 
-def test_other_code_is_said_and_recorded(config, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        (dict(code="older"), "code: 'older' there"),
+        (dict(threads=77), "threads: 77 there"),
+        (dict(processor="other"), "processor: 'other' there"),
+        (dict(versions={"numpy": "9.9"}), "numpy: '9.9' there"),
+    ],
+    ids=str,
+)
+def test_other_means_are_said_and_recorded(
+    config, tmp_path, monkeypatch, changes, told
+):
     def stop(step, row):
         raise KeyError
 
-    monkeypatch.setattr(run_folder, "code_hash", lambda: "older")
+    monkeypatch.setattr(
+        run, "computed_by", lambda device: computed_by(device) | changes
+    )
     with pytest.raises(KeyError):
         train(config, output=tmp_path / "run", progress=stop)
     monkeypatch.undo()
-    with pytest.warns(UserWarning, match="made by other code"):
+    with pytest.warns(UserWarning, match=f"by other means .{told}"):
         record = train(config, output=tmp_path / "run")
-    assert [row["code"] for row in record["earlier_sittings"]] == ["older"]
+    (earlier,) = record["earlier_sittings"]
+    assert earlier == earlier | changes
+
+
+def test_a_run_by_the_same_means_says_nothing(config, tmp_path):
+    def stop(step, row):
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        train(config, output=tmp_path / "run", progress=stop)
+    assert "earlier_sittings" not in train(config, output=tmp_path / "run")
+
+
+@pytest.mark.parametrize("lora", [0, 2])
+def test_a_base_that_was_replaced_since_is_said(config, tmp_path, lora):
+    write_model(tmp_path / "model")
+    own = replace(config, model=str(tmp_path / "model"), lora=lora)
+    record = train(own, output=tmp_path / "run")
+    assert train(own, output=tmp_path / "run") == record
+    write_model(tmp_path / "model", layer_norm_epsilon=1e-3)
+    with pytest.warns(UserWarning, match="complete, and began with other settings of"):
+        assert train(own, output=tmp_path / "run") == record
+    write_model(tmp_path / "model", initializer_range=0.5)
+    with pytest.warns(UserWarning, match="complete, and began with other weights"):
+        assert train(own, output=tmp_path / "run") == record
+
+
+def test_older_records_stand_for_support_that_is_not_clipped(complete, tmp_path):
+    folder, config = complete
+    shutil.copytree(folder, tmp_path / "run")
+    change_record(tmp_path / "run", lambda old: old["config"].pop("clip_support"))
+    assert train(replace(config, clip_support=False), output=tmp_path / "run")
+    with pytest.raises(FileExistsError, match="clip_support: False there, True here"):
+        train(replace(config, clip_support=True), output=tmp_path / "run")
 
 
 def test_a_disk_that_takes_no_large_file_is_found_first(config, tmp_path, monkeypatch):

@@ -290,7 +290,7 @@ def test_checkpoints_of_another_run_are_refused(config, tmp_path):
         train(with_other_words(tmp_path / "model", own), output=output)
     write_model(tmp_path / "model")
     record = train(own, output=output)
-    with pytest.warns(UserWarning, match="trained with another tokenizer than"):
+    with pytest.warns(UserWarning, match="complete, and began with other tokens"):
         again = train(with_other_words(tmp_path / "model", own), output=output)
     assert again["weights"] == record["weights"]
 
@@ -430,7 +430,7 @@ def test_a_signal_while_a_file_is_written_comes_after_it(config, tmp_path, monke
 
 def test_a_signal_before_the_first_step_leaves_nothing(config, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "maml_en_llm.training.run.load_training",
+        "maml_en_llm.training.start.load_training",
         lambda *_, **__: os.kill(os.getpid(), signal.SIGINT),
     )
     with pytest.raises(Interrupted, match="after 0 .* begins again"):

@@ -134,7 +134,9 @@ def test_one_process_dies_and_others_go_on_from_its_checkpoint(three, tmp_path):
     assert "process 0 of 2 has lost another one" in said.read_text()
     step, *_ = checkpoint.load_checkpoint(tmp_path / "more.checkpoint")
     assert 2 <= step < 5
-    record = train(config, output=output)
+    with pytest.warns(UserWarning, match="processes: 2 there, 1 here"):
+        record = train(config, output=output)
+    assert [sitting["processes"] for sitting in record["earlier_sittings"]] == [2]
     assert len(record["losses"]) == 5
     train(config, output=tmp_path / "one")
     assert distance(output, tmp_path / "one") < 1e-12
