@@ -28,6 +28,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -229,7 +230,7 @@ def _blocks(targets: Sequence[str], families) -> np.ndarray:
     return np.array([[float(families[t] == name) for name in names] for t in targets])
 
 
-def _at_hand(given):
+def _at_hand(given) -> Any:
     """Records in a list, as they are looked at twice; all else as it is."""
     rows = isinstance(given, Iterable) and not isinstance(given, (Mapping, str, bytes))
     return list(given) if rows else given

@@ -78,7 +78,7 @@ def checksum_of(spent: str, weights: Tensors) -> str:
     found = hashlib.sha256(spent.encode())
     for name, tensor in sorted(weights.items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.flatten().view(torch.uint8).numpy())
+        found.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
 

@@ -45,7 +45,7 @@ def test_texts_that_differ_are_two_labels(one, other):
 def test_one_record_does_not_change_the_metric(tmp_path, one, other):
     def tables(*rows):
         folder = write_benchmark(tmp_path)
-        write_lines(folder / "c" / "c_16_100_test.jsonl", rows)
+        write_lines(folder / "c" / "c_16_100_test.jsonl", list(rows))
         return load_benchmark(folder, "mini").test[0]
 
     rows = [record("c", f"t{i}", one, [one, "no"]) for i in range(19)]
@@ -60,19 +60,20 @@ def test_one_record_does_not_change_the_metric(tmp_path, one, other):
 
 @pytest.mark.parametrize(("one", "other"), SAME.values(), ids=SAME)
 def test_an_answer_is_right_in_either_spelling(one, other):
-    queries = [Example("t", one, (other, "no")), Example("u", "no", (one, "no"))]
+    queries = (Example("t", one, (other, "no")), Example("u", "no", (one, "no")))
     assert score_predictions("classification", queries, [[0, 1], [1, 0]]) == 100
-    task = Task("t", "classification", demonstrations={0: queries[:1]}, test=queries)
     shown = Example("s", other, (other, "no"))
-    task = Task("t", task.kind, demonstrations={0: (shown,) * 16}, test=queries[:1])
-    found = majority(Benchmark([], [task]), seeds=(0,))
+    task = Task(
+        "t", "classification", demonstrations={0: (shown,) * 16}, test=queries[:1]
+    )
+    found = majority(Benchmark((), (task,)), seeds=(0,))
     assert found["mean"] == 100
 
 
 @pytest.mark.filterwarnings("ignore:task 'x' is left out")
 @pytest.mark.parametrize(("one", "other"), SAME.values(), ids=SAME)
 def test_options_made_by_hand_are_two_labels(one, other):
-    queries = [Example(f"t{i}", one, (one, other)) for i in range(8)]
+    queries = tuple(Example(f"t{i}", one, (one, other)) for i in range(8))
     task = Task("x", "classification", demonstrations={0: queries}, test=queries)
     with pytest.raises(DataError, match="expected two options or more to choose from"):
-        evaluate_by(lambda *_: [[1.0, 0.0]] * 8, Benchmark([], [task]), seeds=[0])
+        evaluate_by(lambda *_: [[1.0, 0.0]] * 8, Benchmark((), (task,)), seeds=[0])
