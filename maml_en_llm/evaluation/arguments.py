@@ -11,6 +11,7 @@ from ..models.guards import check_kind, check_no_dropout
 from ..prompts import Format, PromptEncoder
 from ..prompts.form import as_list
 from ..tasks import Example, Task
+from ..tasks.labels import label_of
 
 
 def check_model(model, steps: int | None = None) -> None:
@@ -123,12 +124,13 @@ def _check_query(query, n: int) -> None:
                 f"test example {n}: expected its answer and options as strings, found "
                 f"{shown(text)}"
             )
-    if len(set(query.options)) < 2:
+    labels = set(map(label_of, query.options))
+    if len(labels) < 2:
         raise DataError(
             f"test example {n}: expected two options or more to choose from, "
             f"found {shown(list(query.options))}"
         )
-    if query.output.strip() not in {option.strip() for option in query.options}:
+    if label_of(query.output) not in labels:
         raise DataError(
             f"test example {n}: expected an answer that is one of the options, "
             f"{shown(query.options)}, found {shown(query.output)}"

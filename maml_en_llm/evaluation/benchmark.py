@@ -18,6 +18,7 @@ from ..errors import (
 from ..prompts import Format
 from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
+from ..tasks.labels import label_of
 from ..tasks.settings import KINDS
 from .adaptation import Adaptation, after_steps
 from .arguments import check_model, checked_queries
@@ -152,7 +153,7 @@ def score_predictions(
     """
     check_choice("kind", kind, KINDS, DataError)
     metric = macro_f1 if kind == "classification" else accuracy
-    gold = [query.output.strip() for query in queries]
+    gold = [label_of(query.output) for query in queries]
     return 100 * metric(_answers(queries, checked_table(queries, scores)), gold)
 
 
@@ -203,13 +204,13 @@ def _task_row(
 
 def _answers(queries, scores) -> list[str]:
     pairs = zip(queries, scores, strict=True)
-    return [query.options[predict(row)].strip() for query, row in pairs]
+    return [label_of(query.options[predict(row)]) for query, row in pairs]
 
 
 def _calibration(queries, scores) -> float:
     """Expected calibration error of one table of scores, in points."""
     pairs = zip(_answers(queries, scores), queries, strict=True)
-    hits = [answer == query.output.strip() for answer, query in pairs]
+    hits = [answer == label_of(query.output) for answer, query in pairs]
     return 100 * calibration_error([max(probabilities(row)) for row in scores], hits)
 
 

@@ -14,6 +14,7 @@ from statistics import fmean
 from ..errors import DataError, check_integer, shown
 from ..protocol import SHOTS
 from ..tasks import Example, Task, load_held
+from ..tasks.labels import label_of
 from .arguments import checked_queries, checked_tasks
 from .benchmark import score_predictions
 from .scoring import ScoresNotFinite, score_options
@@ -196,11 +197,11 @@ def _nll(queries, table) -> float:
 
 
 def _right(query: Example) -> int:
-    """Where the answer stands among the options; blanks at the ends tell none apart."""
+    """Where the answer stands among the options; told apart by their labels."""
     options = list(query.options)
     if query.output in options:
         return options.index(query.output)
-    return [option.strip() for option in options].index(query.output.strip())
+    return list(map(label_of, options)).index(label_of(query.output))
 
 
 def _mean(rows: Sequence[tuple[float, float]]) -> Held:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from ..errors import check_integer, check_number, shown
 from ..tasks import Example
+from ..tasks.labels import label_of
 
 _ROUNDING = 1e-6  # by which a confidence in float32 may be more than 1
 
@@ -20,7 +21,7 @@ def checked_table(queries: Sequence[Example], scores) -> list:
             f"queries: expected a list of examples, found {shown(queries)}"
         )
     for n, query in enumerate(queries):
-        if query.output.strip() not in [option.strip() for option in query.options]:
+        if label_of(query.output) not in map(label_of, query.options):
             raise ValueError(
                 f"queries[{n}]: expected an answer that is one of the options, "
                 f"{shown(query.options)}, found {shown(query.output)}"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from ..errors import check_integer, listed, shown
 from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example
+from ..tasks.labels import label_of
 from .benchmark import Scorer, evaluate_by
 from .reading_rule import oracle_accuracy, oracle_answer
 
@@ -48,15 +49,16 @@ def by_rule(
 
     def scorer(task, seed, queries):
         named = [rule(task.few_shot(seed, k), query) for query in queries]
+        labels = [list(map(label_of, query.options)) for query in queries]
         for n, (query, answer) in enumerate(zip(queries, named, strict=True)):
-            if answer not in query.options:
+            if not isinstance(answer, str) or label_of(answer) not in labels[n]:
                 raise ValueError(
                     f"rule: expected one of the options of test example {n}, "
                     f"{listed(query.options)[:200]}, found {shown(answer)}"
                 )
         return [
-            [float(option != answer) for option in query.options]
-            for query, answer in zip(queries, named, strict=True)
+            [float(label != label_of(answer)) for label in options]
+            for options, answer in zip(labels, named, strict=True)
         ]
 
     return scorer
@@ -74,8 +76,8 @@ def majority(
     """
 
     def most_frequent(demonstrations, query):
-        counts = Counter(example.output for example in demonstrations)
-        return max(query.options, key=counts.__getitem__)
+        counts = Counter(label_of(example.output) for example in demonstrations)
+        return max(query.options, key=lambda option: counts[label_of(option)])
 
     return evaluate_by(
         by_rule(most_frequent), benchmark, seeds=seeds, max_records=max_records

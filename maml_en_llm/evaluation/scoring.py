@@ -12,7 +12,8 @@ from ..models.attention import using_attention
 from ..models.sizes import architecture, positions_of, rows_of, text_config
 from ..prompts import Format, Prompt, PromptEncoder
 from ..prompts.batches import check_prompts
-from ..tasks.examples import Example, is_blank
+from ..tasks.examples import Example
+from ..tasks.labels import is_blank, label_of
 from .arguments import check_model, checked_examples, prefix_of
 from .prompt_nll import plain_scores, shared_scores
 
@@ -179,7 +180,8 @@ def _check_prompts(model, query: Example, prompts: Sequence[Prompt], n: int) -> 
     known: dict[tuple[int, ...], str] = {}
     for option, prompt in zip(query.options, prompts, strict=True):
         same = known.setdefault(prompt.ids, option)
-        if same.strip() != option.strip():  # always a tie, which the first would win
+        # always a tie, which the first would win
+        if label_of(same) != label_of(option):
             raise ValueError(
                 f"queries[{n}]: expected options of different tokens, found "
                 f"{shown(same)} and {shown(option)} with the same; the tokenizer may "

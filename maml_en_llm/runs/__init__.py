@@ -13,7 +13,8 @@ from .published import made_by, published_rows, record_folder
 from .record_files import record_file
 from .rows import CONTROL, CONTROLS, METHODS, RULES, Method, row_of
 from .run import GRADIENTS_PER_STEP, Run
-from .statistics import Interval, mean_interval, paired_difference, scores_of
+from .seed_scores import scores_of
+from .statistics import Interval, mean_interval, paired_difference
 from .words import in_brief, sentence, setting_in_words
 
 __all__ = [

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from ..errors import listed, shown
+from ..errors import listed
 from ..protocol import SEEDS, SHOTS
+from .comparable import check_comparable
 
 TRAINING_SEEDS = 3  # one seed moves a mean by 4 to 6 points, and tells of no other
 ZERO_SHOT, IN_CONTEXT = "zero-shot", "in-context"
@@ -68,7 +69,7 @@ class Rows:
         mine = each_once(mine)
         by_rule = _by_method(where, mine, BY_RULE)
         mine = [row for row in mine if row["mode"] == mode and _plain(row)]
-        _check_base(where, [*by_rule.values(), *mine])
+        check_comparable(where, by_rule.values(), mine)
         names = (ZERO_SHOT, IN_CONTEXT)
         base = _by_method(where, mine, names)
         trained = _models(where, [row for row in mine if "budget" in row])
@@ -189,18 +190,6 @@ def _model_key(row: Record) -> str:
 
 def _plain(row: Record) -> bool:
     return (row["run"].get("evaluate") or {}) in ({}, NO_DEMONSTRATIONS)
-
-
-def _check_base(where: str, rows: Sequence[Record]) -> None:
-    bases = {
-        (row["run"]["config"].get("model"), row["run"]["config"].get("benchmark"))
-        for row in rows
-    }
-    if len(bases) > 1:
-        raise ValueError(
-            f"{where}: expected rows of one base model and benchmark, found "
-            f"{shown(sorted(map(str, bases)))}; choose those of one"
-        )
 
 
 def _check_targets(where: str, rows: Sequence[Record]) -> None:

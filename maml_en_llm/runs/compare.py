@@ -1,13 +1,11 @@
 """Stored records against records computed again."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from ..errors import check_number, check_once
-from ..provenance import digest
-from .record_rows import COUNTS, TOTALS, checked_rows, lacking_of_scores
+from .record_rows import COUNTS, TOTALS, checked_rows, lacking_of_scores, seal
 
 ROUNDING = 0.011  # points: stored scores have two digits
 NATS = 0.04  # per point: by how much held NLL may differ where a mean may by a point
@@ -91,12 +89,6 @@ def inconsistencies(record: Mapping) -> list[Difference]:
         if not _close(record.get(what), mean, ROUNDING):
             found.append(Difference(run_name(record), what, record.get(what), mean))
     return found
-
-
-def seal(record: Mapping) -> str:
-    """A hash of all that a record holds."""
-    parts = {name: value for name, value in record.items() if name != "seal"}
-    return digest(json.dumps(parts, sort_keys=True))
 
 
 def run_name(record: Mapping) -> str:

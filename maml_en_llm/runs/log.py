@@ -13,11 +13,10 @@ from ..training import TrainConfig
 from .adapted import Chosen
 from .claims import claims_on
 from .code import code_below, codes_alike, torch_version
-from .compare import seal
 from .failed import note_failure
 from .inputs import Inputs, inputs_of
 from .json_lines import append_rows
-from .record_rows import read_log
+from .record_rows import read_log, seal
 from .run import Run
 from .store import Store
 from .trained import Trained, check_askable

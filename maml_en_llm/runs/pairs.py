@@ -11,6 +11,7 @@ from typing import Any
 
 from ..evaluation import family_of
 from .cell_rows import Record, each_once
+from .comparable import check_comparable
 from .statistics import Interval, paired_difference
 
 RATES_OF_A_ROW = ("lr", "inner_lr")  # tuned for each row: no change of its training
@@ -111,13 +112,14 @@ def table_of(
 ) -> SeedTable:
     """Seed → "setting mode target" → score, of the seeds that all the cells have.
 
-    Raises `ValueError` where two rows have one cell and seed.
+    Raises `ValueError` where two rows have one cell and seed, and where rows of the
+    cells are not alike (`check_comparable`).
     """
     by_cell: dict[Where, SeedTable] = {cell: {} for cell in cells}
-    for row in each_once(rows):
+    mine = _within(rows, cells, where)
+    check_comparable("records", mine)
+    for row in each_once(mine):
         cell = where(row)
-        if cell not in by_cell:
-            continue
         seed = row["seed"] if "budget" in row else None
         if seed in by_cell[cell]:
             raise ValueError(
@@ -156,12 +158,14 @@ def compared(
 ) -> Paired | None:
     """``a`` − ``b`` over the cells in which both have ``least`` common seeds.
 
-    None where there is no such cell, or too few seeds are common to all of them.
+    None where there is no such cell, or too few seeds are common to all of them. Raises
+    `ValueError` as `table_of`, also where a row of one side is not like the other's.
     """
     kept = [cell for cell in cells if _seeds(a, b, [cell], which, least, where)]
     seeds = _seeds(a, b, kept, which, least, where) if kept else None
     if not seeds:
         return None
+    check_comparable("records", *(_within(rows, kept, where) for rows in (a, b)))
     left, right = (table_of(rows, kept, which, where) for rows in (a, b))
     left, right = (_only(table, seeds) for table in (left, right))
     interval = paired_difference(left, right, "both", families_of(left))
@@ -194,6 +198,10 @@ def longest(
         if found is not None:
             return found
     return None
+
+
+def _within(rows: Iterable[Record], cells, where) -> list[Record]:
+    return [row for row in rows if where(row) in cells]
 
 
 def _seeds(a, b, cells, which: str, least: int, where) -> list | None:

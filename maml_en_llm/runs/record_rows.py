@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, listed, shown
+from ..provenance import digest
 from .cell_rows import Record
 from .json_lines import read_rows
 
@@ -25,7 +26,8 @@ SAYS = ("date", "device", "command")  # of where a record is from
 def read_log(log: str | Path) -> list[dict]:
     """The records of a log, which is left as it is; see `read_rows`.
 
-    Raises `DataError` naming file and line for a row that is no record of a run.
+    Raises `DataError` naming file and line for a row that is no record of a run, and
+    for one that is not as it was sealed. Rows of before have no seal.
     """
     rows = read_rows(log)
     for number, row in enumerate(rows, 1):
@@ -34,6 +36,7 @@ def read_log(log: str | Path) -> list[dict]:
                 f"{log}:{number}: expected {expected}, found {shown(row)}; remove the "
                 "line, or name another file"
             )
+        _check_seal(f"{log}:{number}", row)
     return rows
 
 
@@ -46,7 +49,26 @@ def read_table(path: Path) -> list[Record]:
             f"{path}: expected a file of records as reproduce writes it, found a "
             f"damaged one ({shown(str(error))}); remove it, and make it again"
         ) from error
-    return checked_rows(str(path), rows)
+    found = checked_rows(str(path), rows)
+    for number, row in enumerate(found, 1):
+        _check_seal(f"{path}: row {number}", row)
+    return found
+
+
+def seal(record: Mapping) -> str:
+    """A hash of all that a record holds."""
+    parts = {name: value for name, value in record.items() if name != "seal"}
+    return digest(json.dumps(parts, sort_keys=True))
+
+
+def _check_seal(where: str, row: Mapping) -> None:
+    found = seal(row)
+    if row.get("seal", found) != found:
+        raise DataError(
+            f"{where}: expected a record as it was made, with seal {found}, found one "
+            f"that was changed since, with seal {shown(row['seal'])}; take it from "
+            "where it is whole, or remove it, and it is computed again"
+        )
 
 
 def checked_rows(

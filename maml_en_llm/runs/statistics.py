@@ -28,10 +28,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from ..errors import check_choice, check_integer, check_number, listed, shown
+from ..errors import check_choice, check_number, listed, shown
+from .comparable import check_comparable
+from .seed_scores import scores_of
 
 OVER = ("targets", "seeds", "both")
 LEVEL = 0.95
@@ -98,9 +101,14 @@ def paired_difference(
 
     Raises:
         ValueError: a seed or target that one side lacks, no score, a score that is no
-            number within `RANGE`, a target without family.
+            number within `RANGE`, a target without family, records that are not alike
+            (`check_comparable`).
     """
+    a, b = _at_hand(a), _at_hand(b)
     left, right = _scores("a", a), _scores("b", b)
+    check_comparable(
+        "a and b", *(side for side in (a, b) if not isinstance(side, Mapping))
+    )
     seeds = _paired_seeds(left, right)
     targets = _shared_targets(a=left, b=right)
     table = [
@@ -120,34 +128,6 @@ def mean_interval(
     targets = _shared_targets(scores=table)
     values = np.array([[row[t] for t in targets] for row in table.values()])
     return _interval(values, targets, over, families)
-
-
-def scores_of(records: Iterable[Mapping]) -> dict[int | None, dict[str, float]]:
-    """Training seed → target → score, of the records of one method, setting and mode.
-
-    The seed of a record without training (no ``"budget"``) is ``None``. Raises
-    `ValueError` for what is no record, and two of a seed, and two methods or modes.
-    """
-    if not isinstance(records, Iterable):
-        raise ValueError(f"records: expected a list of records, found {shown(records)}")
-    found: dict[int | None, dict[str, float]] = {}
-    first = ""
-    for n, record in enumerate(records, 1):
-        where, whole = f"records: row {n}", isinstance(record, Mapping)
-        if not whole or not isinstance(record.get("tasks"), Mapping):
-            expected = "a record with its tasks' scores by name"
-            raise ValueError(f"{where}: expected {expected}, found {shown(record)}")
-        trained = "budget" in record
-        seed = check_integer(f"{where}: seed", record.get("seed")) if trained else None
-        of = shown(tuple(map(record.get, ("method", "mode"))))
-        if seed in found or of != (first := first or of):
-            two = f"two of seed {shown(seed)}" if seed in found else f"{first} and {of}"
-            raise ValueError(
-                f"records: expected one per training seed, found {two}; choose those "
-                "of one method, setting and mode, or pass {seed: {target: score}}"
-            )
-        found[seed] = dict(record["tasks"])
-    return found
 
 
 def student(freedom: float, level: float = LEVEL) -> float:
@@ -248,6 +228,12 @@ def _blocks(targets: Sequence[str], families) -> np.ndarray:
         raise ValueError(f"families: expected every target, found no {listed(lacking)}")
     names = sorted({families[t] for t in targets})
     return np.array([[float(families[t] == name) for name in names] for t in targets])
+
+
+def _at_hand(given) -> Any:
+    """Records in a list, as they are looked at twice; all else as it is."""
+    rows = isinstance(given, Iterable) and not isinstance(given, (Mapping, str, bytes))
+    return list(given) if rows else given
 
 
 def _scores(argument: str, given) -> Scores:

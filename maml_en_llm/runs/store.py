@@ -1,6 +1,8 @@
 """Trained weights on the disk, for evaluations that come later."""
 
+import hashlib
 import json
+import warnings
 from pathlib import Path
 
 import torch
@@ -18,7 +20,8 @@ class Store:
 
     The key of a file covers the training's configuration, the base model with its own
     configuration and tokenizer, the examples, the code, torch and the kind of device:
-    nothing else decides the weights.
+    nothing else decides the weights. A file carries the SHA-256 of what it holds; one
+    of before, without it, counts as not there.
     """
 
     def __init__(self, folder: str | Path):
@@ -29,12 +32,23 @@ class Store:
         return self.folder / f"{digest(*parts)}.safetensors"
 
     def fetch(self, path: Path, model) -> dict | None:
-        """Give ``model`` the weights and return what they cost; None for none there."""
+        """Give ``model`` the weights and return what they cost; None for none there.
+
+        Warns of a file that does not hold what was kept, and leaves the model alone.
+        """
         try:
             with safe_open(path, "pt", device="cpu") as file:
-                spent = json.loads(file.metadata()["spent"])
+                about = file.metadata()
                 names = file.keys()
                 weights = {name: file.get_tensor(name) for name in names}
+            if about["sha256"] != checksum_of(about["spent"], weights):
+                warnings.warn(
+                    f"{path}: expected the weights that were kept, found others: the "
+                    "file is damaged; the model is trained again",
+                    stacklevel=2,
+                )
+                return None
+            spent = json.loads(about["spent"])
             if not isinstance(spent, dict) or not _fit(weights, parameters(model)):
                 return None
             write_back(model, weights)
@@ -49,12 +63,23 @@ class Store:
             for name, tensor in parameters(model).items()
         }
         with torch.no_grad():
-            content = save(weights, {"spent": json.dumps(spent)})
+            cost = json.dumps(spent)
+            about = {"spent": cost, "sha256": checksum_of(cost, weights)}
+            content = save(weights, about)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, content)
         except OSError:
             return
+
+
+def checksum_of(spent: str, weights: Tensors) -> str:
+    """SHA-256 over what weights cost, their names, types, shapes and bytes."""
+    found = hashlib.sha256(spent.encode())
+    for name, tensor in sorted(weights.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def _fit(found: Tensors, own: Tensors) -> bool:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 from ..errors import DataError, check_truth, listed, nearest, shown
 from ..protocol import SEEDS
 from . import exchange
-from .examples import Example, kind_of, read_examples
+from .examples import Example, read_examples
 from .files import Fetched, File, needed
-from .settings import Selection, Settings, checked_seeds
+from .settings import Selection, checked_seeds
 from .source import Source, open_source
 from .task import Task, in_order
 
@@ -267,7 +267,7 @@ def _read_selection(
         _put(parts, file, examples)
     train, test = (
         tuple(
-            _task(name, parts[role, name], opened.settings)
+            _task(name, parts[role, name], opened)
             for name in getattr(selection, role)
             if name not in left_out
         )
@@ -294,7 +294,7 @@ def _put(parts: dict, file: File, examples: tuple[Example, ...]) -> None:
         parts["test", file.task]["demonstrations"][file.part] = examples
 
 
-def _task(name: str, parts: dict, settings: Settings) -> Task:
-    facts = settings.facts.get(name, {})
-    kind = facts.get("kind") or kind_of(parts.get("train") or parts["test"])
-    return Task(name, kind, facts.get("domain"), facts.get("instruction"), **parts)
+def _task(name: str, parts: dict, opened: Source) -> Task:
+    scored = "test" in parts
+    facts = opened.facts_of(name, parts["test" if scored else "train"], scored)
+    return Task(name, **facts, **parts)

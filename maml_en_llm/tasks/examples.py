@@ -2,24 +2,20 @@
 
 import gzip
 import stat
-import unicodedata
 import zlib
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from ..errors import DataError, listed, shown
+from ..errors import DataError, shown
+from .labels import check_labels, is_blank
 from .strict_json import SURROGATE, parse
 
 LONGEST_LINE = 2**22  # bytes; the longest published line has about 10,000
 _FIELDS = ("task", "input", "output", "options")
 _GZIP_START = b"\x1f\x8b"
 _LFS_START = b"version https://git-lfs"
-# categories of signs without a width, such as U+200B, or that need one before them
-_NO_WIDTH = ("Cc", "Cf", "Mn", "Me")
-_EMPTY = "\u115f\u1160\u2800\u3164\uffa0"  # letters and a pattern of nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,73 +187,16 @@ def check_example(
         )
 
 
-def is_blank(text: str) -> bool:
-    """Whether a text shows nothing of its own."""
-    return all(
-        sign.isspace() or sign in _EMPTY or unicodedata.category(sign) in _NO_WIDTH
-        for sign in text
-    )
-
-
 def _check_task(lines: list[_Line], task: str | None, others: Collection[str]) -> None:
     """Refuse examples of another task; a renamed copy keeps its old name throughout."""
     if task is None:
         return
-    own = any(line.task == task for line in lines)
+    first = lines[0].task
+    own = first in others or any(line.task == task for line in lines)
+    meant = task if own else first
     for line in lines:
-        if line.task != task and (own or line.task in others):
+        if line.task != meant:
             raise DataError(
-                f"{line.where}: expected an example of task {shown(task)}, found one "
+                f"{line.where}: expected an example of task {shown(meant)}, found one "
                 f"of {shown(line.task)} in 'task'; keep one task per file"
             )
-
-
-def check_labels(examples: Sequence[tuple[str, Example]]) -> None:
-    """Refuse doubled options where they are labels; ``examples`` with their places.
-
-    Labels that differ by a blank at an end are one to the metric.
-
-    Questions that bring their own options have some that are doubled, published ones
-    too (1 in 1,000). A list of labels that most examples of a file share has none.
-    """
-    sets = [
-        frozenset(option.strip() for option in example.options)
-        for _, example in examples
-    ]
-    _, count = Counter(sets).most_common(1)[0]
-    shared = 2 * count >= len(examples)
-    for (where, example), options in zip(examples, sets, strict=True):
-        doubled = len(options) < len(example.options)
-        if doubled and (shared or len(options) == 1):
-            raise DataError(
-                f"{where}: expected different strings in 'options', found "
-                f"{listed(repr(option) for option in example.options[:6])}"
-            )
-
-
-def kind_of(examples: Iterable[Example]) -> str:
-    """The kind of a task by its options.
-
-    Those of a classification task are one fixed list, in whatever order; a multi-choice
-    question brings its own; a free-form task has none.
-    """
-    lists = {frozenset(example.options) for example in examples}
-    if not any(lists):
-        return "free-form"
-    return "classification" if len(lists) == 1 else "multi-choice"
-
-
-def checked_kind(given: str | None, examples: Iterable[Example]) -> str:
-    """The kind that is given, where the options allow it, or that which they say."""
-    found = kind_of(examples)
-    if given is None:
-        return found
-    if (given == "free-form") != (found == "free-form"):
-        fits = "'free-form', as no example has options"
-        if found != "free-form":
-            fits = "a kind with options, as the examples have"
-        raise DataError(
-            f"kind: expected {fits}, found {given!r}; leave kind out, or give other "
-            "options"
-        )
-    return given

@@ -15,7 +15,8 @@ from ..errors import (
     shown,
 )
 from ..protocol import SEEDS, SHOTS
-from .examples import Example, check_example, check_labels, checked_kind
+from .examples import Example, check_example
+from .labels import check_labels, checked_kind
 from .settings import (
     KINDS,
     MOST_SEED,

@@ -10,11 +10,14 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .. import minicrossfit
 from ..errors import DataError, shown
+from .examples import Example
 from .files import Fetched, File, find, seeds_in
 from .hub import SCHEME, download, parts_of
+from .labels import checked_kind
 from .settings import FILE, Selection, Settings, published, read_settings, select
 
 
@@ -40,6 +43,22 @@ class Source:
     ) -> Selection:
         """The tasks of a setting; see `settings.select`."""
         return select(self.settings, setting, tasks, faithful=faithful)
+
+    def facts_of(
+        self, task: str, examples: Iterable[Example], scored: bool
+    ) -> dict[str, Any]:
+        """Kind, domain and instruction of a task; a kind that is unsaid by its options.
+
+        Raises `DataError` where a task is ``scored`` and its options do not allow the
+        kind that is said, which decides the metric.
+        """
+        facts = self.settings.facts.get(task, {})
+        kind = facts.get("kind")
+        if scored or kind is None:
+            where = f"{self.name}: kind of task {shown(task)} in {FILE}"
+            kind = checked_kind(kind, examples, where)
+        others = {name: facts.get(name) for name in ("domain", "instruction")}
+        return dict(kind=kind, **others)
 
     def fetch(self, files: Iterable[File]) -> Fetched:
         """Look for each file once, and bring those of a hub to this machine."""

@@ -2,18 +2,18 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from ..errors import check_integer, check_number
-from .task import Task
+from .task import Task, in_order
 
 T = TypeVar("T")
 
 
 def limit(
-    tasks: Sequence[Task],
+    tasks: Iterable[Task],
     *,
     task_share: float = 1.0,
     record_share: float = 1.0,
@@ -25,11 +25,13 @@ def limit(
     is a part of a larger one, so that what grows is the data and nothing else.
 
     Raises:
+        DataError: another thing than tasks in an order.
         ValueError: a share outside (0, 1], a seed that is no whole number.
     """
     check_number("task_share", task_share, 0, 1, above=True)
     check_number("record_share", record_share, 0, 1, above=True)
     check_integer("seed", seed)
+    tasks = in_order(tasks, "tasks: expected a list of Task")
     chosen = _part(tasks, task_share, f"tasks {seed}")
     return tuple(
         replace(task, train=_part(task.train, record_share, f"{task.name} {seed}"))

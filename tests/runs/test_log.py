@@ -31,6 +31,7 @@ from maml_en_llm.runs.failed import failures_of
 from maml_en_llm.runs.inputs import places_of
 from maml_en_llm.runs.json_lines import read_rows
 from maml_en_llm.runs.log import read_log
+from maml_en_llm.runs.record_rows import read_table
 from maml_en_llm.runs.trained import Trained
 from maml_en_llm.runs.workers import How, compute
 
@@ -406,6 +407,32 @@ def test_a_number_changed_in_a_stored_record_is_seen():
     ):
         assert inconsistencies(changed(**changes))
         assert compare([changed(**changes)], [RECORD], 5.0)
+
+
+def test_a_record_that_was_changed_since_it_was_sealed_is_refused(config, tmp_path):
+    log, runs = tmp_path / "log", runs_of(config, "random guess", "majority")
+    rows = reproduce(runs, log)
+    score = {"c": rows[1]["tasks"]["c"] + 1}
+    lines = [rows[0], rows[1] | dict(tasks=score, mean=score["c"])]
+    log.write_text("".join(json.dumps(row) + "\n" for row in lines))
+    changed = log.read_text()
+    message = f"{log}:2: expected a record as it was made, .* changed since"
+    for read in (read_log, lambda log: reproduce(runs, log)):
+        with pytest.raises(DataError, match=message):
+            read(log)
+    assert log.read_text() == changed
+    table = tmp_path / "table.json"
+    table.write_text(json.dumps(dict(rows=lines)))
+    with pytest.raises(DataError, match=f"{table}: row 2: expected a record as it was"):
+        read_table(table)
+
+
+def test_a_record_of_before_has_no_seal_and_counts(config, tmp_path):
+    log, runs = tmp_path / "log", runs_of(config, "majority")
+    (row,) = reproduce(runs, log)
+    older = {name: part for name, part in row.items() if name != "seal"}
+    log.write_text(json.dumps(older) + "\n")
+    assert reproduce(runs, log) == read_log(log) == [older]
 
 
 @pytest.mark.parametrize("tolerance", [-1, "1", None])

@@ -39,7 +39,7 @@ from maml_en_llm.runs.again import is_here, stored_records
 from maml_en_llm.runs.costs import Pace, units_of_group
 from maml_en_llm.runs.failed import failures_of
 from maml_en_llm.runs.log import missing, read_log, trained_by
-from maml_en_llm.runs.store import Store
+from maml_en_llm.runs.store import Store, checksum_of
 from maml_en_llm.runs.workers import How, compute
 
 LOG = sys.modules["maml_en_llm.runs.log"]
@@ -192,6 +192,30 @@ def test_a_damaged_file_of_the_store_is_passed_over(config, tmp_path):
     assert again[0]["tasks"] == first[0]["tasks"]
 
 
+@pytest.mark.parametrize("place", [-2, "seconds"], ids=["weights", "cost"])
+def test_a_changed_bit_in_the_store_is_told_and_trained_anew(config, tmp_path, place):
+    store, runs = Store(tmp_path / "store"), several(config)
+    first = reproduce(runs[:1], tmp_path / "log", store=store)
+    (path,) = (tmp_path / "store").iterdir()
+    content = bytearray(path.read_bytes())
+    content[place if place == -2 else content.index(place.encode())] ^= 1
+    path.write_bytes(content)
+    with pytest.warns(
+        UserWarning, match=f"{path.name}: expected the weights that were"
+    ):
+        again = reproduce(runs[:1], tmp_path / "another", store=store)
+    assert again[0]["tasks"] == first[0]["tasks"]
+    reproduce(runs[:1], tmp_path / "third", store=store)  # it is whole again
+
+
+def test_a_file_of_the_store_without_a_checksum_is_not_there(config, tmp_path):
+    store, model = Store(tmp_path), load_model(config.model)[0]
+    path = store.path("a")
+    store.keep(path, model, {"seconds": 1})
+    save_file(load_file(path), path, {"spent": '{"seconds": 1}'})
+    assert store.fetch(path, model) is None
+
+
 UNASKABLE = {  # what is asked, and what is wrong with it
     "bos": (dict(bos=True), "bos: expected a tokenizer with a beginning-of-text"),
     "no instruction": (dict(instructions=True), "instructions: task 'c' has none"),
@@ -304,6 +328,7 @@ def test_what_the_store_would_not_keep_is_not_fetched(config, tmp_path, change):
     assert store.fetch(path, model) == {"seconds": 1}
     weights, about = load_file(path), {"spent": '{"seconds": 1}'}
     change(weights, about)
+    about["sha256"] = checksum_of(about["spent"], weights)
     save_file(weights, path, about)
     before = weights_hash(model)
     assert store.fetch(path, model) is None and weights_hash(model) == before

@@ -383,6 +383,32 @@ def test_a_renamed_copy_is_read(tmp_path):
     assert len(load_benchmark(folder, "mini").train[0].train) == 40
 
 
+def test_a_renamed_copy_is_of_one_task(tmp_path):
+    # three tasks whose names the source does not know are no task
+    path = tmp_path / "a.jsonl"
+    write_lines(path, [record(f"old-{i % 3}") for i in range(6)])
+    message = f"{path}:2: expected an example of task 'old-0', found one of 'old-1'"
+    with pytest.raises(DataError, match=message):
+        read_examples(path, task="a", others=("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "fits"),
+    [
+        ("classification", "free-form", "a kind with options"),
+        ("free-form", "multi-choice", "'free-form', as no example has options"),
+    ],
+)
+def test_a_target_is_of_a_kind_that_its_options_allow(tmp_path, kind, said, fits):
+    folder = write_benchmark(tmp_path, kinds={"c": kind})
+    settings = json.loads((folder / "settings.json").read_text())
+    settings["tasks"] = {"c": {"kind": said}}
+    (folder / "settings.json").write_text(json.dumps(settings))
+    message = f"kind of task 'c' in settings.json: expected {fits}.*, found '{said}'"
+    with pytest.raises(DataError, match=message):
+        load_benchmark(folder, "mini")
+
+
 @pytest.mark.parametrize("path", [None, 3, b"x", "a\0b"])
 def test_what_is_no_path_is_refused(path):
     with pytest.raises(DataError, match="path: expected that of a file, found"):

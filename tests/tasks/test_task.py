@@ -8,6 +8,7 @@ from datasets import Dataset
 from pandas import DataFrame
 
 from maml_en_llm import Benchmark, DataError, Example, Task
+from maml_en_llm.tasks import limit
 
 ONE = Example("a", "yes", ("yes", "no"))
 A = Task("a", "classification", test=(ONE,))
@@ -114,3 +115,11 @@ def test_a_part_of_a_benchmark_that_was_read_may_name_other_targets():
 def test_a_benchmark_in_words():
     assert str(Benchmark((A,), ())) == "1 meta-training tasks, 0 target tasks"
     assert str(Benchmark((), (A,), "mini")).startswith("mini: 0 meta-training tasks")
+
+
+def test_a_share_of_tasks_from_a_generator():
+    tasks = [Task(f"t{i}", "free-form") for i in range(4)]
+    half = limit(tasks, task_share=0.5)
+    assert limit((task for task in tasks), task_share=0.5) == half
+    with pytest.raises(DataError, match="tasks: expected a list of Task, found"):
+        limit(3)

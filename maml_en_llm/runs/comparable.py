@@ -1,0 +1,49 @@
+"""What the rows of one table share: base model, examples, and how they were asked."""
+
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from ..errors import shown
+
+CONFIGURED = ("model", "tokenizer", "benchmark")
+FORMATTED = ("separator", "max_length", "max_example_length", "bos")
+ASKED = ("seeds", "max_records")  # of demonstrations; of the test examples of a target
+
+
+def check_comparable(argument: str, *sides: Iterable[Mapping]) -> None:
+    """Raise `ValueError` where rows of one table were asked on different things.
+
+    Alike have to be the base model, its tokenizer and its weights, the benchmark and
+    its examples in each setting, the demonstration seeds, how many test examples were
+    asked and the format of prompts. What a row does not say is not asked of it. How
+    many demonstrations are shown may differ: it is what some tables are about.
+    """
+    first: dict[str, Any] = {}
+    for row in chain(*sides):
+        for what, value in _shared(row).items():
+            other = first.setdefault(what, value)
+            if other != value:
+                raise ValueError(
+                    f"{argument}: expected rows of one base model, benchmark and way "
+                    f"of asking, found {what} {shown(other)} and {shown(value)}; "
+                    "choose those of one"
+                )
+
+
+def _shared(row: Mapping) -> dict[str, Any]:
+    run = row.get("run")
+    if not isinstance(run, Mapping):
+        return {}
+    config = run.get("config")
+    config = config if isinstance(config, Mapping) else {}
+    found = {name: config.get(name) for name in CONFIGURED + FORMATTED}
+    found |= {name: run.get(name) for name in ASKED}
+    setting = f" of {row.get('setting')}"
+    # a place may hold no weights: then the training's seed draws them
+    model = Path(str(config.get("model", "")))
+    named = model.name == str(model) and not model.suffix
+    drawn = "" if named else f", seed {config.get('seed')}"
+    parts = dict(weights=drawn, data=setting, inputs=setting + drawn)
+    return found | {f"{n}{of}": row[n] for n, of in parts.items() if n in row}
