@@ -92,8 +92,7 @@ def load_model(
     words = _words(where, revision, (name, given))
     borrowed = config is None and where not in (tokenizer, name)
     check_tokenizer(words, model, borrowed=borrowed)
-    fetched = source.hub_folder(name, revision)
-    source.remember(model, given, fetched.name if fetched else revision)
+    source.remember(model, given, source.commit_of(name, revision) or revision)
     model = fuse_gelu(model).eval()
     check_causal(model)
     torch.nn.Module.to(model, device)  # in place

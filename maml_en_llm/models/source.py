@@ -23,6 +23,12 @@ def hub_folder(name, revision: str | None = None) -> Path | None:
     return Path(found).parent if isinstance(found, str) else None
 
 
+def commit_of(name, revision: str | None = None) -> str | None:
+    """The commit of a hub name's files; None for what is no name of a hub."""
+    folder = hub_folder(name, revision)
+    return None if folder is None else folder.name
+
+
 def remember(model: PreTrainedModel, name, revision: str | None) -> None:
     """Keep with ``model`` what it was asked for by; `source_of` reads it."""
     if isinstance(name, PretrainedConfig):

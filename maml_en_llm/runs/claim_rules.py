@@ -42,11 +42,12 @@ def unseen_domains(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
     """C1: in context, unseen-domain targets, against MetaICL."""
 
     def gap(rival, budget="steps", which="unseen", least=BESIDE, where=cells):
-        pair = (RowKind(method=name, budget=budget) for name in (OURS, rival))
+        ours, its = (RowKind(method=name, budget=budget) for name in (OURS, rival))
         words = f"{OURS} − {rival}, {which}, equal {budget}"
         if where is not cells:
             words += ", the claim's cells"
-        return longest(rows, *pair, where, least=least, what=words, which=which)
+        how: dict = dict(least=least, what=words, which=which)
+        return longest(rows, ours, its, where, **how)
 
     primary = gap(MAIN_RIVAL, least=LEAST["C1"])
     others = [gap(MAIN_RIVAL, budget) for budget in ("prompts", "gradients")]
