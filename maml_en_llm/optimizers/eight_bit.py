@@ -44,9 +44,9 @@ class EightBit:
         _library()
 
     def init(self, params: Tensors) -> State:
-        """The wrapped optimizer's state, coded; `ValueError` for float64 parameters."""
+        """The wrapped optimizer's state, coded. Raises `ValueError` for float64."""
         for name, tensor in params.items():
-            if tensor.dtype == torch.float64:
+            if tensor.dtype == torch.float64 and tensor.numel() >= SMALLEST:
                 raise ValueError(
                     f"optimizer: expected parameters of 32 or 16 bits for moments in "
                     f"8, found float64 ({name}); use 'adam', or dtype 'float32'"
