@@ -19,7 +19,8 @@ def failures_of(log: str | Path) -> Path:
 
 def check_failures(log: str | Path) -> None:
     """`ValueError` where the file beside a log cannot take failures."""
-    path = check_file(failures_of(log), "log")
+    path = failures_of(log)
+    path = check_file(path, f"log: {path.name}")
     if path.exists():
         read_rows(path)
 
