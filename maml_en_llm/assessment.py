@@ -26,7 +26,7 @@ def evaluate_command(arguments: list[str]) -> None:
     options = _asked().parse_args(arguments)
     # nothing is differentiated twice here: weights may have any type; no moments are
     # shared: the optimizers need not have the same
-    own = dict(gradient="first_order", moments="fresh")
+    own: dict = dict(gradient="first_order", moments="fresh")
     config = TrainConfig(**given(options, TrainConfig), **own)
     adapt = _adaptation(options.adaptation_steps, config)
     _check_before(options, config)
