@@ -132,11 +132,13 @@ def _refuse_unread(options, config) -> None:
     unread = given(options, set(ADAPTING) - set(_read(steps, config)))
     if unread:
         rule = config.inner_optimizer or config.optimizer
-        why = f"by {rule!r}" if steps else "without --adaptation-steps"
+        why = "nothing without --adaptation-steps reads them"
+        if steps:
+            why = f"{rule!r}, which adapts, does not read them"
         flags = listed(f"--{name.replace('_', '-')}" for name in unread)
         raise ValueError(
-            f"{flags}: expected options that are read, found some that are not {why}; "
-            "leave them out"
+            f"{flags}: expected options that this evaluation reads, found others: "
+            f"{why}; leave them out"
         )
 
 
@@ -156,7 +158,7 @@ def _origin(benchmark, model) -> dict:
     return {
         "model": {name: source[name] for name in ("name", "revision")},
         "weights": source["weights"],
-        "data": digest(repr(benchmark.test)),  # with the demonstrations
+        "targets": digest(repr(benchmark.test)),  # with the demonstrations
         "missing_tasks": list(benchmark.missing),
         "revision": benchmark.revision,  # of a hub source
         "checksums": dict(benchmark.checksums),

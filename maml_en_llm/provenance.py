@@ -110,7 +110,8 @@ def user_cache() -> Path | None:
 
     None where that is no whole path, as for a user without a home.
     """
-    home = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    named = os.path.expanduser(os.environ.get("XDG_CACHE_HOME", ""))
+    home = named if os.path.isabs(named) else os.path.expanduser("~/.cache")
     return Path(home) / "maml_en_llm" if os.path.isabs(home) else None
 
 
@@ -202,7 +203,7 @@ def write_whole(path: str | Path, content: bytes | str, *, new: bool = False) ->
 
 
 def _link(partial: Path, path: Path) -> None:
-    """Give ``partial`` its name, of two writers one; `FileExistsError` for the other.
+    """Give ``partial`` its name; `FileExistsError` if another writer was faster.
 
     It is whole whatever stops this, except on a disk that has no links.
     """

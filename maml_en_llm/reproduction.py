@@ -226,13 +226,13 @@ def _stored(options, name: str) -> list[dict]:
 
 def _refuse_loss(stored: list[dict], runs: list, out: str) -> None:
     """Refuse to replace records by those of other sizes or inputs, or by fewer."""
-    lost = {row["hash"] for row in stored} - {run.hash for run in runs}
+    lost = [row for row in stored if row["hash"] not in {run.hash for run in runs}]
     if lost:
+        made_by = lost[0].get("provenance", {}).get("command", "not said")
         raise ValueError(
             f"--out: expected runs that include all of {out}, which they replace, "
-            f"found none for {len(lost)} of its {len(stored)} records: they are of "
-            "other sizes, another model or benchmark, or of more trials; name another "
-            "file, give the options that made it, or remove it"
+            f"found none for {len(lost)} of its {len(stored)} records, made by "
+            f"{shown(made_by)}; give the options that made them, or name another file"
         )
 
 

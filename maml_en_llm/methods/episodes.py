@@ -79,8 +79,8 @@ class EpisodeSampler:
     inner step sees one support batch (``inner_batch`` = "one", k steps), or all k of
     them at once ("all", a single step).
 
-    Records are drawn ``independent``ly of the task. If not, the task decides the record
-    of the first query, as in runs of before.
+    If ``independent``, records are drawn independently of the task. If not, the task
+    decides the record of the first query, as in runs of before.
 
     Examples whose target cannot fit the encoder's format are left out, with a warning;
     ``left_out`` counts them by task.

@@ -1,6 +1,7 @@
 """Where a model's weights come from, for the record of a run."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
@@ -19,8 +20,12 @@ def hub_folder(name, revision: str | None = None) -> Path | None:
     """
     if isinstance(name, PretrainedConfig) or os.path.exists(name):
         return None
-    found = try_to_load_from_cache(str(name), "config.json", revision=revision)
-    return Path(found).parent if isinstance(found, str) else None
+    for file in ("config.json", "tokenizer_config.json"):
+        with suppress(ValueError):  # of a text that is no name of a hub
+            found = try_to_load_from_cache(str(name), file, revision=revision)
+            if isinstance(found, str):
+                return Path(found).parent
+    return None
 
 
 def commit_of(name, revision: str | None = None) -> str | None:
@@ -46,7 +51,7 @@ def name_of(model: PreTrainedModel) -> str:
 def source_of(model: PreTrainedModel) -> dict[str, str | None]:
     """``name``, ``revision`` and ``weights`` (SHA-256) of a model as it is now.
 
-    The revision is the hub's commit; None for a model that is of no hub.
+    The revision is the hub's commit, or what was asked for where that is not known.
     """
     name, revision = getattr(base_of(model), _KEPT, (type(model).__name__, None))
     return {"name": name, "revision": revision, "weights": weights_hash(model)}

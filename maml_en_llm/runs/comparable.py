@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
+from ..base.weights import SHIPPED
 from ..errors import shown
+from ..models.smollm2 import SMOLLM2
 
-CONFIGURED = ("model", "tokenizer", "benchmark")
-FORMATTED = ("separator", "max_length", "max_example_length", "bos")
+CONFIGURED = ("model", "benchmark")
+FORMATTED = ("tokenizer", "separator", "max_length", "max_example_length", "bos")
 ASKED = ("seeds", "max_records")  # of demonstrations; of the test examples of a target
 
 
@@ -17,8 +18,9 @@ def check_comparable(argument: str, *sides: Iterable[Mapping]) -> None:
 
     Alike have to be the base model, its tokenizer and its weights, the benchmark and
     its examples in each setting, the demonstration seeds, how many test examples were
-    asked and the format of prompts. What a row does not say is not asked of it. How
-    many demonstrations are shown may differ: it is what some tables are about.
+    asked and the format of prompts. Base model and benchmark are compared by their
+    hashes, and by name where a row has none. How many demonstrations are shown
+    may differ: it is what some tables are about.
     """
     first: dict[str, Any] = {}
     for row in chain(*sides):
@@ -28,7 +30,7 @@ def check_comparable(argument: str, *sides: Iterable[Mapping]) -> None:
                 raise ValueError(
                     f"{argument}: expected rows of one base model, benchmark and way "
                     f"of asking, found {what} {shown(other)} and {shown(value)}; "
-                    "choose those of one"
+                    "choose those of one, or compare tables of seed → target → points"
                 )
 
 
@@ -38,12 +40,13 @@ def _shared(row: Mapping) -> dict[str, Any]:
         return {}
     config = run.get("config")
     config = config if isinstance(config, Mapping) else {}
-    found = {name: config.get(name) for name in CONFIGURED + FORMATTED}
-    found |= {name: run.get(name) for name in ASKED}
-    setting = f" of {row.get('setting')}"
     # a place may hold no weights: then the training's seed draws them
-    model = Path(str(config.get("model", "")))
-    named = model.name == str(model) and not model.suffix
-    drawn = "" if named else f", seed {config.get('seed')}"
+    known = config.get("model") in (*SHIPPED, SMOLLM2)
+    drawn = "" if known else f", seed {config.get('seed')}"
+    setting = f" of {row.get('setting')}"
     parts = dict(weights=drawn, data=setting, inputs=setting + drawn)
-    return found | {f"{n}{of}": row[n] for n, of in parts.items() if n in row}
+    found = {f"{n}{of}": row[n] for n, of in parts.items() if n in row}
+    # the same content may have another name on another machine
+    named = [] if "inputs" in row else CONFIGURED
+    found |= {name: config.get(name) for name in (*named, *FORMATTED)}
+    return found | {name: run.get(name) for name in ASKED}

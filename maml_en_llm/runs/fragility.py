@@ -31,8 +31,8 @@ class Fragility:
 def fragility(a: Scores, b: Scores, families: Mapping[str, str]) -> Fragility:
     """What leaving out one training seed, or one family of targets, does to a − b.
 
-    The arguments are those of `paired_difference`. With one seed or family none can be
-    left out.
+    The arguments are those of `paired_difference`. Of fewer than three seeds, or
+    families, none can be left out: of one nothing is known.
     """
     decided = paired_difference(a, b, "both", families).decided
 
@@ -49,8 +49,8 @@ def fragility(a: Scores, b: Scores, families: Mapping[str, str]) -> Fragility:
     }
     return Fragility(
         paired_difference(a, b, "seeds", families),
-        tuple(x for x in seeds if len(seeds) > 1 and turned(without_seed[x])),
-        tuple(x for x in names if len(names) > 1 and turned(without_family[x])),
+        tuple(x for x in seeds if len(seeds) > 2 and turned(without_seed[x])),
+        tuple(x for x in names if len(names) > 2 and turned(without_family[x])),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import DataError
 from ..protocol import DEMONSTRATION_FILE, ENDINGS, TEST_FILES, TRAIN_FILES
@@ -85,44 +85,40 @@ def seeds_in(folder: Path, task: str) -> set[int]:
 
 
 def _first(folder: Path, names: Iterable[str]) -> Path | None:
-    """The first of the names that is a file; all that are there hold the same."""
-    there: list[Path] = []
     for name in names:
         path = folder / name
         if os.path.isfile(path):  # False, too, for a name that cannot be
-            there.append(path)
-        elif not there and os.path.lexists(path):
+            _check_packed(path)
+            return path
+        if os.path.lexists(path):
             raise DataError(
                 f"{path}: expected a file of examples, found a folder, a pipe or a "
                 "link that leads to no file; put the file there, or remove it"
             )
-    for other in there[1:]:
-        _check_same(there[0], other)
-    return there[0] if there else None
+    return None
 
 
-def _check_same(path: Path, other: Path) -> None:
-    """Raise `DataError` where another file that may stand for this one differs."""
+def _check_packed(path: Path) -> None:
+    """Raise `DataError` where a packed file beside this one holds something else."""
+    packed = path.with_name(f"{path.name}.gz")
+    if path.suffix == ".gz" or not packed.is_file():
+        return
     with suppress(OSError, EOFError, zlib.error):  # damaged: not the same
-        if _holds_the_same(path, other):
+        if _holds_the_same(packed, path):
             return
     raise DataError(
-        f"{path}: expected the content of {other.name} beside it, found another; "
+        f"{path}: expected the content of {packed.name} beside it, found another; "
         "keep one of the two"
     )
 
 
-def _holds_the_same(path: Path, other: Path) -> bool:
+def _holds_the_same(packed: Path, path: Path) -> bool:
     """Compared piece by piece: a small packed file may unpack to a very large one."""
-    with _unpacked(path) as one, _unpacked(other) as two:
-        while piece := one.read(_PIECE):
-            if two.read(len(piece)) != piece:
+    with gzip.open(packed, "rb") as unpacked, path.open("rb") as plain:
+        while piece := plain.read(_PIECE):
+            if unpacked.read(len(piece)) != piece:
                 return False
-        return not two.read(1)
-
-
-def _unpacked(path: Path) -> Any:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+        return not unpacked.read(1)
 
 
 def _shots(task: str, seed: int) -> tuple[str, ...]:

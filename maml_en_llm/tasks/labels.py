@@ -10,11 +10,12 @@ from ..errors import DataError, listed
 # categories of signs without a width, such as U+200B, or that need one before them
 _NO_WIDTH = ("Cc", "Cf", "Mn", "Me")
 _EMPTY = "\u115f\u1160\u2800\u3164\uffa0"  # letters and a pattern of nothing
-# Marks of joints, directions and byte order. Not all of "Cf": flags are spelt in it.
+# Marks of breaks, directions and byte order, which nobody sees. Not all of "Cf": flags
+# are spelt in it, and joiners (U+200C, U+200D) change how their neighbours look.
 _UNSEEN = dict.fromkeys(
     [
         *(0xAD, 0x180E, 0xFEFF),
-        *range(0x200B, 0x2010),
+        *(0x200B, 0x200E, 0x200F),
         *range(0x202A, 0x202F),
         *range(0x2060, 0x206A),
     ]
@@ -22,6 +23,8 @@ _UNSEEN = dict.fromkeys(
 
 
 class _WithOptions(Protocol):
+    """Anything with options, as an example."""
+
     @property
     def options(self) -> Sequence[str]: ...
 
@@ -29,13 +32,18 @@ class _WithOptions(Protocol):
 def label_of(text: str) -> str:
     """The one form of a label in which it is told from others.
 
-    NFC, without signs that have no width and without blanks at its ends: texts that
-    look the same are one label to the kind of a task and to the metric. Prompts have
-    the text as it is.
+    NFC, without marks of breaks, directions and byte order, and without blanks at its
+    ends: texts that look the same are one label to the kind of a task and to the
+    metric. Prompts have the text as it is.
     """
     if text.isascii():
         return text.strip()
     return unicodedata.normalize("NFC", text.translate(_UNSEEN)).strip()
+
+
+def _told(option: str) -> str:
+    """As a message has it: what nobody sees is spelt out."""
+    return repr(option) if option.translate(_UNSEEN) == option else ascii(option)
 
 
 def is_blank(text: str) -> bool:
@@ -62,7 +70,7 @@ def check_labels(examples: Sequence[tuple[str, _WithOptions]]) -> None:
         if doubled and (shared or len(options) == 1):
             raise DataError(
                 f"{where}: expected different strings in 'options', found "
-                f"{listed(ascii(option) for option in example.options[:6])}; labels "
+                f"{listed(map(_told, example.options[:6]))}; labels "
                 "that differ by blanks at their ends or by signs without a width are "
                 "one"
             )

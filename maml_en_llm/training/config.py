@@ -35,7 +35,7 @@ class TrainConfig:
     brackets, and ``python -m maml_en_llm train --help`` prints them all. Lengths are in
     tokens. All fields are checked at once: whole numbers and numbers of other
     libraries, paths and lists are taken and kept as plain Python values, so that
-    ``TrainConfig(**record["config"])`` gives the same configuration back.
+    ``TrainConfig(**record["config"])`` gives the configuration of this version back.
 
     Raises:
         ValueError: a value of a wrong type or range, by its field.

@@ -96,7 +96,8 @@ class RunFolder:
         if changes:
             raise OutputTaken(
                 f"output: {self.output} is there already, of another configuration "
-                f"({changes}); name a new folder{self._displaced()}"
+                f"({changes}); name a new folder, or give the values that are there"
+                f"{self._displaced()}"
             )
         wrong = wrong_part(record, self.config.steps, self._least())
         if wrong is not None:

@@ -88,7 +88,8 @@ def _other_origin(config: TrainConfig, record: Mapping, saved) -> list[str]:
     found = [name for name in now if then.get(name) not in (now[name], None)]
     if not any(name.startswith("tokens") for name in now.keys() & then.keys()):
         other = _some_tokens(tasks, words) != _some_tokens(tasks, saved)
-        found += ["tokens"] * other
+        if other:
+            found.append("tokens")
     return found
 
 

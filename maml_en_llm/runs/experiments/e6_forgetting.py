@@ -14,7 +14,8 @@ CELLS_THAT_HURT = ("non_class_to_class:direct",)
 MOST_TIMES = 100.0  # of a tuned outer rate: beyond it nothing is learned
 LOW_TIMES = (0.5, 0.25, 0.125)  # of the tuned outer rate: low-rate MetaICL
 SHORT = (20, 40, 80, 160)  # outer steps: MetaICL stopped early
-FORGETTING_PARTS = ("tuned", "rates", "stopped", "low", "fresh", "draws")
+USUAL_PARTS = ("tuned", "rates", "stopped", "low", "fresh")
+FORGETTING_PARTS = (*USUAL_PARTS, "draws")
 
 
 def _forgetting(
@@ -22,7 +23,7 @@ def _forgetting(
     *,
     cells: Sequence[str] = CELLS_THAT_HURT,
     names: Sequence[str] = PRIMARY,
-    parts: Sequence[str] = FORGETTING_PARTS[:-1],
+    parts: Sequence[str] = USUAL_PARTS,
     rated: Sequence[str] = ("MetaICL",),
     times: Sequence[float] = LOW_TIMES,
     seeds: Sequence[int] = THREE,
