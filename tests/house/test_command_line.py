@@ -359,12 +359,15 @@ def test_an_evaluation_adapts_by_any_optimizer(tmp_path):
 @pytest.mark.parametrize(
     "words, message",
     [
-        ("--inner-lr 0.5", "--inner-lr: .* not without --adaptation-steps"),
+        ("--inner-lr 0.5", "--inner-lr: .* nothing without --adaptation-steps"),
         ("--optimizer sgd --betas 0 0", "--optimizer, --betas: .* leave them out"),
-        ("--adaptation-steps 1 --optimizer sgd --betas 0 0", "--betas: .* by 'sgd'"),
+        (
+            "--adaptation-steps 1 --optimizer sgd --betas 0 0",
+            "--betas: .* 'sgd', which adapts, does not",
+        ),
         (
             "--adaptation-steps 1 --optimizer sgd --inner-optimizer adam",
-            "--optimizer: .* not by 'adam'",
+            "--optimizer: .* 'adam', which adapts, does not",
         ),
     ],
 )
@@ -390,7 +393,7 @@ def test_the_record_of_an_evaluation_says_what_was_scored(tmp_path, capsys):
         found.append(json.loads((tmp_path / f"{count}.json").read_text()))
         assert capsys.readouterr().out.splitlines()[-1].endswith("; missing: gone")
     one, other = found
-    assert one["missing_tasks"] == ["gone"] and one["data"] != other["data"]
+    assert one["missing_tasks"] == ["gone"] and one["targets"] != other["targets"]
     assert one["weights"] == other["weights"] and len(one["weights"]) == 64
     assert one["model"] == {"name": "model", "revision": None}
     assert (one["revision"], one["checksums"]) == ("", {})
