@@ -55,7 +55,7 @@ def test_code_is_that_which_was_imported(package):
 
 def test_code_without_its_source_says_so(package):
     def bytecode() -> list[str]:
-        words = [sys.executable, "-m", "compileall", "-q", "-b", str(package)]
+        words = [sys.executable, "-m", "compileall", "-q", "-f", "-b", str(package)]
         subprocess.run(words, check=True)
         for path in package.rglob("*.py"):
             path.rename(path.with_suffix(".away"))
