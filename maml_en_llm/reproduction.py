@@ -226,7 +226,8 @@ def _stored(options, name: str) -> list[dict]:
 
 def _refuse_loss(stored: list[dict], runs: list, out: str) -> None:
     """Refuse to replace records by those of other sizes or inputs, or by fewer."""
-    lost = [row for row in stored if row["hash"] not in {run.hash for run in runs}]
+    asked = {run.hash for run in runs}
+    lost = [row for row in stored if row["hash"] not in asked]
     if lost:
         made_by = lost[0].get("provenance", {}).get("command", "not said")
         raise ValueError(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from .pairs import numbers
 from .statistics import Interval, Scores, paired_difference
 
 
@@ -21,11 +22,10 @@ class Fragility:
 
     def as_row(self) -> dict:
         """As JSON holds it, points to three digits; None: nothing is known."""
-        known = self.over_seeds.half < float("inf")
-        ends = (self.over_seeds.low, self.over_seeds.high)
-        low, high = (round(x, 3) if known else None for x in ends)
+        found = numbers(self.over_seeds)
+        ends = {name: found[name] for name in ("low", "high")}
         turned_by = dict(seeds=list(self.seeds), families=list(self.families))
-        return dict(over_seeds=dict(low=low, high=high), turned_by=turned_by)
+        return dict(over_seeds=ends, turned_by=turned_by)
 
 
 def fragility(a: Scores, b: Scores, families: Mapping[str, str]) -> Fragility:
