@@ -10,6 +10,7 @@ from .gradients import (
 )
 from .groups import curves_by_group, dots_by_group
 from .inner_steps import change_by_step, inner_step_changes
+from .moments import moments_flow
 from .prompts import prompt_cut, prompt_height, prompt_tokens
 from .real_model import held_curves, memory_limits
 from .rows import dots_in_rows
@@ -50,6 +51,7 @@ __all__ = [
     "label_changes",
     "memory_limits",
     "meta_training",
+    "moments_flow",
     "prompt_cut",
     "prompt_height",
     "prompt_tokens",

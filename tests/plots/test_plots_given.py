@@ -56,6 +56,7 @@ NAMED = {  # figure: panels, arguments, message
         (1, ({}, GAP), "differences: expected 1 or more"),
         (1, ({1: {"x": 1.0}, 2: {"y": 1.0}}, GAP), r"differences\[2\]: expected x, as"),
     ],
+    "moments_flow": [(3, (), "panels: expected 4 to draw, found 3")],
     "variance_by_tasks": [(1, ({"m": {}},), r"variances\['m'\]: expected 1 or more")],
     "saved_memory": [(1, ([], {"reverse": []}, []), "saved: .*; add 'unrolled'")],
     "descent_paths": [

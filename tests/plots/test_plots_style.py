@@ -113,6 +113,7 @@ DRAWN = {  # figure: its axes, and what it is given besides
     "label_changes": ("axes", ({"shuffled": 50.0}, 48.0)),
     "memory_limits": ("axes", ([128], {"all": [2.0]}, {}, {"T4": 16.0})),
     "meta_training": ("two", ({"metaicl": [RUN], "maml-en-llm": [RUN]}, 2, 3.5)),
+    "moments_flow": ("row", ()),
     "prompt_cut": ("axes", ([10, 20, 5], 12, 23)),
     "prompt_tokens": ("axes", ({"direct": TOKENS},)),
     "saved_memory": ("axes", ([1, 2], {"unrolled": [1, 2], "reverse": [1, 1]}, [0, 1])),
