@@ -9,9 +9,9 @@ from .protocol import SEEDS, SHOTS
 from .provenance import check_file, describe, plain, write_whole
 from .sources import digest
 
-# of a training's fields those that only an adaptation reads
+# fields of `TrainConfig` that only an adaptation reads
 ADAPTING = ("optimizer", "inner_optimizer", "inner_lr", "betas", "eps_root")
-# and all that an evaluation has too
+# fields of `TrainConfig` that are options of an evaluation
 EVALUATED = (
     *("model", "tokenizer", "benchmark", "setting", "allow_missing", "faithful"),
     *("demonstrations", "mode", "separator", "max_length", "max_example_length"),

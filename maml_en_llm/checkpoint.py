@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from .errors import check_integer, shown
-from .provenance import disk_errors, sync_folder, write_whole
+from .provenance import disk_errors, sync, write_whole
 
 # names of what lies in a folder of checkpoints, unfinished writes included
 _FILE = r"step-\d{9,}\.(json|safetensors)"
@@ -122,7 +122,10 @@ def check_room(
     The space of one is taken for a moment, so that limits and quotas show, too.
     """
     folder, size = Path(folder), sum(tensor.nbytes for tensor in tensors.values())
-    need, free = (KEPT + 1) * size, shutil.disk_usage(folder).free
+    # of a run that goes on, those that are kept lie there already
+    held = sum(path.stat().st_size for path in folder.glob("step-*.safetensors"))
+    need = max((KEPT + 1) * size - held, size)
+    free = shutil.disk_usage(folder).free
     problem = "" if free >= need else f"{free / 2**30:.2g}"
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -234,7 +237,7 @@ def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> str:
         os.replace(written, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    sync_folder(path.parent)
+    sync(path.parent)
     return found
 
 

@@ -11,10 +11,13 @@ _alone = RLock()
 
 @contextmanager
 def drawn_with(seed: int) -> Iterator[None]:
-    """Within, torch draws on the CPU by ``seed``; after it goes on as before.
+    """Within, torch draws by ``seed``, also on GPUs in use; after it goes on as before.
 
-    The generator is one for all threads: those that draw so wait for each other.
+    The generators are one for all threads: those that draw so wait for each other.
     """
-    with _alone, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with _alone, torch.random.fork_rng(devices=gpus):
+        torch.default_generator.manual_seed(seed)
+        for gpu in gpus:
+            torch.cuda.default_generators[gpu].manual_seed(seed)
         yield

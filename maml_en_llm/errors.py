@@ -31,7 +31,7 @@ def check_choice(
 
     ``note`` ends the message.
     """
-    if not any(value is name or value == name for name in known):
+    if value not in list(known):  # a list: the value may have no hash
         raise error(
             f"{argument}: expected one of {listed(known)}, found {shown(value)}"
             f"{nearest(value, known)}{note}"
@@ -102,10 +102,10 @@ def check_number(
 
 
 def check_path(path: str | Path, argument: str = "output") -> Path:
-    """``path``; `ValueError` for what is none that every library can write.
+    """``path`` as a `Path`; `ValueError` for one that some library cannot write.
 
-    A home folder's ``~`` is the shell's affair, which leaves it as it is in
-    ``--output=~/runs``: no folder of that name is made.
+    A shell leaves the ``~`` of ``--output=~/runs`` as it is; it is refused, so that no
+    folder named ``~`` is made.
     """
     text = str(path)
     fits = isinstance(path, (str, Path)) and text.strip() and "\0" not in text

@@ -90,8 +90,7 @@ def add_fields(
     """An option per field of a dataclass, checked by the dataclass itself.
 
     What the source says beside or above a field is its help, with the ``choices`` that
-    it has.
-    An option that is not given leaves nothing behind, so that the field has its
+    it has. An option that is not given leaves nothing behind, so that the field has its
     default.
     """
     types = get_type_hints(kind)
@@ -187,6 +186,7 @@ class Bar:
             delay=UNTIL_BEGUN,
         )
         self.begun = False
+        self.records = 0
 
     def __enter__(self) -> "Bar":
         return self
@@ -209,7 +209,7 @@ class Bar:
         What remains is told by the work that is left, not by the number of records.
         """
         self._begin()
-        self.records = getattr(self, "records", 0) + 1
+        self.records += 1
         self.bar.bar_format = WORK
         self.bar.total, self.bar.n = total, min(done, total)
         where = ", ".join(str(row.get(name)) for name in ("method", "setting", "seed"))

@@ -6,7 +6,7 @@ section of that page.
 """
 
 # The demonstration seeds of the published benchmark (protocol 1.2).
-DEMONSTRATION_SEEDS = SEEDS = (100, 13, 21, 42, 87)
+SEEDS = (100, 13, 21, 42, 87)
 
 SHOTS = 16  # demonstrations of a target task and seed
 

@@ -66,7 +66,9 @@ def filled(recorded: Mapping, config) -> dict:
 
 
 def plain(value):
-    """``value`` as JSON holds it: lists for tuples, strings for paths, own numbers."""
+    """``value`` as JSON holds it: lists for tuples, strings for paths, Python's own
+    numbers.
+    """
     if is_dataclass(value) and not isinstance(value, type):
         return {"type": type(value).__name__} | changed(value)
     if isinstance(value, Mapping):
@@ -88,7 +90,7 @@ def weights_hash(model) -> str:
 
 
 def describe(device="cpu", seconds: float | None = None) -> dict:
-    """What it is `computed_by`, with date (UTC), command and seconds."""
+    """What `computed_by` says, with the date (UTC), the command and the seconds."""
     about = computed_by(device) | {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command(),
@@ -101,14 +103,20 @@ def command() -> str:
     name = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
     if name == "__main__.py":
         name = f"python -m {Path(sys.argv[0]).parent.name}"
-    words = [Path(word).name if os.path.isabs(word) else word for word in sys.argv[1:]]
+    words = map(_without_folder, sys.argv[1:])
     return " ".join([name, *map(shlex.quote, words)])
+
+
+def _without_folder(word: str) -> str:
+    """A word of a command; of a path, also after a "=", its last name alone."""
+    flag, equals, value = word.rpartition("=")
+    return f"{flag}{equals}{Path(value).name}" if os.path.isabs(value) else word
 
 
 def user_cache() -> Path | None:
     """This package's folder in ``$XDG_CACHE_HOME``, else in ``~/.cache``.
 
-    None where that is no whole path, as for a user without a home.
+    None where that is no absolute path, as for a user without a home.
     """
     named = os.path.expanduser(os.environ.get("XDG_CACHE_HOME", ""))
     home = named if os.path.isabs(named) else os.path.expanduser("~/.cache")
@@ -199,7 +207,7 @@ def write_whole(path: str | Path, content: bytes | str, *, new: bool = False) ->
         if isinstance(error, OSError) and error.strerror:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def _link(partial: Path, path: Path) -> None:
@@ -259,24 +267,27 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
             yield partial
         for file in partial.rglob("*"):
             if file.is_file():
-                sync_folder(file)
+                sync(file)
         if path.exists():
             os.replace(path, old)
         os.replace(partial, path)
-        sync_folder(path.parent)
+        sync(path.parent)
     finally:
         if old.exists() and not path.exists():
             os.replace(old, path)
         shutil.rmtree(holder, ignore_errors=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush a file to the disk, or a folder's list of names where a disk can."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Flush a file, or a folder's list of names, to the disk.
+
+    A disk may be unable to do the latter, which is no error.
+    """
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not folder.is_dir():
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
             raise
     finally:
         os.close(handle)

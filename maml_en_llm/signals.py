@@ -65,7 +65,7 @@ class Signals:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Within, a signal waits; where one lies in another, until that ends."""
+        """Within, a signal waits for the block to end, of nested ones the outermost."""
         self.holding += 1
         try:
             yield

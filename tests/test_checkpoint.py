@@ -130,7 +130,7 @@ def fail(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("name", ["write_whole", "save_file", "sync_folder"])
+@pytest.mark.parametrize("name", ["write_whole", "save_file", "sync"])
 def test_a_full_disk_leaves_the_checkpoints_before(tmp_path, monkeypatch, name):
     for step in (1, 2):
         save_checkpoint(tmp_path, step, TENSORS, {"n": step})

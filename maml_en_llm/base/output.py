@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..checkpoint import FILE_NAMES, check_written, read_file
-from ..errors import listed, shown
+from ..errors import check_path, listed, shown
 from ..locks import locked
-from ..provenance import check_output, check_path, sync_folder
+from ..provenance import check_output, sync
 from .recipe import PretrainConfig, is_of
 
 # folders inside the output, until the run is complete
@@ -21,7 +21,7 @@ FINAL = ".final"  # where model, tokenizer and record are written before they mo
 
 
 def as_output(output: str | Path) -> Path:
-    """``output`` as a whole path; `ValueError` for what is none."""
+    """``output`` as an absolute path; `ValueError` for what is none."""
     return Path(os.path.abspath(check_path(output)))
 
 
@@ -101,7 +101,7 @@ def move_up(output: Path) -> None:
         with path.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(path, output / name)
-    sync_folder(output)
+    sync(output)
 
 
 def remove_work(output: Path) -> None:

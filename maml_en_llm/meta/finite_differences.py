@@ -10,14 +10,15 @@ import torch
 from ..tensors import Tensors, joint_norm, map_blocks
 from .calculus import Loss, loss_and_grad
 
-# Of the gradient, over a quotient: less drowns in float32 rounding, more bends.
+# By how much of its size a quotient changes the gradient: less drowns in float32
+# rounding, with more the loss bends between the two points.
 CHANGE = 1e-3
-# First way to go, in ‖θ‖: about right for Adam, whose adjoint points where little
-# happens.
+# The first ‖h·vector‖ tried, in ‖θ‖: about right for Adam, whose adjoint points where
+# the gradient changes little.
 GUESS = 2e-4
-# Ways in ‖θ‖, for straight and flat losses, which say nothing about them.
+# Bounds of ‖h·vector‖ in ‖θ‖, for losses so straight that their gradient hardly changes
 SHORTEST, LONGEST = 1e-7, 1e-2
-BEYOND = 100.0  # `CHANGE`s, said of a gradient that cannot be computed: go less far
+BEYOND = 100.0  # taken for the change, in `CHANGE`s, of a gradient that is not finite
 
 
 class DifferenceQuotient:
@@ -31,7 +32,7 @@ class DifferenceQuotient:
 
     def __init__(self, loss: Loss):
         self.loss = loss
-        self.way: float | None = None  # ‖h·vector‖ of the next product
+        self.distance: float | None = None  # ‖h·vector‖ of the next product
         self.size = 1.0  # ‖θ‖
 
     def __call__(
@@ -44,21 +45,21 @@ class DifferenceQuotient:
         length = joint_norm(vector).item()
         if not length:
             return
-        if self.way is None:
+        if self.distance is None:
             self._first(params, batch, grads, vector, total, length)
             return
-        h = self.way / length
+        h = self.distance / length
         found = self._ahead(params, batch, vector, h, out=vector)
-        self._learn(self.way, add_difference(total, found, grads, 1 / h))
+        self._learn(self.distance, add_difference(total, found, grads, 1 / h))
 
     def _first(self, params, batch, grads, vector, total, length: float) -> None:
         """By the guess if it moves the gradient as it should, else by what it shows."""
         self.size = joint_norm(params).item() or 1.0
-        way = GUESS * self.size
-        h = way / length
+        distance = GUESS * self.size
+        h = distance / length
         found = self._ahead(params, batch, vector, h, out={})
         moved = add_difference(None, found, grads, 1 / h)
-        self._learn(way, moved)
+        self._learn(distance, moved)
         if 0.5 <= moved <= 2:
             add_difference(total, found, grads, 1 / h)
         else:
@@ -73,10 +74,10 @@ class DifferenceQuotient:
         }
         return loss_and_grad(self.loss, {**params, **ahead}, batch)[1]
 
-    def _learn(self, way: float, moved: float) -> None:
-        """A way that moves the gradient ``moved`` times too far is to be shorter."""
+    def _learn(self, distance: float, moved: float) -> None:
+        """The next distance: one that moved the gradient too far is divided by that."""
         shortest, longest = SHORTEST * self.size, LONGEST * self.size
-        self.way = min(max(way / moved, shortest), longest)
+        self.distance = min(max(distance / moved, shortest), longest)
 
 
 def add_difference(

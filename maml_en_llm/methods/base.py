@@ -12,7 +12,7 @@ from ..tensors import Tensors, tree_map
 from .episodes import Episode
 
 Passes = tuple[int, int, int]
-"""Forward passes, backward passes, and the gradients that take as long as they do."""
+"""Forward passes, backward passes, and their cost in gradients of one batch."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,16 @@ class Method(Protocol):
         """
         ...
 
-    def passes(self, k: int) -> list[Passes]:
-        """What each of ``k`` support batches costs, and, last, the query batch."""
+    def passes(self, k: int, in_parts: bool = False) -> list[Passes]:
+        """What each of ``k`` support batches costs, and, last, the query batch.
+
+        ``in_parts``: support batches have several graphs each (``prompts_at_once``).
+        """
         ...
 
 
 def check_method(method: Any) -> None:
-    """`ValueError`, naming the field, for what no method's own fields can be."""
+    """`ValueError`, naming the field, for a value that no method takes."""
     check_integer("inner_steps", method.inner_steps)
     for name in ("instructions", "demonstrations"):
         check_truth(name, getattr(method, name))

@@ -1,4 +1,4 @@
-"""What a meta-training run costs, counted exactly.
+"""What a meta-training run costs: counted, for finite differences at most.
 
 These are the currencies in which methods can be compared at an equal budget.
 """
@@ -22,12 +22,14 @@ class Budget:
     tokens_forward: int = 0
     tokens_backward: int = 0
 
-    def add(self, method: Method, episodes: Sequence[Episode]) -> None:
-        """Count one outer step."""
+    def add(
+        self, method: Method, episodes: Sequence[Episode], in_parts: bool = False
+    ) -> None:
+        """Count one outer step; ``in_parts`` is that of `Method.passes`."""
         self.outer_steps += 1
         for episode in episodes:
             batches = (*episode.support[: method.inner_steps], episode.query)
-            costs = method.passes(len(batches) - 1)
+            costs = method.passes(len(batches) - 1, in_parts)
             for batch, (forward, backward, gradients) in zip(
                 batches, costs, strict=True
             ):

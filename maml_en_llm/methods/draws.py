@@ -1,7 +1,7 @@
-"""Which records an episode is made of: a function of a key, and of nothing else.
+"""Which examples an episode is made of: a function of a key, and of nothing else.
 
 A draw is laid out so that a larger one contains a smaller one. Records that may be
-asked about come from the front of one random order of the task's records, those that
+asked about come from the front of one random order of the task's examples, those that
 are shown from behind the first `RESERVED` of it: who asks more does not change what is
 shown.
 """
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from typing import NamedTuple
 
-RESERVED = 64  # records that no prompt shows, or half of a smaller task's
+RESERVED = 64  # examples that prompts show last, or half of a smaller task's
 
 
 class Drawn(NamedTuple):
-    """One prompt, as places of records in their task: the query, and what is shown."""
+    """One prompt, as places of examples in their task: the query, and what is shown."""
 
     query: int
     shown: tuple[int, ...]
@@ -38,7 +38,7 @@ def draw_prompts(
 
     All queries differ, and none is shown in any prompt. A row or a column more, or more
     ``demonstrations``, leave the others as they are, as long as the task of ``size``
-    records has some to spare: `RESERVED`, or half of them, are for queries. It needs
+    examples has some to spare: `RESERVED`, or half of them, are for queries. It needs
     (steps + 1) · prompts + demonstrations.
     """
     room = min(RESERVED, size // 2)

@@ -23,7 +23,7 @@ from .draws import Drawn, draw_prompts
 from .fitting import (
     check_instructions,
     check_positions,
-    check_records,
+    check_enough,
     check_tasks,
     fitting,
 )
@@ -51,7 +51,7 @@ class Episode:
 
 
 class EpisodeDraw(NamedTuple):
-    """An episode before its texts are read: tasks and records by their places."""
+    """An episode before its texts are read: tasks and examples by their places."""
 
     task: int
     query_task: int
@@ -69,25 +69,26 @@ class EpisodeSampler:
     MAML-en-LLM's, and more inner steps, prompts or demonstrations only add (see
     `draw_prompts`).
 
-    Tasks are drawn with replacement, in proportion to their number of records as the
+    Tasks are drawn with replacement, in proportion to their number of examples as the
     reference does ("size", protocol 3.2) or "uniform"ly. A batch has ``prompts``
-    prompts; a prompt is ``demonstrations`` examples and a query record. Within an
-    episode all query records differ, and none serves as a demonstration.
+    prompts; a prompt is ``demonstrations`` examples and a query example. Within an
+    episode all query examples differ, and none serves as a demonstration.
 
     Two points that the source leaves open: the query batch holds other examples of the
     same task (``query_tasks`` = "same") or is drawn from another task ("fresh"); an
     inner step sees one support batch (``inner_batch`` = "one", k steps), or all k of
     them at once ("all", a single step).
 
-    If ``independent``, records are drawn independently of the task. If not, the task
-    decides the record of the first query, as in runs of before.
+    If ``independent``, examples are drawn independently of the task. If not, the draw
+    of the task also decides the first query's example, as older runs had it.
 
     Examples whose target cannot fit the encoder's format are left out, with a warning;
     ``left_out`` counts them by task.
 
     Raises:
-        DataError: no list of tasks, no task, two of one name, one with too few records
-            or, with ``instructions``, none; a record that is no `Example` of two texts.
+        DataError: no list of tasks, no task, two of one name, one with too few
+            examples or, with ``instructions``, without any; what is no `Example` of two
+            texts.
         ValueError: a bad argument, by name.
     """
 
@@ -135,7 +136,7 @@ class EpisodeSampler:
             f"prompts each, {self.demonstrations} demonstrations"
         )
         need = (self.inner_steps + 1) * self.prompts + self.demonstrations
-        check_records(self.tasks, need, what, self.left_out, why)
+        check_enough(self.tasks, need, what, self.left_out, why)
         if self.left_out:
             counts = listed(f"{name} ({n})" for name, n in self.left_out.items())
             warnings.warn(
@@ -165,7 +166,7 @@ class EpisodeSampler:
         return self.encode(self.draw(step, index))
 
     def draw(self, step: int, index: int) -> EpisodeDraw:
-        """Tasks and records of one episode."""
+        """Tasks and examples of one episode."""
         key = f"{self.seed} {check_integer('step', step)} {index}"
         rng = random.Random(key)
         places = range(len(self.tasks))

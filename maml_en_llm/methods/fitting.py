@@ -12,12 +12,8 @@ from ..tasks.strict_json import SURROGATE
 WHY = 160  # characters of the reason why examples do not fit
 
 
-def check_tasks(tasks: Iterable[Task]) -> None:
+def check_tasks(tasks: Sequence[Task]) -> None:
     """Raise `DataError`, naming task and example, for what no file could hold."""
-    if not isinstance(tasks, Iterable) or isinstance(tasks, (str, bytes)):
-        raise DataError(
-            f"tasks: expected a list of tasks, as Benchmark.train, found {shown(tasks)}"
-        )
     for n, task in enumerate(tasks):
         if not isinstance(task, Task):
             raise DataError(f"tasks[{n}]: expected a Task, found {shown(task)}")
@@ -68,10 +64,10 @@ def fitting(
     return tuple(kept_tasks), dict(left_out), why
 
 
-def check_records(
+def check_enough(
     tasks: Iterable[Task], need: int, what: str, left_out: dict, why: str
 ) -> None:
-    """Raise `DataError` unless every task has ``need`` records.
+    """Raise `DataError` unless every task has ``need`` examples.
 
     ``what`` says what they are for, ``why`` why those of ``left_out`` do not fit.
     """
@@ -85,7 +81,7 @@ def check_records(
         beside = f" and {lost} that do not fit" if lost else ""
         sizes.append(f"{task.name} ({len(task.train)}{beside})")
     raise DataError(
-        f"tasks: an episode takes {need} different records ({what}); too few in "
+        f"tasks: an episode takes {need} different examples ({what}); too few in "
         f"{listed(sizes)}{more}; lower inner_steps, prompts or demonstrations, or "
         f"leave those tasks out{f' ({why[:WHY]})' if why else ''}"
     )

@@ -47,8 +47,9 @@ class MAMLenLLM:
     it, and does not depend on their order.
 
     With ``together`` the n inner loops run as one, over stacked parameters: the same
-    numbers up to rounding, in n times the memory; by default where the loss says that
-    it is faster. ``inner_steps`` is k: the sampler needs the same, and support batches
+    numbers up to rounding (with finite differences up to their error, since one h
+    serves all tasks), in n times the memory; by default where the loss says that it is
+    faster. ``inner_steps`` is k: the sampler needs the same, and support batches
     beyond the k-th are not used. The inner loops move the parameters named by ``adapt``
     (default: all). With k = 0, or an inner rate of 0, the gradient is MetaICL's.
     """
@@ -145,9 +146,12 @@ class MAMLenLLM:
             "adapt": self.adapt,
         }
 
-    def passes(self, k: int) -> list[Passes]:
+    def passes(self, k: int, in_parts: bool = False) -> list[Passes]:
         """A gradient and its derivative per support batch, a gradient of the query."""
-        support = [_SUPPORT[self.mode]] * (k - 1) + [_LAST[self.mode]] * (k > 0)
+        last = _LAST[self.mode]
+        if in_parts and self.mode == "reverse":  # no graph of a part can be kept
+            last = _SUPPORT[self.mode]
+        support = [_SUPPORT[self.mode]] * (k - 1) + [last] * (k > 0)
         return [*support, (1, 1, 1)]
 
 

@@ -55,6 +55,10 @@ class MetaICL:
             total = part if total is None else tree_map(_add, total, part)
         return OuterGradient(mean, total, ((),) * len(episodes), state)
 
-    def passes(self, k: int) -> list[Passes]:  # noqa: ARG002  # support is not used
+    def passes(
+        self,
+        k: int,  # noqa: ARG002  # support batches are not used
+        in_parts: bool = False,  # noqa: ARG002  # a part costs its share
+    ) -> list[Passes]:
         """One gradient, of the query batch."""
         return [(1, 1, 1)]

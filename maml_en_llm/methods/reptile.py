@@ -52,7 +52,11 @@ class Reptile:
         results = (self._way(loss, params, e, inner, start) for e in episodes)
         return average(results, state, advanced=self.moments == "shared")
 
-    def passes(self, k: int) -> list[Passes]:
+    def passes(
+        self,
+        k: int,
+        in_parts: bool = False,  # noqa: ARG002  # a part costs its share
+    ) -> list[Passes]:
         """One gradient per batch."""
         return [(1, 1, 1)] * (k + 1)
 

@@ -50,7 +50,7 @@ def cached(source: str = NAME) -> Path:
     check_choice("difficulty", difficulty, DIFFICULTIES)
     root = user_cache()
     if root is None:
-        return _temporary(difficulty, "no whole path in XDG_CACHE_HOME or HOME")
+        return _temporary(difficulty, "no absolute path in XDG_CACHE_HOME or HOME")
     folder = root / f"{NAME}-{difficulty}-{_CODE}"
     if _intact(folder):
         return folder

@@ -42,8 +42,8 @@ def smollm2_folder() -> Path:
     home = user_cache()
     if home is None:
         raise ValueError(
-            f"SMOLLM2: expected a folder for {SMOLLM2}, since there is no whole path "
-            "in XDG_CACHE_HOME or HOME, found none; set one of them"
+            f"SMOLLM2: expected a folder for {SMOLLM2}, since there is no absolute "
+            "path in XDG_CACHE_HOME or HOME, found none; set one of them"
         )
     return home / SMOLLM2
 

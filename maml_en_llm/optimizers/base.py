@@ -95,12 +95,6 @@ class Optimizer:
         """What keeps update ``t`` from dividing by zero: field name → number added."""
         return {}
 
-    def at(self, lr: float | None) -> "Optimizer":
-        """The same optimizer at another rate; itself for ``None``."""
-        if lr in (None, self.lr):
-            return self
-        return replace(self, lr=lr)  # type: ignore[type-var]  # a dataclass
-
     def check(self, tensors: Tensors, t: int = 1, argument: str = "params") -> None:
         """Raise `ValueError` where update ``t`` cannot be computed in their types.
 
@@ -152,7 +146,10 @@ class Optimizer:
                 state of other moments; names or shapes that differ.
         """
         check_state(state, self.slots)
-        optimizer, t = self.at(lr), state.step + 1
+        optimizer = self
+        if lr not in (None, self.lr):
+            optimizer = replace(self, lr=lr)  # type: ignore[type-var]  # a dataclass
+        t = state.step + 1
         optimizer.check(grads, t, "grads")
         check_alike(grads, "params", params)
         for moment in state.moments:

@@ -14,14 +14,14 @@ from .base import Optimizer, State
 class Clipped:
     """Another optimizer U, fed with gradients of a joint norm of at most ``limit``.
 
-        c(g) = s g,   s = limit / max(‖g‖, limit)
+        c(g) = ρ g,   ρ = limit / max(‖g‖, limit)
         (θ', s') = U(c(g), s, θ)
 
     ‖g‖ is the Euclidean norm of all gradients together. The clip is a part of the step,
     so it is a part of the step's derivative, with ĝ = g / ‖g‖:
 
-        λ_g = s λ_c                      where ‖g‖ ≤ limit, that is s = 1
-        λ_g = s (λ_c − ĝ ⟨ĝ, λ_c⟩)       where ‖g‖ > limit: only directions count
+        λ_g = ρ λ_c                      where ‖g‖ ≤ limit, that is ρ = 1
+        λ_g = ρ (λ_c − ĝ ⟨ĝ, λ_c⟩)       where ‖g‖ > limit: only directions count
 
     With ``stacked`` tensors are (n, …) of n tasks, each of which is clipped alone.
 
@@ -101,7 +101,7 @@ class Clipped:
         return tensor.reshape(*tensor.shape[: int(self.stacked)], -1)
 
     def _scale(self, norm: torch.Tensor) -> torch.Tensor:
-        """s; written so that a norm of 0 has a derivative too."""
+        """ρ; written so that a norm of 0 has a derivative too."""
         return self.limit / norm.clamp(min=self.limit)
 
 

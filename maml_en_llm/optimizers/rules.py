@@ -62,7 +62,7 @@ class Adam(Optimizer):
         θ ← θ − lr · m̂ / (√(v̂ + eps_root) + eps)
 
     At v̂ = 0 the root has an infinite derivative, so without ``eps_root`` the
-    meta-gradient is NaN wherever a gradient has always been zero: every word and
+    meta-gradient is NaN wherever a gradient has always been zero: every token and
     position that the prompts do not use. It acts as an ``eps`` of √eps_root: entries
     well below 1e-4 hardly move. Those of N parameters' gradient, clipped to norm 1, are
     about 1/√N, 5e-5 for 355 million; there take 1e-12. With ``eps_root`` = 0 this is

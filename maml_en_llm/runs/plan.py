@@ -95,7 +95,9 @@ class Step:
     def gradients(self) -> int:
         """Gradient equivalents: forward and backward passes of a batch, all tasks."""
         method = METHODS[self.method](inner=None, inner_steps=self.k)
-        return self.n * sum(cost for _, _, cost in method.passes(self.inner_steps))
+        in_parts = self.together < self.prompts
+        passes = method.passes(self.inner_steps, in_parts)
+        return self.n * sum(cost for _, _, cost in passes)
 
 
 # Numbers per token that a graph keeps: of each layer (in widths of the hidden states

@@ -41,9 +41,8 @@ class TrainConfig:
         ValueError: a value of a wrong type or range, by its field.
     """
 
-    benchmark: str = (
-        "hf://datasets/allenai/metaicl-data/data"  # or a folder, minicrossfit
-    )
+    # where the tasks are: on the hub, in a folder, or minicrossfit
+    benchmark: str = "hf://datasets/allenai/metaicl-data/data"
     setting: str = "hr_to_lr"  # which tasks train and which are targets
     allow_missing: bool = False  # leave out, and name, tasks that lack their files
     faithful: bool = False  # True: with the two leaks of the published task lists
@@ -108,7 +107,7 @@ class TrainConfig:
 
         Before there was ``clip_support`` nothing clipped support gradients, and a batch
         had one prompt by default. A method without inner steps has none to clip. The
-        task decided the first query's example.
+        draw of a task also decided its first query's example.
         """
         clips = "clip" in METHODS[self.method].takes
         return {
@@ -144,13 +143,13 @@ class TrainConfig:
         """The run's inner optimizer."""
         return self.make_optimizer(self.inner_lr, self.inner_optimizer)
 
-    def make_outer_optimizer(self, lr: float | None = None):
+    def make_outer_optimizer(self):
         """The run's outer optimizer, whose moments the inner one may share.
 
         Raises:
             ImportError: "adam-8bit" without `bitsandbytes`.
         """
-        return _optimizer(self.optimizer, self.lr if lr is None else lr, self)
+        return _optimizer(self.optimizer, self.lr, self)
 
     def make_method(self) -> Method:
         """The run's method."""

@@ -1,4 +1,4 @@
-"""Whether what a run has kept beside its tensors is what a run keeps."""
+"""Checks of a checkpoint's facts, and of the names in a folder of checkpoints."""
 
 import json
 import math

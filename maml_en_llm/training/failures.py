@@ -1,4 +1,4 @@
-"""Why a loss or a gradient is not finite: which prompt, and what to do."""
+"""Weights, losses and steps that cannot be used: which, why, and what to do."""
 
 import math
 import warnings
@@ -14,13 +14,13 @@ from ..tensors import Tensors
 
 def check_start(params: Tensors) -> None:
     """Raise `FloatingPointError` where weights are not finite before the first step."""
-    for name, p in params.items():
-        if not p.isfinite().all():
-            raise FloatingPointError(
-                f"model: expected finite weights, found {int((~p.isfinite()).sum())} "
-                f"of {p.numel()} in {name} that are not, before the first step; the "
-                "file is damaged: fetch it again"
-            )
+    cure = "the file is damaged: fetch it again"
+    _check_weights(params, "model", "before the first step", cure)
+
+
+def check_end(params: Tensors, step: int) -> None:
+    """Raise `FloatingPointError` where weights are not finite after the last step."""
+    _check_weights(params, f"step {step}", "after the last step", "lower lr")
 
 
 def warn_if_hidden(params: Tensors, clip: float, optimizer) -> None:
@@ -29,6 +29,7 @@ def warn_if_hidden(params: Tensors, clip: float, optimizer) -> None:
     An entry of a gradient of norm ``clip`` over N parameters is about clip / √N. Where
     √eps_root is more, most coordinates move by far less than the rate.
     """
+    optimizer = getattr(optimizer, "optimizer", optimizer)  # of 8 bits: what it wraps
     root = getattr(optimizer, "eps_root", 0.0) ** 0.5
     count = sum(p.numel() for p in params.values())
     entry = clip / count**0.5
@@ -107,12 +108,11 @@ def _first_bad_prompt(loss, params, method, episodes) -> str:
     return ""
 
 
-def check_end(params: Tensors, step: int) -> None:
-    """Raise `FloatingPointError` where weights are not finite after the last step."""
+def _check_weights(params: Tensors, where: str, when: str, cure: str) -> None:
     for name, p in params.items():
-        if not p.isfinite().all():
+        bad = int((~p.isfinite()).sum())
+        if bad:
             raise FloatingPointError(
-                f"step {step}: expected finite weights after the last step, found "
-                f"{int((~p.isfinite()).sum())} of {p.numel()} in {name} that are not; "
-                "lower lr"
+                f"{where}: expected finite weights {when}, found {bad} of {p.numel()} "
+                f"in {name} that are not; {cure}"
             )

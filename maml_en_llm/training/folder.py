@@ -27,7 +27,7 @@ from ..models.adapters import ADAPTER_FILE, ADAPTER_WEIGHTS, save_model
 from ..models.folder import LOADED, has_weights
 from ..provenance import (
     check_output,
-    sync_folder,
+    sync,
     whole_folder,
     write_whole,
 )
@@ -133,7 +133,7 @@ class RunFolder:
         with locked(self.checkpoints, busy):
             yield
 
-    def look(self) -> None:
+    def find_checkpoint(self) -> None:
         """Read the newest checkpoint.
 
         Raises:
@@ -235,7 +235,7 @@ class RunFolder:
                     f"{self._displaced()}"
                 ) from error
             self.complete = True
-            sync_folder(self.output.parent)
+            sync(self.output.parent)
             shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def _displaced(self) -> str:

@@ -4,7 +4,7 @@ import inspect
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from ..models.guards import check_kind, check_no_dropout
 from ..models.sizes import base_of
 from ..provenance import weights_hash
 from ..tasks import Task
+from ..tasks.task import in_order
 from ..tensors import clip_by_norm
 from .config import TrainConfig
 from .failures import (
@@ -67,7 +68,9 @@ def meta_train(
             and first prompt.
     """
     check_progress(config, progress)
-    loop = Loop.of(model, tokenizer, _as_tasks(tasks), config)
+    tasks = in_order(tasks, "tasks: expected a list of tasks, as Benchmark.train")
+    check_tasks(tasks)
+    loop = Loop.of(model, tokenizer, tasks, config)
     before, began = weights_hash(model), time.perf_counter()
     start = state = loop.start()
     for state in loop.steps(start):
@@ -90,17 +93,6 @@ def check_progress(config, progress) -> None:
         raise ValueError(
             f"progress: expected a function of step and row, found {shown(progress)}"
         )
-
-
-def _as_tasks(tasks) -> list[Task]:
-    """A list of any collection of tasks."""
-    found = list(tasks) if isinstance(tasks, Iterable) else [tasks]
-    if isinstance(tasks, Iterable) and all(isinstance(t, Task) for t in found):
-        check_tasks(found)
-        return found
-    raise ValueError(
-        f"tasks: expected a list of tasks, as Benchmark.train, found {shown(tasks)}"
-    )
 
 
 @dataclass(frozen=True)
@@ -198,7 +190,9 @@ class Loop:
     ) -> tuple[OuterGradient, Budget]:
         """That of the whole meta-batch, and what was spent up to and with it."""
         spent = Budget()
-        spent.add(self.method, own)
+        support = [batch for e in own for batch in e.support[: self.method.inner_steps]]
+        in_parts = any(len(self.loss.split(batch)) > 1 for batch in support)
+        spent.add(self.method, own, in_parts)
         local = None
         if own:
             local = self.method.gradient(self.loss, state.params, own, state.optimizer)

@@ -47,10 +47,10 @@ class Ranks:
             return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         return device
 
-    def wait(self) -> None:
-        """Until all processes are here."""
+    def wait(self, device: torch.device) -> None:
+        """Until all processes are here, each with its own ``device``."""
         if self.size > 1:
-            self._sum(torch.zeros(1))
+            self._sum(torch.zeros(1, device=device))  # nccl takes no tensor of a CPU
 
     def joined(
         self,

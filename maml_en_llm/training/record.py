@@ -22,8 +22,8 @@ def make_record(loop, state: TrainState, before: str, seconds: float) -> dict:
     ``losses``, ``norms`` and ``inner_losses`` have an entry per outer step, which is
     null (or empty) for a step that was skipped. ``inner_loop`` says what the inner
     loops did at a few outer steps (`inner_loop.NOTED`), and is empty without any.
-    ``weights_before`` and ``weights`` are
-    SHA-256 of the weights before and after, ``data`` of the training examples.
+    ``weights_before`` and ``weights`` are SHA-256 of the weights before and after,
+    ``data`` of the training examples.
     """
     source = source_of(loop.model)
     return {
@@ -108,14 +108,16 @@ def origin_of(model, tokenizer, tasks: Iterable[Task], weights: str) -> dict[str
     return {
         "weights": weights,
         "examples": data_hash(tasks),
-        f"tokens (tokenizers {used['tokenizers']})": _json_hash(_words(tokenizer)),
+        f"tokens (tokenizers {used['tokenizers']})": _json_hash(
+            _vocabulary_of(tokenizer)
+        ),
         f"settings of the model (transformers {used['transformers']})": _json_hash(
             settings
         ),
     }
 
 
-def _words(tokenizer) -> list:
+def _vocabulary_of(tokenizer) -> list:
     """What decides the ids that a tokenizer turns a text into."""
     ids = [getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "unk")]
     backend = getattr(tokenizer, "backend_tokenizer", None)

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import check_integer, shown
-from ..provenance import check_path, weights_hash
+from ..errors import check_integer, check_path, shown
+from ..provenance import weights_hash
 from ..signals import Interrupted, Signals
 from ..sittings import computed_by
 from .config import TrainConfig
@@ -68,7 +68,7 @@ def train(
 
 
 def as_folder(output: str | Path) -> Path:
-    """``output`` as a whole path; `ValueError` for what is none."""
+    """``output`` as an absolute path; `ValueError` for what is none."""
     folder = Path(os.path.abspath(check_path(output)))
     if not folder.name:
         raise ValueError(
@@ -102,7 +102,7 @@ class Sitting:
             record = folder.finished()  # another process may have just ended
             if record is not None:
                 return record
-            folder.look()
+            folder.find_checkpoint()
             self.running = Running(self.config, folder, ranks)
             return self.running.run(every, progress)
 
@@ -141,7 +141,9 @@ class Running:
             # every process of a run has a device of its own number
             folder.here = computed_by(model.device.type) | {"processes": ranks.size}
             self.state = folder.resume(self.state)
-        ranks.wait()  # until all have read what one of them is going to replace
+        ranks.wait(
+            model.device
+        )  # until all have read what one of them is going to replace
         self.began = time.perf_counter()
 
     @property

@@ -81,13 +81,14 @@ def _other_origin(config: TrainConfig, record: Mapping, saved) -> list[str]:
     older = {"weights": record.get("weights_before"), "examples": record.get("data")}
     then = record.get("origin", older)
     tasks = config.make_sampler(benchmark_of(config).train, saved).tasks
-    now, words = {"examples": data_hash(tasks)}, saved
+    now = {"examples": data_hash(tasks)}
+    tokenizer = saved
     if _is_here(config):
-        model, words = model_of(config, as_device(config.device))
-        now = origin_of(model, words, tasks, weights_hash(model))
+        model, tokenizer = model_of(config, as_device(config.device))
+        now = origin_of(model, tokenizer, tasks, weights_hash(model))
     found = [name for name in now if then.get(name) not in (now[name], None)]
     if not any(name.startswith("tokens") for name in now.keys() & then.keys()):
-        other = _some_tokens(tasks, words) != _some_tokens(tasks, saved)
+        other = _some_tokens(tasks, tokenizer) != _some_tokens(tasks, saved)
         if other:
             found.append("tokens")
     return found

@@ -178,12 +178,12 @@ SAMPLERS = {
     ),
     "k over the examples": (
         dict(demonstrations=9),
-        r"tasks: an episode takes 13 different records .* 9 demonstrations\); "
+        r"tasks: an episode takes 13 different examples .* 9 demonstrations\); "
         r"too few in a \(12\); lower",
     ),
     "inner steps over the examples": (
         dict(inner_steps=9),
-        r"takes 22 different records \(9 inner steps .* too few in a \(12\)",
+        r"takes 22 different examples \(9 inner steps .* too few in a \(12\)",
     ),
     "a benchmark": (
         dict(tasks=Benchmark((task("a", 12),), ())),

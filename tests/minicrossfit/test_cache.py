@@ -128,7 +128,7 @@ def test_a_path_that_is_not_whole_is_no_cache(root, tmp_path, monkeypatch, named
     monkeypatch.delenv("XDG_CACHE_HOME")
     if named is not None:
         monkeypatch.setenv("XDG_CACHE_HOME", named)
-    with pytest.warns(UserWarning, match="no whole path in XDG_CACHE_HOME or HOME"):
+    with pytest.warns(UserWarning, match="no absolute path in XDG_CACHE_HOME or HOME"):
         folder = cached()
     shutil.rmtree(folder)
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,9 @@ from maml_en_llm.plots import moments_flow
 from maml_en_llm.plots.moments import FLOWS
 
 PARAMS = {"x": torch.tensor([1.0, -2.0], dtype=torch.float64)}
-EPISODES = [Episode("task", (torch.tensor(a),), torch.tensor(a + 1)) for a in (0.5, 2.0)]
+EPISODES = [
+    Episode("task", (torch.tensor(a),), torch.tensor(a + 1)) for a in (0.5, 2.0)
+]
 
 
 def loss(params, batch):

@@ -408,7 +408,7 @@ def test_processes_share_the_runs_and_one_failure_stops_no_other(config, tmp_pat
     assert len(found.rows) == 8 and found.left == 0
     assert len(found.failed) == 1 and "MetaICL, mini" in found.failed[0]
     (noted,) = _lines(failures_of(log))
-    assert noted["hash"] == bad.hash and "different records" in noted["error"]
+    assert noted["hash"] == bad.hash and "different examples" in noted["error"]
     assert len(heard) == 8 and all(0 <= done <= total for _, done, total in heard)
     alone = reproduce([run for run in runs if run is not bad], tmp_path / "alone")
     assert [row["tasks"] for row in alone] == [row["tasks"] for row in found.rows]

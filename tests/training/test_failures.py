@@ -59,7 +59,10 @@ def test_damaged_weights_are_said_before_the_first_step(config, tasks):
     name = "transformer.h.1.mlp.c_fc.weight"
     with torch.no_grad():
         model.get_parameter(name)[0, :2] = float("nan")
-    message = f"model: expected finite weights, found 2 of 4096 in {name} .* damaged"
+    message = (
+        "model: expected finite weights before the first step, found 2 of 4096 in "
+        f"{name} .* damaged"
+    )
     with pytest.raises(FloatingPointError, match=message):
         meta_train(
             model, CharTokenizer(), tasks, config, progress=lambda *a: steps.append(a)
