@@ -21,9 +21,9 @@ from ..tasks import Task
 from ..tasks.task import in_order
 from .draws import Drawn, draw_prompts
 from .fitting import (
+    check_enough,
     check_instructions,
     check_positions,
-    check_enough,
     check_tasks,
     fitting,
 )
