@@ -1,6 +1,7 @@
 """The picture of Adam's moments on their way through one outer step."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -54,7 +55,7 @@ def _inner(axes: Axes, x: float, gradient: str, reads: str, hands_on: bool) -> N
         _arrow(axes, (x, 1.5), (x, 0.06), color=_SUPPORT)
 
 
-def _word(axes: Axes, x: float, y: float, word: str, color="0.1", frame=True) -> None:
+def _word(axes: Axes, x, y, word: str, color: Any = "0.1", frame=True) -> None:
     box = dict(boxstyle="round,pad=0.25", fc="white", ec="0.6") if frame else None
     axes.text(x, y, word, color=color, ha="center", va="center", bbox=box, zorder=3)
 
