@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from helpers import script
 
+from maml_en_llm.provenance import command as command_line
+
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -87,6 +89,9 @@ def test_a_record_names_no_folder_of_the_machine(monkeypatch):
     monkeypatch.setattr(sys, "argv", words)
     about = script("benchmarks", "report").machine("cpu")
     assert about["command"] == "some.py --out record.json"
+    words = ["/a/some.py", "--output=/home/ann/run", "--lr=1e-3", "a=b"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert command_line() == "some.py --output=run --lr=1e-3 a=b"
 
 
 def test_a_log_is_reported_as_of_the_machine_it_was_measured_on(command, tmp_path):

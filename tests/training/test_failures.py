@@ -7,6 +7,7 @@ import torch
 from helpers import CharTokenizer, small_model
 
 from maml_en_llm import (
+    Adam,
     MAMLenLLM,
     PromptLoss,
     TrainConfig,
@@ -14,6 +15,8 @@ from maml_en_llm import (
     meta_train,
     train,
 )
+from maml_en_llm.optimizers.eight_bit import Adam8Bit
+from maml_en_llm.training.failures import warn_if_hidden
 
 METHODS = pytest.mark.parametrize(
     "method", ["metaicl", "multi-task", "maml-en-llm", "fomaml", "reptile"]
@@ -78,6 +81,14 @@ def test_a_safety_term_larger_than_the_gradient_is_said(config, tasks):
     for told in (dict(eps_root=1e-12), dict(clip=1.0), dict(optimizer="sgd")):
         other = replace(small, **told)
         meta_train(small_model(), CharTokenizer(), tasks, other)  # warnings are errors
+
+
+def test_a_safety_term_is_that_of_the_wrapped_optimizer():
+    """Moments in 8 bits have no term of their own."""
+    params = {"x": torch.zeros(10**6)}
+    for optimizer in (Adam(1e-3), Adam8Bit(1e-3)):
+        with pytest.warns(UserWarning, match="eps_root: 1e-08 shortens"):
+            warn_if_hidden(params, 1e-3, optimizer)
 
 
 def test_half_precision_is_said(config, tasks):

@@ -16,6 +16,7 @@ from helpers import write_benchmark, write_model
 from transformers import PreTrainedModel
 
 from maml_en_llm import checkpoint, load_benchmark, load_model, meta_train, train
+from maml_en_llm.checkpoint import check_room
 from maml_en_llm.training import Interrupted, run
 from maml_en_llm.training.record import origin_of
 
@@ -121,6 +122,21 @@ def test_a_disk_with_too_little_room_is_found_first(config, tmp_path, monkeypatc
     with pytest.raises(ValueError, match="output: expected .* GiB of room"):
         train(config, output=tmp_path / "run")
     assert not names(tmp_path)
+
+
+def test_a_run_that_goes_on_needs_no_room_for_what_it_keeps(tmp_path, monkeypatch):
+    """A disk of three checkpoints: two are there, and a third is to be written."""
+    tensors = {"x": torch.zeros(2**20)}
+    size = tensors["x"].nbytes
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=size))
+    with pytest.raises(ValueError, match="expected .* GiB of room"):
+        check_room(tmp_path, tensors)
+    for step in (1, 2):
+        (tmp_path / f"step-{step:09}.safetensors").write_bytes(bytes(size))
+    check_room(tmp_path, tensors)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=size - 1))
+    with pytest.raises(ValueError, match="expected .* GiB of room"):
+        check_room(tmp_path, tensors)
 
 
 # --- put down, and gone on with ---

@@ -6,12 +6,13 @@ import socket
 from dataclasses import replace
 
 import pytest
+import torch
 from helpers import forked, status_of
 from safetensors.torch import load_file
 
 from maml_en_llm import checkpoint, load_model, train
 from maml_en_llm.training import RankLost, is_first
-from maml_en_llm.training.ranks import joined_ranks
+from maml_en_llm.training.ranks import Ranks, joined_ranks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -55,6 +56,18 @@ def distance(one, other) -> float:
 def three(config):
     """Three tasks per step: uneven over two processes, and one has none of four."""
     return replace(config, tasks_per_step=3, prompts=1, steps=3)
+
+
+def test_processes_wait_by_a_tensor_of_their_device(monkeypatch):
+    """Of nccl, which has no other: a tensor of the CPU would end the run."""
+    seen = []
+
+    def all_reduce(tensor, how):
+        seen.append(tensor.device.type)
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    Ranks(0, 2).wait(torch.device("meta"))
+    assert seen == ["meta"]
 
 
 METHODS = {
