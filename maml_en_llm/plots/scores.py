@@ -157,19 +157,28 @@ def all_settings(
     return panels
 
 
-def forest(axes: Axes, differences: Mapping[str, "Interval"]) -> Axes:
+def forest(
+    axes: Axes,
+    differences: Mapping[str, "Interval"],
+    dots: Mapping[str, Sequence[float]] | None = None,
+) -> Axes:
     """Differences with their intervals, one below the other, the first on top.
 
     Args:
         axes: where to draw
         differences: {what: interval}; those that exclude 0 are blue with a full dot,
             the others grey with an empty one
+        dots: {what: differences}, such as of each training seed, beside an interval
     """
-    for y, gap in enumerate(differences.values()):
+    dots = dots or {}
+    check_keys("differences", differences, dots)
+    for y, (what, gap) in enumerate(differences.items()):
         color = PALETTE[0] if gap.decided else COLORS["neutral"]
         inside = color if gap.decided else "white"
         axes.plot([gap.low, gap.high], [y, y], "-", color=color, lw=2)
         axes.plot([gap.mean], [y], "o", color=color, mfc=inside, ms=6)
+        own = dots.get(what, ())
+        axes.plot(own, [y - 0.25] * len(own), ".", color="0.3", ms=4)
     axes.axvline(0, color="black", lw=0.8)
     axes.set_yticks(range(len(differences)), list(differences))
     axes.set_ylim(len(differences) - 0.5, -0.5)

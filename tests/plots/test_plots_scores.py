@@ -1,5 +1,6 @@
 """Figures of scores: what is drawn."""
 
+import pytest
 from matplotlib.colors import to_rgb
 
 from maml_en_llm import plots
@@ -102,3 +103,13 @@ def test_forest_draws_intervals_from_top_to_bottom(axes):
     assert axes.get_ylim()[0] > axes.get_ylim()[1]
     assert to_rgb(bars[0].get_color()) != to_rgb(bars[1].get_color())
     assert [text.get_text() for text in axes.get_yticklabels()] == list(found)
+
+
+def test_forest_draws_dots_above_their_interval(axes):
+    found = {"a": interval(1, 0, 2), "b": interval(0, -1, 1)}
+    plots.forest(axes, found, {"b": [-0.5, 0.5]})
+    rows = [line for line in axes.lines if line.get_marker() == "."]
+    assert [list(row.get_xdata()) for row in rows] == [[], [-0.5, 0.5]]
+    assert all(0.5 < y < 1 for y in rows[1].get_ydata())
+    with pytest.raises(ValueError, match="differences: expected c, found a, b"):
+        plots.forest(axes, found, {"c": [1.0]})
