@@ -11,12 +11,13 @@ from ..provenance import weights_hash
 from ..signals import Interrupted, Signals
 from ..sittings import computed_by
 from .config import TrainConfig
+from .edited import warn_if_edited
 from .folder import RunFolder
 from .loop import Loop, check_progress, tell
 from .ranks import Ranks, joined_ranks
 from .record import make_record, origin_of
 from .rehearsal import rehearse
-from .start import benchmark_of, model_of, warn_if_edited
+from .start import benchmark_of, model_of
 from .state import TrainState
 
 CHECKPOINT_EVERY = 100  # outer steps
