@@ -89,7 +89,7 @@ def test_a_record_names_no_folder_of_the_machine(monkeypatch):
     monkeypatch.setattr(sys, "argv", words)
     about = script("benchmarks", "report").machine("cpu")
     assert about["command"] == "some.py --out record.json"
-    words = ["/a/some.py", "--output=/home/ann/run", "--lr=1e-3", "a=b"]
+    words = ["/a/some.py", "--output=/some/folder/run", "--lr=1e-3", "a=b"]
     monkeypatch.setattr(sys, "argv", words)
     assert command_line() == "some.py --output=run --lr=1e-3 a=b"
 
