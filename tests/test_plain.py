@@ -329,3 +329,13 @@ def test_records_travel_with_the_package():
     assert json.loads(record.read_text(encoding="utf-8"))
     with pytest.raises(ValueError, match="record: .* found 'mini-bas'; nearest: mini"):
         record_file("mini-bas")
+
+
+def test_a_record_is_found_before_the_log_it_was_made_from(monkeypatch, tmp_path):
+    from maml_en_llm.runs import record_file, record_files
+
+    assert record_file("tuning").name == "tuning.json"
+    assert record_file("E1").name == "E1.jsonl"
+    monkeypatch.setattr(record_files, "_FOLDERS", (tmp_path, tmp_path / "nowhere"))
+    with pytest.raises(FileNotFoundError, match="expected E1.json or E1.jsonl in"):
+        record_file("E1")

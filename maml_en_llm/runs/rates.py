@@ -13,10 +13,11 @@ from statistics import fmean
 from ..errors import check_number, shown
 from ..provenance import describe
 from .presets import Preset
+from .record_files import results_folder
 from .record_rows import checked_rows
 from .rows import CONTROL, row_of
 
-RATES_FILE = Path(__file__).parents[2] / "results" / "tuning.json"
+RATES_FILE = results_folder() / "tuning.json"
 
 # (outer rate, inner rate) of each trial, in their order: a search that is cut short has
 # the first of them, of every method as many. What has no inner rate has twice as many
