@@ -137,6 +137,7 @@ def most_cells(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
         low=sum(gap.interval.low > 0 for gap in gaps),
         high=sum(gap.interval.high > 0 for gap in gaps),
         seeds=min(gap.interval.n_seeds for gap in gaps),
+        targets=sum(gap.interval.n_targets for gap in gaps),
     )
     why = (
         f"ahead of the best rival in {ahead[0]} of {sizes[0]} direct and {ahead[1]} of "
