@@ -36,11 +36,13 @@ class Key(NamedTuple):
 
 
 class RunsFailed(ValueError):
-    """Some runs could not be computed. ``rows`` are the others, all in the log."""
+    """Some runs could not be computed. ``rows`` are the others, all in the log;
+    ``reasons`` say what went wrong, one for each run that failed."""
 
-    def __init__(self, message: str, rows: Sequence[dict]):
+    def __init__(self, message: str, rows: Sequence[dict], reasons: Sequence[str]):
         super().__init__(message)
         self.rows = list(rows)
+        self.reasons = list(reasons)
 
 
 def reproduce(
@@ -86,10 +88,12 @@ def reproduce(
     found = _found(log, keys, old)
     rows = [found[key] for key in keys if key in found]
     if failed:
+        reasons = list(failed.values())
         raise RunsFailed(
             f"{len(failed)} of {len(runs)} runs failed, the others are in {log}: "
-            f"{next(iter(failed.values()))}",
+            f"{reasons[0]}",
             rows,
+            reasons,
         )
     return rows
 
