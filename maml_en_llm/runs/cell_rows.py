@@ -175,9 +175,8 @@ def model_name(row: Record) -> str:
     run = row["run"]
     changes = dict(run.get("train") or {})
     words = [f"{name} {value}" for name, value in changes.items()]
-    if run.get("budget"):
-        words.insert(0, f"equal {run['budget']}")
-    return ", ".join([row["method"], *words])
+    budget = run.get("budget", "gradients")
+    return ", ".join([row["method"], f"equal {budget}", *words])
 
 
 def _model_key(row: Record) -> str:
