@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import check_choice, check_integer, check_truth, listed, shown
 from ..evaluation import Adaptation, evaluate
+from ..methods.budget import gradients_per_task
 from ..prompts import Format
 from ..protocol import SEEDS, SHOTS
 from ..provenance import configuration_hash, plain
@@ -46,7 +47,7 @@ def _by_gradients(config: TrainConfig, whole: int) -> int:
     k = method.inner_steps
     if config.inner_batch == "all":
         k = min(k, 1)
-    cost = sum(gradients for _, _, gradients in method.passes(k))
+    cost = gradients_per_task(method, k)
     return _share(whole, cost, "gradients", method.inner_steps)
 
 

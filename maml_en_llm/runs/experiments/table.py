@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from ...errors import check_choice, check_integer
+from ...methods.budget import gradients_per_task
 from ...prompts import MODES
 from ...protocol import SEEDS
 from ...tasks import load_settings
@@ -61,7 +62,7 @@ class Table:
 
         ``rates``: others, to be tried. What does not train has none, nor a seed.
         """
-        check_choice("names", name, (*PRIMARY, *FURTHER, *METHODS, *RULES))
+        check_choice("names", name, (*METHODS, *CONTROLS, *RULES))
         setting, mode = self.cell(cell)
         row = row_of(name)
         how: dict[str, Any] = dict(
@@ -108,8 +109,7 @@ class Table:
         n, k = config.tasks_per_step, config.inner_steps
         if budget == "prompts":
             return n * (k + 1) * config.prompts
-        costs = config.make_method().passes(k)
-        return n * sum(gradients for _, _, gradients in costs)
+        return n * gradients_per_task(config.make_method(), k)
 
     def cell(self, cell: str) -> tuple[str, str]:
         """Setting and mode of a cell, written ``setting:mode``."""
