@@ -15,7 +15,7 @@ from .claims import claims_on
 from .code import code_below, codes_alike, torch_version
 from .failed import note_failure
 from .inputs import Inputs, inputs_of
-from .json_lines import append_rows
+from .json_lines import append_row
 from .record_rows import read_log, seal
 from .run import Run
 from .store import Store
@@ -180,7 +180,7 @@ def _complete(
             continue
         record |= key._asdict() | dict(weights=inputs.weights, data=inputs.data)
         record["seal"] = seal(record)
-        append_rows(log, [record], key=_key_of)
+        append_row(log, record, key=_key_of)
         if progress is not None:
             progress(deepcopy(record))  # what it does to it stays with it
     return failed

@@ -62,10 +62,9 @@ class Store:
             name: tensor.detach().cpu().contiguous()
             for name, tensor in parameters(model).items()
         }
-        with torch.no_grad():
-            cost = json.dumps(spent)
-            about = {"spent": cost, "sha256": checksum_of(cost, weights)}
-            content = save(weights, about)
+        cost = json.dumps(spent)
+        about = {"spent": cost, "sha256": checksum_of(cost, weights)}
+        content = save(weights, about)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, content)
