@@ -9,15 +9,16 @@ from typing import NamedTuple
 from ..errors import shown
 from ..models import load_model
 from ..provenance import check_file
+from ..sittings import torch_version
 from ..training import TrainConfig
 from .adapted import Chosen
-from .claims import claims_on
-from .code import code_below, codes_alike, torch_version
+from .code import code_below, codes_alike
 from .failed import note_failure
 from .inputs import Inputs, inputs_of
 from .json_lines import append_row
 from .record_rows import read_log, seal
 from .run import Run
+from .run_locks import locks_on
 from .store import Store
 from .trained import Trained, check_askable
 
@@ -25,7 +26,7 @@ from .trained import Trained, check_askable
 class Key(NamedTuple):
     """What has to agree for a record to count: the run, and all it was made from.
 
-    Records of before have no ``further``: what they lack is not asked of them.
+    Older records have no ``further``: it is not asked of them.
     """
 
     hash: str
@@ -77,24 +78,20 @@ def reproduce(
     failed: dict[Key, str] = {}
     wanted = {key: run for key, run in zip(keys, runs, strict=True) if key not in found}
     waiting = _groups(wanted)
-    with claims_on(log) as claims:
+    with locks_on(log) as locks:
         for wait in (False, True):  # first what nobody else is at
             for name, group in list(waiting.items()):
-                if not claims.take(name, wait):
+                if not locks.take(name, wait):
                     continue
                 failed |= _complete(group, log, progress, store, old)
-                claims.give_up(name)
+                locks.give_up(name)
                 del waiting[name]
     found = _found(log, keys, old)
     rows = [found[key] for key in keys if key in found]
     if failed:
         reasons = list(failed.values())
-        raise RunsFailed(
-            f"{len(failed)} of {len(runs)} runs failed, the others are in {log}: "
-            f"{reasons[0]}",
-            rows,
-            reasons,
-        )
+        told = f"{len(failed)} of {len(runs)} runs failed, the others are in {log}: "
+        raise RunsFailed(told + reasons[0], rows, reasons)
     return rows
 
 

@@ -17,7 +17,7 @@ from ..protocol import SEEDS, SHOTS
 if TYPE_CHECKING:
     from ..training import TrainConfig
 
-INNER_SHARE = 5  # the outer rate is so many times the inner one, unless that is given
+OUTER_OVER_INNER = 5  # rates, where the inner one is not given
 
 
 def _text(name: str, value) -> str:
@@ -92,7 +92,7 @@ class Preset:
     @property
     def inner_rate(self) -> float:
         """α: as given, or β / 5."""
-        return self.lr / INNER_SHARE if self.inner_lr is None else self.inner_lr
+        return self.lr / OUTER_OVER_INNER if self.inner_lr is None else self.inner_lr
 
     @property
     def demonstration_seeds(self) -> tuple[int, ...]:

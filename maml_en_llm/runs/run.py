@@ -16,7 +16,8 @@ from ..training import TrainConfig
 from .adapted import Chosen
 from .rows import CONTROLS, METHODS, RULES, row_of
 
-# Of one prompt each, per outer step: what all methods get under the budgets named so
+# Per outer step: what all methods get under the budgets named so, where `per_step` does
+# not say. A gradient is of one batch, whatever its number of prompts.
 GRADIENTS_PER_STEP = 16
 PROMPTS_PER_STEP = 16
 

@@ -22,11 +22,11 @@ from pathlib import Path
 
 from ..errors import DataError
 from .alive import Cell, cell_of
-from .cell_rows import Record
 from .claim_rules import LEAST, RULES_OF_CLAIMS, Found
 from .fragility import fragility
 from .pairs import Paired, families_of, numbers
 from .published import published_rows
+from .record_rows import Record
 
 REPRODUCED, NOT, UNTESTABLE = "reproduced", "not reproduced", "not testable here"
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import check_integer, check_number
-from .claims import clear_claims
 from .costs import Pace, units_of_group
 from .failed import REASON, check_failures
 from .log import RunsFailed, missing, records, reproduce
 from .run import Run
+from .run_locks import clear_locks
 from .store import Store
 
 LOOK_EVERY = 0.5  # seconds between two looks at the clock
@@ -75,9 +75,9 @@ def compute_stages(
 ) -> Outcome:
     """The same of several lists, one after the other, by the same processes.
 
-    Runs that share a training are computed together within a list; where later ones
-    need it again, it is in the store. Raises `ValueError` before anything is computed
-    where the log, or the file of failures beside it, is none.
+    Runs that share a training are computed together within a list; where a later list
+    needs the training again, it is in the store. Raises `ValueError` before anything is
+    computed where the log, or the file of failures beside it, is none.
     """
     log = Path(log)
     check_failures(log)
@@ -122,7 +122,7 @@ class Work:
         finally:
             for worker in busy.values():
                 worker.stop()
-            clear_claims(self.log)
+            clear_locks(self.log)
 
     def _begin(self, busy: dict, worker: "Worker | None" = None) -> None:
         """Give the next group that ends in time to a worker, by default a new one; let

@@ -163,7 +163,7 @@ LESS = {
     ),
     "test records": (
         dict(more={"max_records": 32}),
-        "random guess: only 32 test records per target",
+        "random guess: only 32 test examples per target",
     ),
 }
 

@@ -454,22 +454,22 @@ def test_no_run_is_begun_that_would_not_end_in_time(config, tmp_path):
     assert (found.rows, found.failed, found.left) == ([], [], 1)
 
 
-def test_who_stops_it_finds_the_log_without_claims_beside_it(
+def test_who_stops_it_finds_the_log_without_locks_beside_it(
     config, tmp_path, monkeypatch
 ):
-    claims = tmp_path / "records" / ".log.claims"
+    locks = tmp_path / "records" / ".log.locks"
 
     def stop(*_):
-        while not claims.exists():
+        while not locks.exists():
             time.sleep(0.05)
         raise KeyboardInterrupt
 
-    claims.parent.mkdir()
+    locks.parent.mkdir()
     monkeypatch.setattr("maml_en_llm.runs.workers.wait", stop)
     long = run_of_mini(replace(config, steps=10_000_000))
     with pytest.raises(KeyboardInterrupt):
         compute([long], tmp_path / "records" / "log", How())
-    assert not list(claims.parent.iterdir())
+    assert not list(locks.parent.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,9 @@ def grid(
     all. Raises `ValueError` for a value that is
     there twice, or that a run cannot have.
     """
-    names = once("names", names)
-    modes = once("modes", modes)
-    seeds = once("seeds", [check_integer("seeds", seed) for seed in seeds])
+    names = check_list("names", names)
+    modes = check_list("modes", modes)
+    seeds = check_list("seeds", [check_integer("seeds", seed) for seed in seeds])
     for mode in modes:
         check_choice("modes", mode, MODES)
     found = []
@@ -76,7 +76,7 @@ def grid(
     return found
 
 
-def once(argument: str, values: Iterable) -> list:
+def check_list(argument: str, values: Iterable) -> list:
     """The values as a list; `ValueError` for none, or one that is there twice."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ValueError(f"{argument}: expected a list, found {shown(values)}")

@@ -15,7 +15,7 @@ from ..presets import Preset
 from ..rates import rates_of
 from ..rows import CONTROL, CONTROLS, METHODS, RULES, row_of
 from ..run import Run
-from .grid import once
+from .grid import check_list
 
 # Cells in which a comparison means something, by the alive rule (`runs.alive`)
 CELLS = ("hr_to_lr:direct", "class_to_class:direct")
@@ -143,14 +143,14 @@ def _lists(benchmark: str, _: DiskState) -> Mapping[str, Mapping]:
     return load_settings(benchmark)
 
 
-def chosen(argument: str, values: Iterable, known: Sequence) -> None:
+def check_choices(argument: str, values: Iterable, known: Sequence) -> None:
     """`ValueError` unless all values are known."""
     for value in values:
         check_choice(argument, value, known)
 
 
-def trained(argument: str, names: Iterable[str]) -> list[str]:
+def check_trained(argument: str, names: Iterable[str]) -> list[str]:
     """The names, each once; `ValueError` for a row without a training to vary."""
-    names = once(argument, names)
-    chosen(argument, names, ROWS_THAT_TRAIN)
+    names = check_list(argument, names)
+    check_choices(argument, names, ROWS_THAT_TRAIN)
     return names
