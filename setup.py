@@ -8,7 +8,7 @@ from setuptools.command.build_py import build_py
 
 
 class BuildWithRecords(build_py):
-    """Copies results/*.json into the package that is built."""
+    """Copies results/*.json and *.jsonl into the package that is built."""
 
     def run(self):
         super().run()

@@ -57,7 +57,7 @@ def main() -> None:
     options.log.parent.mkdir(parents=True, exist_ok=True)
     run = family_run(options) if options.families else None
     rows = computed(options)
-    cells, failed, lines = judged(rows, options)
+    cells, failed = judged(rows, options)
     share = solved_share(rows)
     families, scored = {}, {}
     if run is not None:
@@ -75,7 +75,7 @@ def main() -> None:
         families=families,
         families_of=scored,
         conditions=bars,
-        rows=lines,
+        rows=rows,
     )
     write_whole(options.out, json.dumps(found, indent=1) + "\n")
 
@@ -164,8 +164,8 @@ def _say(row: dict, done: float, whole: float) -> None:
     print(f"{share:3.0f}%  {', '.join(about)}: {row['mean']:.1f}", flush=True)
 
 
-def judged(rows, options) -> tuple[list[Cell], list[str], list[dict]]:
-    """Cells, what kept others from being judged, and the rows behind them."""
+def judged(rows, options) -> tuple[list[Cell], list[str]]:
+    """Cells, and what kept others from being judged."""
     cells, failed = [], []
     settings = dict.fromkeys(row["setting"] for row in rows)
     for setting in settings:
@@ -174,7 +174,7 @@ def judged(rows, options) -> tuple[list[Cell], list[str], list[dict]]:
                 cells.append(judge_cell(rows, setting, mode))
             except ValueError as error:
                 failed.append(f"not judged: {error}")
-    return cells, failed, list(rows)
+    return cells, failed
 
 
 def solved_share(rows: list[dict]) -> dict[str, float]:

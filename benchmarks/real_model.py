@@ -282,7 +282,10 @@ def main() -> None:
             attempt(note, case)
             continue
         command = [sys.executable, __file__, "--out", options.out]
-        subprocess.run([*command, "--case", json.dumps(case)], check=False)
+        command += ["--case", json.dumps(case)]
+        code = subprocess.run(command, check=False).returncode
+        if code:
+            note(case | {"failed": f"exit {code}"})
 
 
 def attempt(note, case: dict) -> None:

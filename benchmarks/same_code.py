@@ -28,11 +28,12 @@ from transformers.utils import logging
 from maml_en_llm.errors import check_integer
 from maml_en_llm.provenance import write_whole
 from maml_en_llm.runs.again import is_here, run_of, stored_records
-from maml_en_llm.runs.code import SAME_CODE, code_below, read_changes, torch_version
+from maml_en_llm.runs.code import SAME_CODE, code_below, read_changes
 from maml_en_llm.runs.compare import run_name
 from maml_en_llm.runs.costs import units_of_asking, units_of_training
 from maml_en_llm.runs.log import reproduce
 from maml_en_llm.runs.pairs import changes_of
+from maml_en_llm.sittings import torch_version
 
 ROOT = Path(__file__).resolve().parents[1]
 # what is of the making of a record, not of its result

@@ -75,13 +75,13 @@ def setup(app: Sphinx) -> dict:
 
 def mathjax_folder() -> Path:
     """MathJax's files in the installed package."""
-    found = importlib.util.find_spec("sphinx-mathjax-offline")
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec("sphinx-mathjax-offline")
+    if spec is None or not spec.submodule_search_locations:
         raise ExtensionError(
             "expected the package sphinx-mathjax-offline, found none; "
             "pip install -r requirements.txt"
         )
-    return Path(found.submodule_search_locations[0]) / "static" / "mathjax"
+    return Path(spec.submodule_search_locations[0]) / "static" / "mathjax"
 
 
 def set_paths(_app: Sphinx, config) -> None:

@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from html.parser import HTMLParser
+from http.client import HTTPException
 from pathlib import Path
 
 import yaml
@@ -70,7 +71,7 @@ def fault_of(address: str) -> str | None:
         urllib.request.urlopen(request, timeout=PATIENCE).close()
     except urllib.error.HTTPError as error:
         return f"{error.code}" if error.code in (404, 410) else None
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         return str(error)
     return None
 

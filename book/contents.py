@@ -76,7 +76,8 @@ class Book:
                 self.places[label] = name, box["title"].strip()
         for kind, label in found:
             count[kind] += 1
-            self.labels[label] = f"{prefix}{count[kind]}"
+            if label:
+                self.labels[label] = f"{prefix}{count[kind]}"
 
     def link(self, name: str, shown: str = "", anchor: str = "") -> str:
         """A link to a notebook or a published page, or else its title."""

@@ -20,9 +20,14 @@ NOTEBOOKS = "notebooks"  # the branch of the plain notebooks that Colab opens
 def site(repository: str) -> str:
     """Address of the published pages of a repository, such as OWNER/NAME."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise SystemExit(f"repository: expected OWNER/NAME, got {repository}")
+        raise SystemExit(
+            f"repository: expected OWNER/NAME, found {repository!r}"
+        )
     owner, name = repository.split("/")
-    return f"https://{owner.lower()}.github.io/{name}/"
+    host = f"{owner.lower()}.github.io"
+    if name.lower() == host:  # a user's own site is published at the root
+        return f"https://{host}/"
+    return f"https://{host}/{name}/"
 
 
 def check_commit(commit: str) -> None:

@@ -37,6 +37,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def torch_version() -> str:
+    """The version of torch without the name of its build (``+cpu``)."""
+    return versions()["torch"].partition("+")[0]
+
+
 def other_sittings(made: Iterable[Mapping], here: Mapping, checkpoint: str) -> list:
     """Those of ``made`` that differ from ``here``, see `computed_by`.
 

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import sys
+from http.client import BadStatusLine, InvalidURL
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -315,10 +316,34 @@ def test_a_fork_points_to_itself():
     assert made["sphinx"]["config"]["built_from"] == COMMIT
     assert "colab" in made["launch_buttons"]["colab_url"]
     assert made["sphinx"]["config"]["html_static_path"], "the rest is kept"
+    own = "https://alice.github.io/"
+    assert script("book", "stamp").site("Alice/alice.github.io") == own
     with pytest.raises(SystemExit, match="OWNER/NAME"):
         script("book", "stamp").stamped(config, "nothing", "main", COMMIT)
     with pytest.raises(SystemExit, match="expected a hash, found 'main'"):
         script("book", "stamp").stamped(config, REPOSITORY, "main", "main")
+
+
+def test_a_figure_without_a_name_is_counted_and_has_no_label(tmp_path, monkeypatch):
+    contents = script("book", "contents")
+    monkeypatch.setattr(contents, "ROOT", tmp_path)
+    (tmp_path / "book").mkdir()
+    (tmp_path / "_toc.yml").write_text("root: book/index\nparts: []\n")
+    (tmp_path / "book" / "references.bib").write_text("")
+    figures = "```{figure} a.png\n```\n\n```{figure} b.png\n:name: fig-b\n```\n"
+    (tmp_path / "book" / "index.md").write_text(f"# A page\n\n{figures}")
+    assert contents.Book(tmp_path / "book").labels == {"fig-b": "2"}
+
+
+@pytest.mark.parametrize("error", [BadStatusLine("?"), InvalidURL("a b"), OSError("x")])
+def test_an_address_that_cannot_be_asked_is_a_fault(monkeypatch, error):
+    checker = script("book", "check_html")
+
+    def refuse(*given, **how):
+        raise error
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    assert checker.fault_of("https://example.org") == str(error)
 
 
 def test_records_travel_with_the_package():
@@ -329,3 +354,13 @@ def test_records_travel_with_the_package():
     assert json.loads(record.read_text(encoding="utf-8"))
     with pytest.raises(ValueError, match="record: .* found 'mini-bas'; nearest: mini"):
         record_file("mini-bas")
+
+
+def test_a_record_is_found_before_the_log_it_was_made_from(monkeypatch, tmp_path):
+    from maml_en_llm.runs import record_file, record_files
+
+    assert record_file("tuning").name == "tuning.json"
+    assert record_file("E1").name == "E1.jsonl"
+    monkeypatch.setattr(record_files, "_FOLDERS", (tmp_path, tmp_path / "nowhere"))
+    with pytest.raises(FileNotFoundError, match="expected E1.json or E1.jsonl in"):
+        record_file("E1")

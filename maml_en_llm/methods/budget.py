@@ -10,6 +10,11 @@ from .base import Method
 from .episodes import Episode
 
 
+def gradients_per_task(method: Method, k: int, in_parts: bool = False) -> int:
+    """Gradient equivalents of one task with k inner steps, as `Budget` counts them."""
+    return sum(gradients for _, _, gradients in method.passes(k, in_parts))
+
+
 @dataclass
 class Budget:
     """Sums over a run, of all tasks.

@@ -139,15 +139,17 @@ def _label_words(difficulty: Difficulty) -> dict[int, list[str]]:
     """
     draw = Draw(0)
     words: list[str] = LABELS
+    taken_away = False  # those of the targets
     pool: list[str] = []
     found: dict[int, list[str]] = {}
     most = max(difficulty.labels, 3)  # natural language inference has three
     labelled = [plan for plan in plans() if plan.family in LABELLED]
     for plan in sorted(labelled, key=lambda plan: not plan.target):
-        if not plan.target and words is LABELS:
+        if not plan.target and not taken_away:
+            taken_away = True
             taken = {word for labels in found.values() for word in labels}
             words = [word for word in LABELS if word not in taken]
-            words = words if len(words) >= most else list(LABELS)
+            words = words if len(words) >= most else LABELS
         if plan.seed not in found:
             pool = pool if len(pool) >= most else draw.shuffled(words)
             found[plan.seed] = [pool.pop() for _ in range(most)]

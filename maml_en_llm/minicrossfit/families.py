@@ -1,8 +1,8 @@
-"""How the records of tasks with a cue are made: one word of the text says the label.
+"""How the examples of tasks with a cue are made: one word of the text says the label.
 
 A family takes a source of random numbers, a domain, a difficulty and the task's turn,
 fixes what is the task's own (which words mean the same label), and returns a `Recipe`.
-What word means what is drawn anew for every task. A cue stands at the start and
+Which word means which label is drawn anew for every task. A cue stands at the start and
 at the end of most texts, next to the label on either side: behind the text, where the
 label is asked, or before it, where texts are scored by their label.
 """

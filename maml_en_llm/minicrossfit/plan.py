@@ -8,7 +8,7 @@ from .lexicon import UNSEEN
 # of a meta-training task, with other words that matter, other labels, another question:
 # too many to learn by heart
 VARIANTS = 8
-FREE_FORM_VARIANTS = 3  # in which nothing differs but the records
+FREE_FORM_VARIANTS = 3  # in which nothing differs but the examples
 
 
 # family: domains of its meta-training tasks | domains of its low-resource tasks, which
@@ -70,7 +70,7 @@ _DOMAINS = _CLASSIFICATION | _NLI | _PARAPHRASE | _QUESTIONS | _FREE_FORM
 
 @dataclass(frozen=True)
 class Plan:
-    """One task of the benchmark before its records are made.
+    """One task of the benchmark before its examples are made.
 
     ``target`` says that it is low-resource.
     """
@@ -79,7 +79,7 @@ class Plan:
     domain: str
     target: bool
     variant: int = 0
-    turn: int = 0  # of the family's questions, the task's
+    turn: int = 0  # which of the family's questions this task asks
 
     @property
     def name(self) -> str:

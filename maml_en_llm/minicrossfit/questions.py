@@ -1,4 +1,4 @@
-"""How the records of questions and of free-form tasks are made, by family."""
+"""How the examples of questions and of free-form tasks are made, by family."""
 
 from collections.abc import Callable, Mapping
 
@@ -21,8 +21,8 @@ _MARKS = ["with", "at", "of", "to", "by", "from", "in"]
 def _about(*slots: str) -> Family:
     """Facts about nouns, one word for each of ``slots``, then one of the nouns.
 
-    The answer is a word of that noun's fact. Which of its slots is meant is the task's
-    own, and nothing in a text says it. Options are the words of all facts.
+    The answer is a word of that noun's fact. Which of its slots is meant is fixed for
+    the task, and nothing in a text says it. Options are the words of all facts.
     """
 
     def family(_: Draw, domain: Domain, d: Difficulty, turn: int) -> Recipe:

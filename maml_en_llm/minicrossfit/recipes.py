@@ -1,4 +1,4 @@
-"""What a family of tasks is made of: how hard, and how a record comes about."""
+"""What a family of tasks is made of: how hard, and how an example comes about."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -19,7 +19,7 @@ _COUNTS = {  # least, most
 
 @dataclass(frozen=True, kw_only=True)
 class Difficulty:
-    """The knobs: sizes in words, the others are shares of the records.
+    """The knobs: sizes in words, the others are shares of the examples.
 
     Raises:
         ValueError: names the field, what was expected and what was found.
@@ -35,11 +35,11 @@ class Difficulty:
     foreign: float = 0.4
     # share with another order of clauses, which moves the word that matters
     swapped: float = 0.25
-    # share of a relation's records in which no word is one label's own
+    # share of a relation's examples in which no word is one label's own
     shared: float = 0.3
-    # share of a relation's records in which its words stand far from the text's end
+    # share of a relation's examples in which its words stand far from the text's end
     once: float = 0.4
-    # share of training records and demonstrations with a wrong label
+    # share of training examples and demonstrations with a wrong label
     noise: float = 0.0
 
     def __post_init__(self):
@@ -73,7 +73,7 @@ DIFFICULTIES = {
 
 
 class Recipe(NamedTuple):
-    """``make(draw, i)`` gives (input, answer, options) of a record of class i.
+    """``make(draw, i)`` gives (input, answer, options) of an example of class i.
 
     i < ``classes``. In a classification task the answer is the class number, and the
     labels are chosen by the caller.

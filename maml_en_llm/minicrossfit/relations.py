@@ -1,10 +1,10 @@
-"""How the records of tasks about a relation are made.
+"""How the examples of tasks about a relation are made.
 
 Two words are the same, opposite or neither, or a word stands there once or twice. The
-two stand at the start of the text, and in most records (but for a share ``once``) again
-at its end. In a share of the records (``shared``) nothing but the relation tells the
-label; in the others the label has words of its own, too, drawn for the task, so that a
-reader of words gets somewhere as well.
+two stand at the start of the text, and in most examples (but for a share ``once``)
+again at its end. In a share of the examples (``shared``) nothing but the relation tells
+the label; in the others the label has words of its own, too, drawn for the task, so
+that a reader of words gets somewhere as well.
 """
 
 from . import lexicon as words

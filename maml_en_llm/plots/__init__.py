@@ -17,8 +17,6 @@ from .rows import dots_in_rows
 from .scores import (
     against_demonstrations,
     agreement,
-    all_settings,
-    bars_with_range,
     forest,
     label_changes,
 )
@@ -34,8 +32,6 @@ __all__ = [
     "against_peers",
     "agreement",
     "alive_cells",
-    "bars_with_range",
-    "all_settings",
     "change_by_step",
     "claims_at_a_glance",
     "cold_and_warm",

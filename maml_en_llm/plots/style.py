@@ -15,7 +15,6 @@ SMALLEST_TEXT = 10.0  # points, 13.7 pixels on the page, whose small print has 1
 COLORS = {
     "metaicl": PALETTE[0],
     "maml-en-llm": PALETTE[1],
-    "first_order": PALETTE[2],
     "neutral": PALETTE[7],
 }
 

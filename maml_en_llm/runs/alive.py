@@ -6,7 +6,7 @@ was fixed before the numbers were seen, and names no method: a trained model is 
 that was trained, the best one is the one of the highest mean.
 
 A cell is **alive** if, over at least `TRAINING_SEEDS` training seeds, all of `SEEDS`
-and all test records,
+and all test examples,
 
     (1) demonstration-reading rule − random guess       ≥ `TELLS`
     (2) best model − random guess, and − majority       ≥ `BEATS`
@@ -78,7 +78,7 @@ class Cell:
 
     @property
     def verdict(self) -> str:
-        """ "alive" or "grey", with "preliminary" before it where something lacks."""
+        """ "alive" or "grey", after "preliminary" where something is missing."""
         word = "alive" if self.alive else "grey"
         return word if self.final else f"preliminary: {word}"
 

@@ -12,6 +12,7 @@ from statistics import fmean
 from ..errors import listed
 from ..protocol import SEEDS, SHOTS
 from .comparable import check_comparable
+from .record_rows import Record
 
 TRAINING_SEEDS = 3  # one seed moves a mean by 4 to 6 points, and tells of no other
 ZERO_SHOT, IN_CONTEXT = "zero-shot", "in-context"
@@ -21,8 +22,6 @@ BY_RULE = (RANDOM_GUESS, MAJORITY, RULE)
 NO_DEMONSTRATIONS = {"k": 0}
 # parts of a run that say how a model is asked, not which one it is
 ASKING = ("evaluate", "seeds", "max_records", "held", "targets")
-
-Record = Mapping
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ def _shortened(name: str, row: Record) -> list[str]:
         found.append(f"{shots} of {SHOTS} demonstrations")
     most = row["run"].get("max_records")
     if most is not None:
-        found.append(f"only {most} test records per target")
+        found.append(f"only {most} test examples per target")
     return found
 
 
@@ -175,9 +174,8 @@ def model_name(row: Record) -> str:
     run = row["run"]
     changes = dict(run.get("train") or {})
     words = [f"{name} {value}" for name, value in changes.items()]
-    if run.get("budget"):
-        words.insert(0, f"equal {run['budget']}")
-    return ", ".join([row["method"], *words])
+    budget = run.get("budget", "gradients")
+    return ", ".join([row["method"], f"equal {budget}", *words])
 
 
 def _model_key(row: Record) -> str:

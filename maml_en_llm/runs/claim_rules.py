@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from .cell_rows import IN_CONTEXT, Record
-from .pairs import Paired, RowKind, Where, changes_of, compared, longest
+from .cell_rows import IN_CONTEXT
+from .pairs import CellName, Paired, RowKind, changes_of, compared, longest
+from .record_rows import Record
 from .rows import CONTROL
 from .words import setting_in_words
 
@@ -38,27 +39,27 @@ class Found:
     counts: Mapping = field(default_factory=dict)
 
 
-def unseen_domains(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
+def unseen_domains(rows: Sequence[Record], cells: Sequence[CellName]) -> Found:
     """C1: in context, unseen-domain targets, against MetaICL."""
 
-    def gap(rival, budget="steps", which="unseen", least=BESIDE, where=cells):
+    def gap(rival, budget="steps", which="unseen", least=BESIDE, among=cells):
         ours, its = (RowKind(method=name, budget=budget) for name in (OURS, rival))
         words = f"{OURS} − {rival}, {which}, equal {budget}"
-        if where is not cells:
+        if among is not cells:
             words += ", the claim's cells"
         how: dict = dict(least=least, what=words, which=which)
-        return longest(rows, ours, its, where, **how)
+        return longest(rows, ours, its, among, **how)
 
     primary = gap(MAIN_RIVAL, least=LEAST["C1"])
     others = [gap(MAIN_RIVAL, budget) for budget in ("prompts", "gradients")]
     if primary is not None:
-        others.append(gap(CONTROL, where=primary.cells))
+        others.append(gap(CONTROL, among=primary.cells))
     others += [gap(rival) for rival in ("MetaICT", CONTROL, "FOMAML")]
     others += [gap(MAIN_RIVAL, which=which) for which in ("all", "seen")]
     return Found(primary, _there(others))
 
 
-def adaptation(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
+def adaptation(rows: Sequence[Record], cells: Sequence[CellName]) -> Found:
     """C2: after `JUDGED_AFTER` steps, all targets, demonstrations in the prompt."""
 
     def kind(method: str, budget: str | None = "steps", k: int | None = None):
@@ -79,7 +80,7 @@ def adaptation(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
     return Found(gap(kind(MAIN_RIVAL), MAIN_RIVAL, LEAST["C2"]), _there(others))
 
 
-def limited_data(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
+def limited_data(rows: Sequence[Record], cells: Sequence[CellName]) -> Found:
     """C3: trained on at most `LIMITED_SHARE` of the data.
 
     All targets decide, and the seen and the unseen both have to be ahead on average.
@@ -94,7 +95,7 @@ def limited_data(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
         )
         words = f"{OURS} − {rival}, {which}, equal {budget}"
         return compared(
-            words, mine, theirs, places, which=which, least=least, where=_place
+            words, mine, theirs, places, which=which, least=least, key=_place
         )
 
     primary = gap(MAIN_RIVAL, "all", least=LEAST["C3"])
@@ -107,7 +108,7 @@ def limited_data(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
     return Found(primary, _there(others), holds=False, why=why)
 
 
-def most_cells(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
+def most_cells(rows: Sequence[Record], cells: Sequence[CellName]) -> Found:
     """C4: against the best of all rivals and the base, cell by cell.
 
     ``ours`` counts alive cells in which the mean is ahead, ``low`` those in which the
@@ -137,6 +138,7 @@ def most_cells(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
         low=sum(gap.interval.low > 0 for gap in gaps),
         high=sum(gap.interval.high > 0 for gap in gaps),
         seeds=min(gap.interval.n_seeds for gap in gaps),
+        targets=sum(gap.interval.n_targets for gap in gaps),
     )
     why = (
         f"ahead of the best rival in {ahead[0]} of {sizes[0]} direct and {ahead[1]} of "
@@ -148,7 +150,7 @@ def most_cells(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
     return Found(primary, gaps, holds=most and mean > 0, why=why, counts=counts)
 
 
-def task_type(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
+def task_type(rows: Sequence[Record], cells: Sequence[CellName]) -> Found:
     """C5: classification against other tasks, as many of each; the same targets."""
     places = [(mode,) for setting, mode in cells if setting == TYPES[0]]
 
@@ -158,13 +160,13 @@ def task_type(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
             for kind in TYPES
         )
         words = f"{method}: trained on classification − on other tasks"
-        return compared(words, a, b, places, least=least, where=lambda r: (r["mode"],))
+        return compared(words, a, b, places, least=least, key=lambda r: (r["mode"],))
 
     others = [gap(method) for method in (MAIN_RIVAL, CONTROL)]
     return Found(gap(OURS, LEAST["C5"]), _there(others), either_way=True)
 
 
-def optimizer(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
+def optimizer(rows: Sequence[Record], cells: Sequence[CellName]) -> Found:
     """C6: shared moments against fresh ones, each at its best outer rate.
 
     Best: of the lowest held NLL, a mean over the seeds.
@@ -208,7 +210,7 @@ def optimizer(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
     return Found(primary, there, why=why)
 
 
-def exploration_tasks(rows: Sequence[Record], cells: Sequence[Where]) -> Found:
+def exploration_tasks(rows: Sequence[Record], cells: Sequence[CellName]) -> Found:
     """C7: the most tasks per outer step against the fewest, at equal steps."""
 
     def of(method: str) -> dict[int, list[Record]]:
@@ -256,7 +258,7 @@ def _share(row: Record) -> float:
     return min(change.get("task_share", 1.0), change.get("record_share", 1.0))
 
 
-def _place(row: Record) -> Where:
+def _place(row: Record) -> CellName:
     change = ",".join(f"{name}={x}" for name, x in sorted(changes_of(row).items()))
     return row["setting"], row["mode"], change
 
@@ -271,7 +273,7 @@ def _of_type(row: Record, method: str) -> bool:
     return RowKind(method=method, train=changes_of(row)).holds(row)
 
 
-def _against_best(rows: Sequence[Record], cell: Where) -> Paired | None:
+def _against_best(rows: Sequence[Record], cell: CellName) -> Paired | None:
     """Ours against the rival of the highest mean in one cell, the base among them."""
     gaps = []
     for rival in (*RIVALS, IN_CONTEXT):

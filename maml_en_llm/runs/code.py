@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import DataError, shown
-from ..sittings import versions
 from ..sources import KIND, SOURCES, code_hash, digest
 from .record_files import record_file
 
@@ -81,11 +80,6 @@ def read_changes(path: Path) -> list[dict]:
     )
 
 
-def torch_version() -> str:
-    """The version of torch without the name of its build (``+cpu``)."""
-    return versions()["torch"].partition("+")[0]
-
-
 def bare(source: str) -> str:
     """Python source without comments, docstrings, blank lines and trailing spaces."""
     lines = source.splitlines()
@@ -108,7 +102,7 @@ def bare(source: str) -> str:
 
 
 def _ends(lines: list[str], token: tokenize.TokenInfo) -> bool:
-    """Whether nothing but a comment follows a string on its last line: a docstring."""
+    """Whether a string has its lines to itself, but for a comment: a docstring."""
     rest = lines[token.end[0] - 1][token.end[1] :].strip()
     starts = not lines[token.start[0] - 1][: token.start[1]].strip()
     return starts and (not rest or rest.startswith("#"))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from ..evaluation import Adaptation
+from ..methods.budget import gradients_per_task
 from ..protocol import SHOTS
 from ..training import TrainConfig
 from .adapted import JUDGES, Chosen
@@ -24,31 +25,28 @@ RECENT = 5  # groups of a row that its pace is learned from
 
 
 def units_of_training(run: Run) -> float:
-    """Of the training alone; 0 for a row that does not train."""
+    """Units of the training alone; 0 for a row that does not train."""
     config = run.training
     return 0.0 if config is None else _training(config)
 
 
 def _training(config: TrainConfig) -> float:
     method = config.make_method()
-    k = method.inner_steps
-    passes = sum(gradients for _, _, gradients in method.passes(k))
+    passes = gradients_per_task(method, method.inner_steps)
     twice = SECOND if config.second_order else 1.0
     prompts = config.steps * config.tasks_per_step * passes * config.prompts
     return prompts * PROMPT * twice
 
 
-def units_of_asking(
-    run: Run, targets: int = TARGETS, examples: int = EXAMPLES
-) -> float:
-    """Of the evaluation alone."""
+def units_of_asking(run: Run) -> float:
+    """Units of the evaluation alone."""
     if run.name in RULES:
         return START
     held = run.held * HELD_QUERIES * QUESTION
     if not run.targets:
         return START + held
-    count = min(run.max_records or examples, examples)
-    asked = targets * len(run.seeds)
+    count = min(run.max_records or EXAMPLES, EXAMPLES)
+    asked = TARGETS * len(run.seeds)
     found = START + held + asked * count * QUESTION
     adapt = run.evaluation.get("adapt")
     if isinstance(adapt, (Adaptation, Chosen)):
@@ -60,8 +58,12 @@ def units_of_asking(
 
 
 def units_of_group(group: Sequence[Run]) -> float:
-    """Of runs that share a training; steps on demonstrations are gone through once."""
-    plain, adapted = 0.0, {}
+    """Units of runs that share a training.
+
+    Steps on demonstrations are gone through once.
+    """
+    plain = 0.0
+    adapted = {}
     for run in group:
         asking = units_of_asking(run)
         if isinstance(run.evaluation.get("adapt"), Chosen):

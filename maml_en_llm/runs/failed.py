@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..provenance import check_file, plain
-from .json_lines import append_rows, read_rows
+from .json_lines import append_row, read_rows
 from .run import Run
 
 REASON = 400  # characters of a failed run's error
@@ -32,7 +32,7 @@ def note_failure(log: Path, run: Run, error: Exception) -> str:
     date = datetime.now(UTC).isoformat(timespec="seconds")
     row = dict(hash=run.hash, error=message, date=date, run=plain(run))
     try:
-        append_rows(failures_of(log), [row])
+        append_row(failures_of(log), row)
     except (OSError, ValueError) as unusable:  # the other runs can do without it
         warnings.warn(f"the failure is not noted down: {unusable}", stacklevel=4)
     return f"{run.name}, {run.config.setting}: {message}"

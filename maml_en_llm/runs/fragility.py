@@ -1,6 +1,6 @@
 """How fragile a difference is: what turns it from decided to not decided, or back."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from .pairs import numbers
@@ -36,21 +36,25 @@ def fragility(a: Scores, b: Scores, families: Mapping[str, str]) -> Fragility:
     """
     decided = paired_difference(a, b, "both", families).decided
 
-    def turned(pair: Iterable[Scores]) -> bool:
-        left, right = pair
+    def turned(without: Callable[[Scores], Scores]) -> bool:
+        left = without(a)
+        right = without(b)
         return paired_difference(left, right, "both", families).decided != decided
 
     seeds = [seed for seed in {**a, **b} if seed is not None]
     targets = {target for row in (*a.values(), *b.values()) for target in row}
     names = sorted({families[target] for target in targets})
-    without_seed = {x: [_without_seed(table, x) for table in (a, b)] for x in seeds}
-    without_family = {
-        x: [_without_family(table, x, families) for table in (a, b)] for x in names
-    }
+
+    def turned_by_seed(seed: int) -> bool:
+        return turned(lambda table: _without_seed(table, seed))
+
+    def turned_by_family(family: str) -> bool:
+        return turned(lambda table: _without_family(table, family, families))
+
     return Fragility(
         paired_difference(a, b, "seeds", families),
-        tuple(x for x in seeds if len(seeds) > 2 and turned(without_seed[x])),
-        tuple(x for x in names if len(names) > 2 and turned(without_family[x])),
+        tuple(filter(turned_by_seed, seeds)) if len(seeds) > 2 else (),
+        tuple(filter(turned_by_family, names)) if len(names) > 2 else (),
     )
 
 

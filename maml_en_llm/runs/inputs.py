@@ -47,7 +47,7 @@ class Inputs(NamedTuple):
     def further(self) -> str:
         """Of what else is read from a disk: configuration, tokenizer, held tasks.
 
-        Records of before lack it; they count by their ``hash`` alone.
+        Older records lack it; they count by their ``hash`` alone.
         """
         return digest(self.settings, self.held)
 

@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,8 +38,8 @@ def read_rows(log: str | Path) -> list[dict]:
     return rows
 
 
-def append_rows(log: str | Path, rows: Sequence[Mapping], key=None) -> None:
-    """Add rows to a JSON-lines log, under a lock, each once.
+def append_row(log: str | Path, row: Mapping, key=None) -> None:
+    """Add a row to a JSON-lines log, under a lock.
 
     ``key(row)`` names a row: one whose key is there already is not added again, so that
     two writers do not double it. A torn last line is cut off first. A file that is no
@@ -49,9 +49,9 @@ def append_rows(log: str | Path, rows: Sequence[Mapping], key=None) -> None:
     with log.open("ab", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
         there = read_rows(log)
-        known = {key(row) for row in there} if key else set()
-        new = [row for row in rows if key is None or key(row) not in known]
-        text = "".join(json.dumps(row) + "\n" for row in new).encode()
+        if key is not None and key(row) in map(key, there):
+            return
+        text = f"{json.dumps(row)}\n".encode()
         whole = log.read_bytes()
         end = whole.rfind(b"\n") + 1
         if _row(whole[end:]) is not None:

@@ -9,15 +9,16 @@ from typing import NamedTuple
 from ..errors import shown
 from ..models import load_model
 from ..provenance import check_file
+from ..sittings import torch_version
 from ..training import TrainConfig
 from .adapted import Chosen
-from .claims import claims_on
-from .code import code_below, codes_alike, torch_version
+from .code import code_below, codes_alike
 from .failed import note_failure
 from .inputs import Inputs, inputs_of
-from .json_lines import append_rows
+from .json_lines import append_row
 from .record_rows import read_log, seal
 from .run import Run
+from .run_locks import locks_on
 from .store import Store
 from .trained import Trained, check_askable
 
@@ -25,7 +26,7 @@ from .trained import Trained, check_askable
 class Key(NamedTuple):
     """What has to agree for a record to count: the run, and all it was made from.
 
-    Records of before have no ``further``: what they lack is not asked of them.
+    Older records have no ``further``: it is not asked of them.
     """
 
     hash: str
@@ -36,11 +37,13 @@ class Key(NamedTuple):
 
 
 class RunsFailed(ValueError):
-    """Some runs could not be computed. ``rows`` are the others, all in the log."""
+    """Some runs could not be computed. ``rows`` are the others, all in the log;
+    ``reasons`` say what went wrong, one for each run that failed."""
 
-    def __init__(self, message: str, rows: Sequence[dict]):
+    def __init__(self, message: str, rows: Sequence[dict], reasons: Sequence[str]):
         super().__init__(message)
         self.rows = list(rows)
+        self.reasons = list(reasons)
 
 
 def reproduce(
@@ -75,22 +78,20 @@ def reproduce(
     failed: dict[Key, str] = {}
     wanted = {key: run for key, run in zip(keys, runs, strict=True) if key not in found}
     waiting = _groups(wanted)
-    with claims_on(log) as claims:
+    with locks_on(log) as locks:
         for wait in (False, True):  # first what nobody else is at
             for name, group in list(waiting.items()):
-                if not claims.take(name, wait):
+                if not locks.take(name, wait):
                     continue
                 failed |= _complete(group, log, progress, store, old)
-                claims.give_up(name)
+                locks.give_up(name)
                 del waiting[name]
     found = _found(log, keys, old)
     rows = [found[key] for key in keys if key in found]
     if failed:
-        raise RunsFailed(
-            f"{len(failed)} of {len(runs)} runs failed, the others are in {log}: "
-            f"{next(iter(failed.values()))}",
-            rows,
-        )
+        reasons = list(failed.values())
+        told = f"{len(failed)} of {len(runs)} runs failed, the others are in {log}: "
+        raise RunsFailed(told + reasons[0], rows, reasons)
     return rows
 
 
@@ -176,7 +177,7 @@ def _complete(
             continue
         record |= key._asdict() | dict(weights=inputs.weights, data=inputs.data)
         record["seal"] = seal(record)
-        append_rows(log, [record], key=_key_of)
+        append_row(log, record, key=_key_of)
         if progress is not None:
             progress(deepcopy(record))  # what it does to it stays with it
     return failed

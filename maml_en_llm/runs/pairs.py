@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..evaluation import family_of
-from .cell_rows import Record, each_once
+from .cell_rows import each_once
 from .comparable import check_comparable
+from .record_rows import Record
 from .statistics import Interval, paired_difference
 
 RATES_OF_A_ROW = ("lr", "inner_lr")  # tuned for each row: no change of its training
-Where = tuple[str, ...]  # setting and mode, or other words that say where
+CellName = tuple[str, ...]  # setting and mode, or other words that say where
 SeedTable = dict[int | None, dict[str, float]]  # training seed → target → points
 
 
@@ -67,7 +68,7 @@ class Paired:
 
     what: str
     interval: Interval
-    cells: tuple[Where, ...]
+    cells: tuple[CellName, ...]
     tables: tuple[SeedTable, ...] = field(default=(), repr=False, compare=False)
 
     def as_row(self) -> dict:
@@ -99,27 +100,27 @@ def changes_of(row: Record) -> dict:
     return {name: x for name, x in train.items() if name not in RATES_OF_A_ROW}
 
 
-def setting_and_mode(row: Record) -> Where:
+def setting_and_mode(row: Record) -> CellName:
     """The cell of a row."""
     return row["setting"], row["mode"]
 
 
 def table_of(
     rows: Iterable[Record],
-    cells: Sequence[Where],
+    cells: Sequence[CellName],
     which: str = "all",
-    where: Callable[[Record], Where] = setting_and_mode,
+    key: Callable[[Record], CellName] = setting_and_mode,
 ) -> SeedTable:
     """Seed → "setting mode target" → score, of the seeds that all the cells have.
 
     Raises `ValueError` where two rows have one cell and seed, and where rows of the
     cells are not alike (`check_comparable`).
     """
-    by_cell: dict[Where, SeedTable] = {cell: {} for cell in cells}
-    mine = _within(rows, cells, where)
+    by_cell: dict[CellName, SeedTable] = {cell: {} for cell in cells}
+    mine = _within(rows, cells, key)
     check_comparable("records", mine)
     for row in each_once(mine):
-        cell = where(row)
+        cell = key(row)
         seed = row["seed"] if "budget" in row else None
         if seed in by_cell[cell]:
             raise ValueError(
@@ -150,23 +151,23 @@ def compared(
     what: str,
     a: Sequence[Record],
     b: Sequence[Record],
-    cells: Sequence[Where],
+    cells: Sequence[CellName],
     *,
     which: str = "all",
     least: int = 1,
-    where: Callable[[Record], Where] = setting_and_mode,
+    key: Callable[[Record], CellName] = setting_and_mode,
 ) -> Paired | None:
     """``a`` − ``b`` over the cells in which both have ``least`` common seeds.
 
     None where there is no such cell, or too few seeds are common to all of them. Raises
     `ValueError` as `table_of`, also where a row of one side is not like the other's.
     """
-    kept = [cell for cell in cells if _seeds(a, b, [cell], which, least, where)]
-    seeds = _seeds(a, b, kept, which, least, where) if kept else None
+    kept = [cell for cell in cells if _seeds(a, b, [cell], which, least, key)]
+    seeds = _seeds(a, b, kept, which, least, key) if kept else None
     if not seeds:
         return None
-    check_comparable("records", *(_within(rows, kept, where) for rows in (a, b)))
-    left, right = (table_of(rows, kept, which, where) for rows in (a, b))
+    check_comparable("records", *(_within(rows, kept, key) for rows in (a, b)))
+    left, right = (table_of(rows, kept, which, key) for rows in (a, b))
     left, right = (_only(table, seeds) for table in (left, right))
     interval = paired_difference(left, right, "both", families_of(left))
     return Paired(what, interval, tuple(kept), (left, right))
@@ -176,12 +177,12 @@ def longest(
     rows: Sequence[Record],
     a: RowKind,
     b: RowKind,
-    cells: Sequence[Where],
+    cells: Sequence[CellName],
     *,
     least: int,
     what: str = "",
     which: str = "all",
-    where: Callable[[Record], Where] = setting_and_mode,
+    key: Callable[[Record], CellName] = setting_and_mode,
 ) -> Paired | None:
     """`compared` at the most outer steps that both kinds have seeds enough for."""
     lengths = {steps_of(row) for row in rows if a.holds(row)}
@@ -193,20 +194,20 @@ def longest(
         left, right = ([row for row in rows if kind.holds(row)] for kind in pair)
         words = what or f"{a.method} − {b.method}"
         words += f", {length} steps"
-        how: dict[str, Any] = dict(which=which, least=least, where=where)
+        how: dict[str, Any] = dict(which=which, least=least, key=key)
         found = compared(words, left, right, cells, **how)
         if found is not None:
             return found
     return None
 
 
-def _within(rows: Iterable[Record], cells, where) -> list[Record]:
-    return [row for row in rows if where(row) in cells]
+def _within(rows: Iterable[Record], cells, key) -> list[Record]:
+    return [row for row in rows if key(row) in cells]
 
 
-def _seeds(a, b, cells, which: str, least: int, where) -> list | None:
+def _seeds(a, b, cells, which: str, least: int, key) -> list | None:
     """Seeds that both sides have in all cells; None where they are too few."""
-    left, right = (table_of(rows, cells, which, where) for rows in (a, b))
+    left, right = (table_of(rows, cells, which, key) for rows in (a, b))
     if not (left and right) or not all(map(bool, (*left.values(), *right.values()))):
         return None
     seeds = [seed for seed in left if seed in right]

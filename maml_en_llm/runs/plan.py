@@ -17,6 +17,7 @@ from ..errors import check_choice, check_integer
 from ..meta.calculus import loss_and_grad
 from ..meta.trajectory import SPACING
 from ..methods import METHODS
+from ..methods.budget import gradients_per_task
 from ..models import PromptLoss, parameters, positions_of
 from ..models.sizes import base_of, text_config, width_of
 from ..prompts import Prompt, collate
@@ -96,8 +97,7 @@ class Step:
         """Gradient equivalents: forward and backward passes of a batch, all tasks."""
         method = METHODS[self.method](inner=None, inner_steps=self.k)
         in_parts = self.together < self.prompts
-        passes = method.passes(self.inner_steps, in_parts)
-        return self.n * sum(cost for _, _, cost in passes)
+        return self.n * gradients_per_task(method, self.inner_steps, in_parts)
 
 
 # Numbers per token that a graph keeps: of each layer (in widths of the hidden states
@@ -273,10 +273,10 @@ def check_length(model, step: Step) -> None:
         )
 
 
-def seconds_per_gradient(model, step: Step, *, repeats: int = 2) -> float:
-    """Seconds of one gradient of a batch of the step, the faster of ``repeats``.
+def seconds_per_gradient(model, step: Step) -> float:
+    """Seconds of one gradient of a batch of the step, the faster of two: the first
+    also warms up.
 
-    The first call, which also warms up, counts only where it is the only one.
     Raises `ValueError` where prompts are longer than the model takes, or do not fit the
     memory of the machine.
     """
@@ -291,7 +291,7 @@ def seconds_per_gradient(model, step: Step, *, repeats: int = 2) -> float:
     batch = batch.to(model.device)
     loss, params = PromptLoss(model, step.at_once), parameters(model)
     times = []
-    for _ in range(repeats):
+    for _ in range(2):
         start = time.perf_counter()
         loss_and_grad(loss, params, batch)  # ends in a number: a GPU has finished
         times.append(time.perf_counter() - start)

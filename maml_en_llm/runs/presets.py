@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..base.weights import SHIPPED
 from ..errors import check_choice, check_integer, check_number, check_truth, shown
 from ..protocol import SEEDS, SHOTS
 
 if TYPE_CHECKING:
     from ..training import TrainConfig
 
-INNER_SHARE = 5  # the outer rate is so many times the inner one, unless that is given
+OUTER_OVER_INNER = 5  # rates, where the inner one is not given
 
 
 def _text(name: str, value) -> str:
@@ -91,7 +92,7 @@ class Preset:
     @property
     def inner_rate(self) -> float:
         """α: as given, or β / 5."""
-        return self.lr / INNER_SHARE if self.inner_lr is None else self.inner_lr
+        return self.lr / OUTER_OVER_INNER if self.inner_lr is None else self.inner_lr
 
     @property
     def demonstration_seeds(self) -> tuple[int, ...]:
@@ -216,8 +217,9 @@ PRESETS: Mapping[str, Preset] = {
 
 # `smoke` with a model or files of the reader's own: as little as shows the algorithm,
 # with a rate for random weights
+SMOKE = PRESETS["smoke"]
 SMOKE_OWN = replace(
-    PRESETS["smoke"],
+    SMOKE,
     tokens=256,
     demonstrations=4,
     steps=20,
@@ -257,6 +259,14 @@ def resolve(preset: str, **given) -> Preset:
         check_choice("parameter", field, known)
         if value is not None:
             changes[field] = _checked(name, field, value)
-    if preset == "smoke" and changes.keys() & {"benchmark", "model"}:
+    if preset == "smoke" and _is_own(changes):
         size = SMOKE_OWN
     return replace(size, **changes)
+
+
+def _is_own(given: Mapping) -> bool:
+    """Whether a model or benchmark is the reader's own, not one of the package."""
+    model = given.get("model", SMOKE.model)
+    benchmark = given.get("benchmark", SMOKE.benchmark)
+    generated = benchmark.partition(":")[0] == SMOKE.benchmark  # of any difficulty
+    return model not in SHIPPED or not generated

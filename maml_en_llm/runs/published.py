@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import check_number, shown
-from .cell_rows import Record
 from .log import is_current
 from .record_files import record_file
-from .record_rows import checked_rows, read_log
+from .record_rows import Record, checked_rows, read_log
 
 MODEL_OF_RECORDS = "mini-base"
 NAME_OF_LOG = re.compile(r"[\w.-]{1,100}")
@@ -40,8 +39,8 @@ def published_rows(
 ) -> list[Record]:
     """The records of ``experiment`` on one base model, of each run the newest.
 
-    ``folder``: of ``<experiment>.jsonl``; None: where the published records are. None
-    at all where the file is not there.
+    ``folder``: of ``<experiment>.jsonl``; None: where the published records are. An
+    empty list where there is no such file.
 
     Raises `ValueError` for what is no folder or no name of an experiment, and
     `DataError` naming file and line for a row that is no record.

@@ -13,10 +13,11 @@ from statistics import fmean
 from ..errors import check_number, shown
 from ..provenance import describe
 from .presets import Preset
+from .record_files import results_folder
 from .record_rows import checked_rows
-from .rows import CONTROL, row_of
+from .rows import row_of
 
-RATES_FILE = Path(__file__).parents[2] / "results" / "tuning.json"
+RATES_FILE = results_folder() / "tuning.json"
 
 # (outer rate, inner rate) of each trial, in their order: a search that is cut short has
 # the first of them, of every method as many. What has no inner rate has twice as many
@@ -27,10 +28,6 @@ WITH_INNER: tuple[tuple[float, float], ...] = (
 )
 OUTER_ALONE = (2e-3, 1e-3, 4e-3, 5e-4, 8e-3, 1.4e-3, 2.8e-3, 2.5e-4)
 TRIALS = 6  # of each method
-TUNED_ROWS = (
-    *("MetaICL", "MAML-en-LLM", CONTROL, "FOMAML", "Reptile"),
-    *("MetaICT", "multi-task zero-shot"),
-)
 
 
 def has_inner_rate(name: str) -> bool:
@@ -58,8 +55,9 @@ def rates_of(
 
     Raises `ValueError` where ``tuned_on`` is not what the search was run with.
     """
-    found = _tuned(RATES_FILE).get(name)
-    about = _about(RATES_FILE)
+    search = _read(RATES_FILE)
+    found = search.get("rates", {}).get(name)
+    about = (search.get("model"), search.get("benchmark"))
     if tuned_on is not None and about != (tuned_on, preset.benchmark):
         raise ValueError(
             f"rates: expected {shown(about[0])}, the model of {RATES_FILE.name}, on "
@@ -163,12 +161,3 @@ def _read(path: Path) -> dict:
             f"damaged one ({shown(str(error))}); remove it, and make it again by "
             "python -m maml_en_llm reproduce tuning"
         ) from error
-
-
-def _tuned(path: Path) -> Mapping[str, Mapping[str, float]]:
-    return _read(path).get("rates", {})
-
-
-def _about(path: Path) -> tuple:
-    found = _read(path)
-    return (found.get("model"), found.get("benchmark"))

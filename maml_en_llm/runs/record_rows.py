@@ -7,8 +7,9 @@ from typing import Any
 
 from ..errors import DataError, listed, shown
 from ..provenance import digest
-from .cell_rows import Record
 from .json_lines import read_rows
+
+Record = Mapping
 
 TOTALS = ("mean", "worst", "unseen_mean", "unseen_worst")
 COUNTS = ("outer_steps", "gradients")  # of a budget: the same on every machine
@@ -27,7 +28,7 @@ def read_log(log: str | Path) -> list[dict]:
     """The records of a log, which is left as it is; see `read_rows`.
 
     Raises `DataError` naming file and line for a row that is no record of a run, and
-    for one that is not as it was sealed. Rows of before have no seal.
+    for one that is not as it was sealed. Rows of older logs have no seal.
     """
     rows = read_rows(log)
     for number, row in enumerate(rows, 1):

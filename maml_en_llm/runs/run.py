@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import check_choice, check_integer, check_truth, listed, shown
 from ..evaluation import Adaptation, evaluate
+from ..methods.budget import gradients_per_task
 from ..prompts import Format
 from ..protocol import SEEDS, SHOTS
 from ..provenance import configuration_hash, plain
@@ -15,7 +16,8 @@ from ..training import TrainConfig
 from .adapted import Chosen
 from .rows import CONTROLS, METHODS, RULES, row_of
 
-# Of one prompt each, per outer step: what all methods get under the budgets named so
+# Per outer step: what all methods get under the budgets named so, where `per_step` does
+# not say. A gradient is of one batch, whatever its number of prompts.
 GRADIENTS_PER_STEP = 16
 PROMPTS_PER_STEP = 16
 
@@ -46,7 +48,7 @@ def _by_gradients(config: TrainConfig, whole: int) -> int:
     k = method.inner_steps
     if config.inner_batch == "all":
         k = min(k, 1)
-    cost = sum(gradients for _, _, gradients in method.passes(k))
+    cost = gradients_per_task(method, k)
     return _share(whole, cost, "gradients", method.inner_steps)
 
 

@@ -16,17 +16,17 @@ and decide nothing.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DataError
 from .alive import Cell, cell_of
-from .cell_rows import Record
 from .claim_rules import LEAST, RULES_OF_CLAIMS, Found
 from .fragility import fragility
-from .pairs import families_of, numbers
+from .pairs import Paired, families_of, numbers
 from .published import published_rows
+from .record_rows import Record
 
 REPRODUCED, NOT, UNTESTABLE = "reproduced", "not reproduced", "not testable here"
 
@@ -127,35 +127,29 @@ def _row(claim: Claim, records: Mapping, cells: Sequence) -> dict:
     rows = records.get(needs, ())
     if not rows:
         return row | _untestable(f"no records of {needs}")
-    found = _found(rule, rows, cells)
+    found = rule(list(rows), list(cells))
     beside = [other.as_row() for other in found.others]
-    if found.primary is None:
+    primary = found.primary
+    if primary is None:
         lacking = found.lacking or (
             f"no alive cell has {LEAST[claim.name]} training seeds of both sides"
         )
         return row | _untestable(lacking) | dict(others=beside)
-    row |= numbers(found.primary.interval) | dict(found.counts)
+    row |= numbers(primary.interval) | dict(found.counts)
     verdict, why = _verdict(claim, found)
     return row | dict(
         verdict=verdict,
         why=why,
-        cells=found.primary.as_row()["cells"],
-        what=found.primary.what,
+        cells=primary.as_row()["cells"],
+        what=primary.what,
         others=beside,
-        harder=_harder(found),
+        harder=None if found.counts else _harder(primary),  # None: counted in cells
     )
 
 
-def _harder(found: Found) -> dict | None:
-    """None for a claim that is counted in cells."""
-    if found.primary is None or found.counts:
-        return None
-    left, right = found.primary.tables
+def _harder(primary: Paired) -> dict:
+    left, right = primary.tables
     return fragility(left, right, families_of(left)).as_row()
-
-
-def _found(rule: Callable, rows, cells) -> Found:
-    return rule(list(rows), list(cells))
 
 
 def _verdict(claim: Claim, found: Found) -> tuple[str, str]:

@@ -20,8 +20,8 @@ class Store:
 
     The key of a file covers the training's configuration, the base model with its own
     configuration and tokenizer, the examples, the code, torch and the kind of device:
-    nothing else decides the weights. A file carries the SHA-256 of what it holds; one
-    of before, without it, counts as not there.
+    nothing else decides the weights. A file carries the SHA-256 of what it holds; an
+    older one, without it, counts as not there.
     """
 
     def __init__(self, folder: str | Path):
@@ -62,10 +62,9 @@ class Store:
             name: tensor.detach().cpu().contiguous()
             for name, tensor in parameters(model).items()
         }
-        with torch.no_grad():
-            cost = json.dumps(spent)
-            about = {"spent": cost, "sha256": checksum_of(cost, weights)}
-            content = save(weights, about)
+        cost = json.dumps(spent)
+        about = {"spent": cost, "sha256": checksum_of(cost, weights)}
+        content = save(weights, about)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, content)

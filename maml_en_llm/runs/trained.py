@@ -39,8 +39,8 @@ DIGITS_KEPT = 2  # of a point
 class Trained:
     """A model that is ready to be asked. ``spent`` is what its training cost.
 
-    ``together``: all the runs that will ask it, so that those after j gradient steps
-    take them once.
+    ``together``: all the runs that will ask it, so that gradient steps that several of
+    them need are taken once.
     """
 
     def __init__(self, bench: Benchmark, model, tokenizer, spent: Mapping, together=()):

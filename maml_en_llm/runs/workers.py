@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import check_integer, check_number
-from .claims import clear_claims
 from .costs import Pace, units_of_group
-from .failed import check_failures
+from .failed import REASON, check_failures
 from .log import RunsFailed, missing, records, reproduce
 from .run import Run
+from .run_locks import clear_locks
 from .store import Store
 
 LOOK_EVERY = 0.5  # seconds between two looks at the clock
@@ -75,9 +75,9 @@ def compute_stages(
 ) -> Outcome:
     """The same of several lists, one after the other, by the same processes.
 
-    Runs that share a training are computed together within a list; where later ones
-    need it again, it is in the store. Raises `ValueError` before anything is computed
-    where the log, or the file of failures beside it, is none.
+    Runs that share a training are computed together within a list; where a later list
+    needs the training again, it is in the store. Raises `ValueError` before anything is
+    computed where the log, or the file of failures beside it, is none.
     """
     log = Path(log)
     check_failures(log)
@@ -95,6 +95,7 @@ class Work:
 
     def __init__(self, groups, how: How, log: Path, progress):
         self.waiting: list[list[Run]] = list(groups)
+        self.processes = min(how.jobs, len(groups))
         self.pace, self.how, self.log = how.pace, how, log
         self.progress = progress
         self.failed: list[str] = []
@@ -109,11 +110,10 @@ class Work:
         """Compute all that can be computed."""
         if not self.waiting:
             return
-        count = min(self.how.jobs, len(self.waiting))
         busy: dict[Connection, Worker] = {}
         try:
-            for _ in range(count):
-                self._begin(Worker(self.log, self.how, count), busy)
+            for _ in range(self.processes):
+                self._begin(busy)
             while busy:
                 for connection in wait(list(busy), LOOK_EVERY):
                     self._hear(connection, busy)
@@ -122,14 +122,18 @@ class Work:
         finally:
             for worker in busy.values():
                 worker.stop()
-            clear_claims(self.log)
+            clear_locks(self.log)
 
-    def _begin(self, worker: "Worker", busy: dict) -> None:
-        """Give a worker the next group that ends in time, or let it go."""
+    def _begin(self, busy: dict, worker: "Worker | None" = None) -> None:
+        """Give the next group that ends in time to a worker, by default a new one; let
+        it go where there is no such group."""
         group = self._next()
         if group is None:
-            worker.stop()
+            if worker is not None:
+                worker.stop()
             return
+        if worker is None:
+            worker = Worker(self.log, self.how, self.processes)
         worker.start(group)
         busy[worker.connection] = worker
 
@@ -146,21 +150,28 @@ class Work:
             kind, said = connection.recv()
         except (EOFError, OSError):  # it was killed, or ran out of memory
             del busy[connection]
-            self.failed.append(f"{worker.group[0].name}: its process has ended")
             worker.stop()
-            self._begin(Worker(self.log, self.how, self.how.jobs), busy)
+            self.failed += self._lost_with(worker)
+            self._begin(busy)
             return
         if kind == "row":
             if self.progress is not None:
                 self.progress(said, self.done, self.all)
         elif kind == "failed":
-            self.failed.append(said)
+            self.failed += said
         else:
             del busy[connection]
             units = units_of_group(worker.group)
             self.done += units
             self.pace.note(worker.group[0].name, said, units)
-            self._begin(worker, busy)
+            self._begin(busy, worker)
+
+    def _lost_with(self, worker: "Worker") -> list[str]:
+        """What there is to say of each run that a dead worker did not record."""
+        rows = records(worker.group, self.log, self.how.old)
+        there = {row["hash"] for row in rows}
+        lost = [run for run in worker.group if run.hash not in there]
+        return [f"{run.name}: its process has ended" for run in lost]
 
 
 class Worker:
@@ -227,9 +238,10 @@ def _serve(connection, log: Path, store, old: bool, threads: int) -> None:
             try:
                 reproduce(group, log, tell, store=store, old=old)
             except RunsFailed as error:
-                connection.send(("failed", str(error)))
+                connection.send(("failed", error.reasons))
             except Exception as error:  # the log itself: said, and the next goes on
-                connection.send(("failed", f"{type(error).__name__}: {error}"[:400]))
+                why = f"{type(error).__name__}: {error}"[:REASON]
+                connection.send(("failed", [f"{run.name}: {why}" for run in group]))
             connection.send(("done", time.monotonic() - began))
 
 

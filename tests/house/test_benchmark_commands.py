@@ -1,6 +1,7 @@
 """benchmarks/: what a command is given is looked at before anything is measured."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -72,6 +73,16 @@ def test_nothing_to_measure_is_refused_first(command, capsys, words):
     with pytest.raises(SystemExit):
         command(*words)
     assert "expected a whole number of at least 1" in capsys.readouterr().err
+
+
+def test_a_case_whose_process_fails_leaves_a_row(command, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    out = tmp_path / "cases.jsonl"
+    words = ("--models", "gpt2", "--lengths", "8", "--steps", "metaicl")
+    command("real_model", *words, "--out", str(out))
+    _, *rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["rank"] for row in rows] == [0, 8]
+    assert {row["failed"] for row in rows} == {"exit 1"}
 
 
 def test_a_model_without_records_has_no_scorecard(command, capsys, tmp_path):

@@ -41,6 +41,19 @@ def test_the_wheel_holds_every_file_of_the_package(tmp_path):
     assert set(tracked("maml_en_llm")) <= inside
     # chapters read them where there is no clone
     assert {f"maml_en_llm/{name}" for name in tracked("results")} <= inside
+    # and every run its rates
+    installed = tmp_path / "installed"
+    zipfile.ZipFile(wheel).extractall(installed)
+    code = "from maml_en_llm.runs.rates import RATES_FILE; print(RATES_FILE)"
+    told = subprocess.check_output(
+        [sys.executable, "-c", code],
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(installed)},
+    )
+    rates = Path(told.strip())
+    assert rates == installed / "maml_en_llm/results/tuning.json"
+    assert rates.read_bytes() == (ROOT / "results/tuning.json").read_bytes()
 
 
 def code_blocks(text: str, language: str) -> list[str]:

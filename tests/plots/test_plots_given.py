@@ -23,20 +23,6 @@ ROLE = [("x", "txt", False)]
 TWO = torch.eye(2).repeat(2, 1, 1)
 
 NAMED = {  # figure: panels, arguments, message
-    "bars_with_range": [
-        (1, ({}, 50), "groups: expected 1 or more to draw, found none"),
-        (1, ({"g": {"a": []}}, 50), r"groups\['g'\]\['a'\]: expected 1 or more"),
-        (
-            1,
-            ({"g": {"a": [1]}, "h": {"b": [1]}}, 50),
-            r"groups\['h'\]: expected a, as the first has, found b",
-        ),
-        (
-            1,
-            ({"g": dict.fromkeys(MANY, [1])}, 50),
-            "expected 1 to 10 to draw, found 11",
-        ),
-    ],
     "curves_by_group": [
         (1, ({"g": {}},), r"groups\['g'\]: expected 1 or more to draw, found none"),
         (1, ({"g": {"a": {0: 1}, "b": {1: 1}}},), r"groups.*'b'\]: expected 0, as"),
@@ -83,11 +69,6 @@ NAMED = {  # figure: panels, arguments, message
         (1, ([0, 1], CURVES, {"kind": 50}), "panels: expected 1 to draw, found <Axes"),
         ([1], ([0, 1], {"kind": MANY}, {"kind": 5}), r"curves\['kind'\]: .* 0 to 2"),
         ([], ([], {}, {}), "curves: expected 1 or more"),
-    ],
-    "all_settings": [
-        ([1], ({"direct": {"s": {"m": GAP}}}, {"s": (0, 1)}), "scores.*found 'm'"),
-        ([1], ({"direct": {"s": {}}}, {}), "bands: expected s, found nothing"),
-        (2, ({}, {}), "scores: expected 1 or more to draw, found none"),
     ],
     "alive_cells": [(2, ([],), "cells: expected 1 or more to draw, found none")],
     "against_peers": [

@@ -35,23 +35,6 @@ def test_label_changes_are_bars_with_the_first_on_top(axes):
     assert axes.lines[0].get_xdata()[0] == 48 and axes.get_xlim() == (0, 100)
 
 
-def test_bars_with_range_have_means_and_whiskers(axes):
-    groups = {
-        "seen": {"in context": [50, 60], "adapted": [70, 90]},
-        "unseen": {"in context": [40], "adapted": [45]},
-    }
-    assert plots.bars_with_range(axes, groups, guessing=35) is axes
-    heights = [bar.get_height() for bar in axes.patches]
-    assert heights == [55, 40, 80, 45]  # one bar's groups after the other
-    whiskers = [x for x in axes.collections if hasattr(x, "get_segments")]
-    ends = [segment[:, 1].tolist() for segment in whiskers[0].get_segments()]
-    assert ends == [[50, 60], [40, 40]]
-    assert [text.get_text() for text in axes.get_xticklabels()] == ["seen", "unseen"]
-    legend = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert legend == ["in context", "adapted"]
-    assert any(x.get_linestyle() == "--" for x in axes.lines)
-
-
 def test_agreement_writes_every_cosine_into_its_square(axes):
     cosines = {"a": {"a": 1.0, "b": 0.25}, "b": {"a": 0.25, "b": 1.0}}
     assert plots.agreement(axes, cosines) is axes
@@ -62,31 +45,6 @@ def test_agreement_writes_every_cosine_into_its_square(axes):
 
 def interval(mean, low, high):
     return Interval(mean, low, high, 3, 31)
-
-
-def test_all_settings_have_a_point_with_its_interval_per_method(two):
-    found = {"MetaICL": interval(60, 55, 66), "zero-shot": interval(40, 38, 42)}
-    scores = {
-        "direct": {"hr_to_lr": found, "non_qa_to_qa": {}},
-        "channel": {"hr_to_lr": {"MetaICL": interval(50, 49, 51)}},
-    }
-    bands = {"hr_to_lr": (43.0, 81.0), "non_qa_to_qa": (36.0, 98.0)}
-    assert plots.all_settings(two, scores, bands) is two
-    direct, channel = two
-    assert [axes.get_title() for axes in two] == ["direct", "channel"]
-    assert direct.get_ylim() == channel.get_ylim() == (0, 100)
-    centres = [bar[0].get_ydata()[0] for bar in direct.containers]
-    assert centres == [60, 40]
-    (segment,) = direct.containers[0][2][0].get_segments()
-    assert segment[:, 1].tolist() == [55, 66]
-    assert [bar[0].get_ydata()[0] for bar in channel.containers] == [50]
-    names = [text.get_text() for text in direct.get_xticklabels()]
-    assert names == ["HR\n→LR", "non-QA\n→QA"]
-    legend = [text.get_text() for text in direct.get_legend().get_texts()]
-    assert legend == ["MetaICL", "zero-shot"]
-    bands_drawn = [x for x in direct.collections if not hasattr(x, "get_segments")]
-    corners = bands_drawn[0].get_paths()[0].vertices[:, 1]
-    assert corners.min() == 43 and corners.max() == 81
 
 
 def test_forest_draws_intervals_from_top_to_bottom(axes):

@@ -97,8 +97,6 @@ DRAWN = {  # figure: its axes, and what it is given besides
     "against_peers": ("four", (PEERS,)),
     "agreement": ("axes", ({"a": {"a": 1.0, "b": 0.5}, "b": {"a": 0.5, "b": 1.0}},)),
     "alive_cells": ("two", ([CELL, replace(CELL, mode="channel", missing=("x",))],)),
-    "all_settings": ("two", ({m: {"qa_to_qa": {"MetaICL": INTERVAL}} for m in "dc"},)),
-    "bars_with_range": ("axes", ({"seen": {"in context": [50, 60]}}, 35)),
     "claims_at_a_glance": ("axes", ([CLAIM, COUNT],)),
     "cold_and_warm": ("two", ([1e-12, 1e-8], MOMENTS, MOMENTS)),
     "curves_by_group": ("axes", ({"seen": {"a": {0: 1.0, 1: 3.0}}},)),
@@ -125,7 +123,6 @@ DRAWN = {  # figure: its axes, and what it is given besides
 }
 MORE = {  # the last argument of those above that would not fit their line
     "against_demonstrations": {"a": 50, "b": 30},
-    "all_settings": {"qa_to_qa": (40.0, 80.0)},
     "descent_paths": torch.zeros(2),
 }
 

@@ -16,10 +16,11 @@ from maml_en_llm.runs import (
     get_preset,
     rates,
 )
-from maml_en_llm.runs.experiments.table import CELLS, PRIMARY, Table
+from maml_en_llm.runs.experiments.table import CELLS, FURTHER, PRIMARY, Table
 from maml_en_llm.runs.rates import best_rates, has_inner_rate, rates_of, trials_of
 
 TINY = replace(get_preset("mini"), model="tiny-base")
+TUNED = (*PRIMARY, *FURTHER)
 NEW = [name for name in EXPERIMENTS if name != "baselines"]
 
 
@@ -135,11 +136,11 @@ def test_kinds_of_tasks_are_compared_at_equal_counts():
 
 def test_as_many_trials_for_every_row():
     runs = get_experiment("tuning").runs(TINY, trials=4)
-    counts = {name: sum(run.name == name for run in runs) for name in rates.TUNED_ROWS}
+    counts = {name: sum(run.name == name for run in runs) for name in TUNED}
     assert set(counts.values()) == {4}
     assert not any(run.targets for run in runs)
-    assert [run.name for run in runs[: len(counts)]] == list(rates.TUNED_ROWS)
-    inner = {name: has_inner_rate(name) for name in rates.TUNED_ROWS}
+    assert [run.name for run in runs[: len(counts)]] == list(TUNED)
+    inner = {name: has_inner_rate(name) for name in TUNED}
     assert [name for name, has in inner.items() if has] == [
         "MAML-en-LLM",
         "FOMAML",

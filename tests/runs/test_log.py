@@ -24,7 +24,6 @@ from maml_en_llm.runs import (
     is_current,
     reproduce,
 )
-from maml_en_llm.runs.claims import Claims, clear_claims
 from maml_en_llm.runs.code import bare, code_below, codes_alike, read_changes
 from maml_en_llm.runs.experiments.table import lists_of
 from maml_en_llm.runs.failed import failures_of
@@ -32,6 +31,7 @@ from maml_en_llm.runs.inputs import places_of
 from maml_en_llm.runs.json_lines import read_rows
 from maml_en_llm.runs.log import read_log
 from maml_en_llm.runs.record_rows import read_table
+from maml_en_llm.runs.run_locks import RunLocks, clear_locks
 from maml_en_llm.runs.trained import Trained
 from maml_en_llm.runs.workers import How, compute
 
@@ -307,18 +307,18 @@ def test_two_processes_share_the_work(config, tmp_path):
 
 
 def hold(log, ready):
-    Claims(log).take(("key",))
+    RunLocks(log).take(("key",))
     ready.set()
     time.sleep(60)
 
 
-def test_a_killed_process_leaves_no_claim(tmp_path):
+def test_a_killed_process_leaves_no_lock(tmp_path):
     fork = multiprocessing.get_context("fork")
     ready = fork.Event()
     other = fork.Process(target=hold, args=(tmp_path / "log", ready))
     other.start()
     assert ready.wait(60)
-    mine = Claims(tmp_path / "log")
+    mine = RunLocks(tmp_path / "log")
     assert not mine.take(("key",)) and mine.take(("another key",))
     os.kill(other.pid, 9)
     other.join()
@@ -327,18 +327,18 @@ def test_a_killed_process_leaves_no_claim(tmp_path):
     mine.close()
 
 
-def test_a_killed_processs_file_of_claims_is_taken_away_once_nobody_has_one(tmp_path):
+def test_a_killed_processs_file_of_locks_is_taken_away_once_nobody_has_one(tmp_path):
     fork = multiprocessing.get_context("fork")
     ready = fork.Event()
     other = fork.Process(target=hold, args=(tmp_path / "log", ready))
-    clear_claims(tmp_path / "log")
+    clear_locks(tmp_path / "log")
     other.start()
     assert ready.wait(60)
-    clear_claims(tmp_path / "log")
-    assert [path.name for path in tmp_path.iterdir()] == [".log.claims"]
+    clear_locks(tmp_path / "log")
+    assert [path.name for path in tmp_path.iterdir()] == [".log.locks"]
     os.kill(other.pid, 9)
     other.join()
-    clear_claims(tmp_path / "log")
+    clear_locks(tmp_path / "log")
     assert not list(tmp_path.iterdir())
 
 

@@ -2,6 +2,7 @@
 
 import math
 import types
+from dataclasses import replace
 
 import pytest
 
@@ -76,6 +77,22 @@ def test_a_readers_own_model_or_files_need_less_work(tmp_path):
     found = resolve("smoke", model=tmp_path)
     assert (found.steps, found.model) == (SMOKE_OWN.steps, str(tmp_path))
     assert resolve("cpu", model="gpt2").steps == get_preset("cpu").steps
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        dict(model="mini-base"),
+        dict(benchmark="minicrossfit:easy"),
+        dict(model="tiny-base", benchmark="minicrossfit"),
+    ],
+)
+def test_a_shipped_model_on_the_generated_benchmark_keeps_the_presets_rate(given):
+    smoke = get_preset("smoke")
+    assert resolve("smoke", **given) == replace(smoke, **given)
+    assert resolve("smoke", **given | dict(model="gpt2")).lr == SMOKE_OWN.lr
+    files = dict(benchmark="minicrossfits")
+    assert resolve("smoke", **given | files).lr == SMOKE_OWN.lr
 
 
 COUNTS = ("steps", "seeds", "inner_steps", "tasks_per_step", "draws", "max_length")

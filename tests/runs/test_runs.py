@@ -252,24 +252,21 @@ def test_experiments_are_grids_with_a_reason():
     }
 
 
-def test_a_grid_of_shares_budgets_and_rates():
+def test_in_a_grid_what_is_not_trained_is_there_once():
     runs = grid(
         BASE,
         ["in-context", "MetaICL", "oracle"],
         modes=["direct"],
         seeds=[1, 2],
         demonstration_seeds=(100,),
-        train=[dict(task_share=share) for share in (0.1, 1.0)],
-        evaluate=[dict(k=0), dict(k=16)],
-        budgets=["steps", "gradients"],
     )
-    count = {
-        name: sum(run.name == name for run in runs) for name in ("in-context", "oracle")
-    }
-    assert count == {"in-context": 2, "oracle": 1}
-    assert len(runs) == 3 + 2 * 2 * 2 * 2 and len({run.hash for run in runs}) == len(
-        runs
-    )
+    found = [(run.name, run.config.seed) for run in runs]
+    assert sorted(found) == [
+        ("MetaICL", 1),
+        ("MetaICL", 2),
+        ("in-context", 1),
+        ("oracle", 1),
+    ]
 
 
 # --- refusals ---

@@ -221,6 +221,7 @@ def majority_of(ahead_in_channel: int):
 def test_c4_counts_cells():
     most = majority_of(3)
     assert most["verdict"] == "reproduced" and most["ours"] == most["low"] == 7
+    assert most["targets"] == 8 * 12  # of all cells, as in the other claims
     assert "4 of 4 direct and 3 of 4 channel" in most["why"]
     assert all("MetaICL" in each["what"] for each in most["others"])
     half = majority_of(2)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import shutil
 import sys
 import time
@@ -397,7 +398,8 @@ def test_records_of_older_code_count_where_that_is_said(config, tmp_path, monkey
 def test_processes_share_the_runs_and_one_failure_stops_no_other(config, tmp_path):
     log = tmp_path / "log.jsonl"
     bad = run_of_mini(replace(config, demonstrations=16, seed=3, prompts=50))
-    runs = [*several(config), bad, *several(replace(config, seed=2), CONTROL)]
+    too = replace(bad, evaluate=dict(k=0))  # of the same training
+    runs = [*several(config), bad, too, *several(replace(config, seed=2), CONTROL)]
     heard = []
     found = compute(
         runs,
@@ -406,12 +408,44 @@ def test_processes_share_the_runs_and_one_failure_stops_no_other(config, tmp_pat
         lambda row, done, total: heard.append((row, done, total)),
     )
     assert len(found.rows) == 8 and found.left == 0
-    assert len(found.failed) == 1 and "MetaICL, mini" in found.failed[0]
+    assert len(found.failed) == 2
+    assert all(reason.startswith("MetaICL, mini: ") for reason in found.failed)
     (noted,) = _lines(failures_of(log))
     assert noted["hash"] == bad.hash and "different examples" in noted["error"]
     assert len(heard) == 8 and all(0 <= done <= total for _, done, total in heard)
-    alone = reproduce([run for run in runs if run is not bad], tmp_path / "alone")
+    alone = reproduce(
+        [run for run in runs if run not in (bad, too)], tmp_path / "alone"
+    )
     assert [row["tasks"] for row in alone] == [row["tasks"] for row in found.rows]
+
+
+class Dying:
+    """A worker whose process ends when it begins with a group."""
+
+    made: list[int] = []
+
+    def __init__(self, log, how, jobs):
+        self.made.append(jobs)
+        self.connection, theirs = multiprocessing.Pipe()
+        theirs.close()
+
+    def start(self, group):
+        self.group = group
+
+    def stop(self):
+        self.connection.close()
+
+
+def test_every_run_of_a_process_that_dies_is_named(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("maml_en_llm.runs.workers.Worker", Dying)
+    runs = [*several(config), run_of_mini(config, "majority")]
+    there = [runs[0]]
+    reproduce(there, tmp_path / "log")
+    found = compute(runs, tmp_path / "log", How(jobs=8))
+    assert len(found.rows) == 1 and found.left == 0
+    names = sorted(reason.partition(":")[0] for reason in found.failed)
+    assert names == ["MetaICL"] * 3 + ["majority"]
+    assert Dying.made == [2, 2]  # none in place of the dead: nothing waits for it
 
 
 def test_no_run_is_begun_that_would_not_end_in_time(config, tmp_path):
@@ -420,22 +454,22 @@ def test_no_run_is_begun_that_would_not_end_in_time(config, tmp_path):
     assert (found.rows, found.failed, found.left) == ([], [], 1)
 
 
-def test_who_stops_it_finds_the_log_without_claims_beside_it(
+def test_who_stops_it_finds_the_log_without_locks_beside_it(
     config, tmp_path, monkeypatch
 ):
-    claims = tmp_path / "records" / ".log.claims"
+    locks = tmp_path / "records" / ".log.locks"
 
     def stop(*_):
-        while not claims.exists():
+        while not locks.exists():
             time.sleep(0.05)
         raise KeyboardInterrupt
 
-    claims.parent.mkdir()
+    locks.parent.mkdir()
     monkeypatch.setattr("maml_en_llm.runs.workers.wait", stop)
     long = run_of_mini(replace(config, steps=10_000_000))
     with pytest.raises(KeyboardInterrupt):
         compute([long], tmp_path / "records" / "log", How())
-    assert not list(claims.parent.iterdir())
+    assert not list(locks.parent.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from ...training import TrainConfig
 from ..presets import Preset
 from ..rows import METHODS, RULES
 from ..run import Run
-from .grid import Experiment, grid, once
+from .grid import Experiment, check_list, grid
 
 BASELINE_STEPS = 160  # outer steps of chapter 4's table
 BASELINE_RECORDS = 32  # test examples per target and demonstration seed
@@ -61,11 +61,11 @@ def _table(
     """``settings``: default all of the benchmark. Those in ``close`` have all methods
     and all seeds, the others `MAIN` and the first seed."""
     known = list(load_settings(preset.benchmark))
-    chosen = known if settings is None else once("settings", settings)
+    chosen = known if settings is None else check_list("settings", settings)
     for argument, names in (("settings", chosen), ("close", close)):
         for name in names:
             check_choice(argument, name, known)
-    once("seeds", seeds)
+    check_list("seeds", seeds)
     base = preset.train_config(steps=steps, inner_steps=1, **AS_THEN)
     found = []
     for name in chosen:

@@ -6,7 +6,7 @@ from itertools import product
 from ...prompts import MODES
 from ..presets import Preset
 from ..run import Run
-from .grid import Experiment, once
+from .grid import Experiment, check_list
 from .table import ALONE, THREE, Table, lists_of
 
 
@@ -26,8 +26,10 @@ def _cells(
     settings = lists_of(preset.benchmark)
     if cells is None:
         cells = [f"{setting}:{mode}" for mode, setting in product(MODES, settings)]
-    found = table.untrained(once("cells", cells))
-    for seed, cell, name in product(once("seeds", seeds), cells, once("names", names)):
+    found = table.untrained(check_list("cells", cells))
+    seeds = check_list("seeds", seeds)
+    names = check_list("names", names)
+    for seed, cell, name in product(seeds, cells, names):
         for how in ({}, ALONE):
             found.append(table.run(name, cell, seed, steps=steps, evaluate=how))
     return found

@@ -5,8 +5,8 @@ from itertools import product
 
 from ..presets import Preset
 from ..run import Run
-from .grid import Experiment, once
-from .table import CELLS, EQUAL, FIVE, FURTHER, PRIMARY, Table, chosen
+from .grid import Experiment, check_list
+from .table import CELLS, EQUAL, FIVE, FURTHER, PRIMARY, Table, check_choices
 
 LENGTHS = (320, 160, 640, 1280)  # outer steps, the primary comparison's first
 
@@ -28,14 +28,14 @@ def _main(
     What the alive rule needs without demonstrations is in the experiment "cells".
     ``rates``: another base model, whose tuned rates are taken.
     """
-    chosen("budgets", budgets, EQUAL)
+    check_choices("budgets", budgets, EQUAL)
     table = Table(preset, draws, max_records, rates)
     cells, names, seeds = (
-        once("cells", cells),
-        once("names", names),
-        once("seeds", seeds),
+        check_list("cells", cells),
+        check_list("names", names),
+        check_list("seeds", seeds),
     )
-    steps, budgets = once("steps", steps), once("budgets", budgets)
+    steps, budgets = check_list("steps", steps), check_list("budgets", budgets)
     first = [name for name in names if name in PRIMARY]
     early = [budget for budget in budgets if budget != "prompts"] or budgets
     found = table.untrained(cells)

@@ -8,8 +8,8 @@ from ..adapted import Chosen
 from ..presets import Preset
 from ..rows import CONTROL
 from ..run import Run
-from .grid import Experiment, once
-from .table import ALONE, CELLS, EQUAL, FIVE, Table, chosen
+from .grid import Experiment, check_list
+from .table import ALONE, CELLS, EQUAL, FIVE, Table, check_choices
 
 ADAPTED_ROWS = ("MetaICL", "MAML-en-LLM", CONTROL, "FOMAML")
 ADAPTED_DRAWS = 2  # demonstration seeds: a target and seed costs up to 16 steps
@@ -32,23 +32,23 @@ def _adaptation(
     """The base first, then seed by seed; ``shown``: with demonstrations in the prompt,
     or without, each being adapted to alone; ``rates``: another base model, whose tuned
     rates are taken."""
-    chosen("budgets", budgets, EQUAL)
-    chosen("shown", shown, ("with", "without"))
+    check_choices("budgets", budgets, EQUAL)
+    check_choices("shown", shown, ("with", "without"))
     table = Table(preset, draws, max_records, rates)
     asked = [
         dict(ALONE if way == "without" else {}, adapt=Chosen(steps=count))
-        for way in once("shown", shown)
-        for count in once("j", j)
+        for way in check_list("shown", shown)
+        for count in check_list("j", j)
     ]
-    cells = once("cells", cells)
+    cells = check_list("cells", cells)
     found = [
         table.run("in-context", cell, evaluate=how) for cell in cells for how in asked
     ]
     pairs = (
-        once("seeds", seeds),
+        check_list("seeds", seeds),
         cells,
-        once("budgets", budgets),
-        once("names", names),
+        check_list("budgets", budgets),
+        check_list("names", names),
     )
     for seed, cell, budget, name in product(*pairs):
         found += [

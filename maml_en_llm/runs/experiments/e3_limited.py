@@ -6,8 +6,8 @@ from itertools import product
 from ..presets import Preset
 from ..rows import CONTROL
 from ..run import Run
-from .grid import Experiment, once
-from .table import EQUAL, THREE, Table, chosen, trained
+from .grid import Experiment, check_list
+from .table import EQUAL, THREE, Table, check_choices, check_trained
 
 LIMITED_ROWS = ("MetaICL", "MAML-en-LLM", CONTROL, "FOMAML")
 TASKS = (0.05, 0.1, 0.25, 0.5, 1.0)
@@ -29,16 +29,17 @@ def _limited(
     draws: int | None = None,
     max_records: int | None = None,
 ) -> list[Run]:
-    """Seed by seed, the smallest share first; all of both is there once."""
-    chosen("budgets", budgets, EQUAL)
+    """Seed by seed, the smallest share first; all tasks with all examples is there
+    once."""
+    check_choices("budgets", budgets, EQUAL)
     table = Table(preset, draws, max_records)
-    changes = [dict(task_share=share) for share in once("task_shares", task_shares)]
-    changes += [
-        dict(record_share=share) for share in once("record_shares", record_shares)
-    ]
-    cells, names = once("cells", cells), trained("names", names)
+    task_shares = check_list("task_shares", task_shares)
+    record_shares = check_list("record_shares", record_shares)
+    changes = [dict(task_share=share) for share in task_shares]
+    changes += [dict(record_share=share) for share in record_shares]
+    cells, names = check_list("cells", cells), check_trained("names", names)
     found = table.untrained(cells)
-    pairs = (once("seeds", seeds), cells, once("budgets", budgets), changes)
+    pairs = (check_list("seeds", seeds), cells, check_list("budgets", budgets), changes)
     for seed, cell, budget, change in product(*pairs):
         found += [
             table.run(name, cell, seed, steps=steps, budget=budget, train=change)

@@ -8,8 +8,8 @@ from ..presets import Preset
 from ..rates import rates_of
 from ..rows import CONTROL
 from ..run import Run
-from .grid import Experiment, once
-from .table import THREE, Table, chosen, trained
+from .grid import Experiment, check_list
+from .table import THREE, Table, check_choices, check_trained
 
 # of the tuned outer rate: each variant at its own best
 OUTER_TIMES = (1.0, 0.5, 2.0, 4.0)
@@ -69,13 +69,13 @@ def _optimizers(
     """Variant by variant, at equal n, so that second order can be held against first.
     The control has no inner rate to vary, and MetaICL nothing: it is MAML-en-LLM with
     fresh moments and an inner rate of 0."""
-    chosen("times", once("times", times), OUTER_TIMES)
-    chosen("parts", once("parts", parts), OPTIMIZER_PARTS)
+    check_choices("times", check_list("times", times), OUTER_TIMES)
+    check_choices("parts", check_list("parts", parts), OPTIMIZER_PARTS)
     table = Table(preset, draws, max_records)
     names, cells, seeds = (
-        trained("names", names),
-        once("cells", cells),
-        once("seeds", seeds),
+        check_trained("names", names),
+        check_list("cells", cells),
+        check_list("seeds", seeds),
     )
     found = []
     for cell, part in product(cells, parts):

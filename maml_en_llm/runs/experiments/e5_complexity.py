@@ -9,8 +9,8 @@ from ..claim_rules import JUDGED_AFTER
 from ..presets import Preset
 from ..rows import CONTROL
 from ..run import Run
-from .grid import Experiment, once
-from .table import THREE, Table, chosen, lists_of, trained
+from .grid import Experiment, check_list
+from .table import THREE, Table, check_choices, check_trained, lists_of
 
 COMPLEXITY_ROWS = ("MetaICL", "MAML-en-LLM", CONTROL)
 WITH_INNER_STEPS = ("MAML-en-LLM", "FOMAML", CONTROL)
@@ -51,16 +51,16 @@ def _complexity(
     ``times``: of each row's tuned outer rate; ``rates``: another base model, whose
     tuned rates are taken.
     """
-    chosen("parts", once("parts", parts), PARTS)
+    check_choices("parts", check_list("parts", parts), PARTS)
     table = Table(preset, draws, max_records, rates)
-    names, k_names = trained("names", names), trained("k_names", k_names)
+    names, k_names = check_trained("names", names), check_trained("k_names", k_names)
     varied = {
-        "n": list(product(once("n", n), names)),
-        "k": list(product(once("k", k), k_names)),
-        "support": list(product(once("prompts", prompts), COMPLEXITY_ROWS)),
+        "n": list(product(check_list("n", n), names)),
+        "k": list(product(check_list("k", k), k_names)),
+        "support": list(product(check_list("prompts", prompts), COMPLEXITY_ROWS)),
     }
     found = []
-    for seed, part in product(once("seeds", seeds), parts):
+    for seed, part in product(check_list("seeds", seeds), parts):
         for where, name, change, how in _part(part, cell, names, varied, preset):
             trained_so: dict[str, Any] = dict(steps=steps, times=times, train=change)
             found += [

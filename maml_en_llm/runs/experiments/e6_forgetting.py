@@ -7,8 +7,8 @@ from typing import Any
 from ...errors import check_number
 from ..presets import Preset
 from ..run import Run
-from .grid import Experiment, once
-from .table import PRIMARY, THREE, Table, chosen, trained
+from .grid import Experiment, check_list
+from .table import PRIMARY, THREE, Table, check_choices, check_trained
 
 CELLS_THAT_HURT = ("non_class_to_class:direct",)
 MOST_TIMES = 100.0  # of a tuned outer rate: beyond it nothing is learned
@@ -33,18 +33,18 @@ def _forgetting(
 ) -> list[Run]:
     """Seed by seed: all methods as tuned; MetaICL at other rates and stopped early; the
     other methods at a quarter of their rates; with fresh moments, which move further;
-    with task and example drawn apart, as records of before were not ("draws").
+    with task and example drawn apart, as in older records they were not ("draws").
 
     ``rated``: rows of the part "rates"; ``times``: of their tuned outer rates.
     """
-    for factor in once("times", times):
+    for factor in check_list("times", times):
         check_number("times", factor, most=MOST_TIMES, above=True)
-    chosen("parts", once("parts", parts), FORGETTING_PARTS)
+    check_choices("parts", check_list("parts", parts), FORGETTING_PARTS)
     table = Table(preset, draws, max_records)
-    cells, names = once("cells", cells), trained("names", names)
-    rated = trained("rated", rated)
+    cells, names = check_list("cells", cells), check_trained("names", names)
+    rated = check_trained("rated", rated)
     found = table.untrained(cells)
-    for seed, cell, part in product(once("seeds", seeds), cells, parts):
+    for seed, cell, part in product(check_list("seeds", seeds), cells, parts):
         for name, change in _part(part, names, rated, times):
             how: dict[str, Any] = {"steps": steps, **change}
             found.append(table.run(name, cell, seed, **how))

@@ -1,6 +1,6 @@
 """What an experiment is: a named grid of runs, in the order of their use."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -42,19 +42,16 @@ def grid(
     seeds: Sequence[int],
     demonstration_seeds: tuple[int, ...],
     max_records: int | None = None,
-    train: Sequence[Mapping] = ({},),
-    evaluate: Sequence[Mapping] = ({},),
-    budgets: Sequence[str] = ("gradients",),
 ) -> list[Run]:
-    """Every seed × mode × row × budget × change of training × of evaluation.
+    """Every seed × mode × row.
 
-    What does not depend on the training seed, the budget or the change of training is
-    there once; a rule is there once in all. Raises `ValueError` for a value that is
+    What does not depend on the training seed is there once; a rule is there once in
+    all. Raises `ValueError` for a value that is
     there twice, or that a run cannot have.
     """
-    names = once("names", names)
-    modes = once("modes", modes)
-    seeds = once("seeds", [check_integer("seeds", seed) for seed in seeds])
+    names = check_list("names", names)
+    modes = check_list("modes", modes)
+    seeds = check_list("seeds", [check_integer("seeds", seed) for seed in seeds])
     for mode in modes:
         check_choice("modes", mode, MODES)
     found = []
@@ -69,24 +66,17 @@ def grid(
         if not trains and not first:
             continue
         config = replace(base, mode=mode, seed=seed)
-        found += [
-            Run(
-                name=name,
-                config=config,
-                seeds=demonstration_seeds,
-                max_records=max_records,
-                budget=budget,
-                train=change,
-                evaluate=options,
-            )
-            for budget in (budgets if trains else budgets[:1])
-            for change in (train if trains else ({},))
-            for options in (({},) if name in RULES else evaluate)
-        ]
+        run = Run(
+            name=name,
+            config=config,
+            seeds=demonstration_seeds,
+            max_records=max_records,
+        )
+        found.append(run)
     return found
 
 
-def once(argument: str, values: Iterable) -> list:
+def check_list(argument: str, values: Iterable) -> list:
     """The values as a list; `ValueError` for none, or one that is there twice."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ValueError(f"{argument}: expected a list, found {shown(values)}")

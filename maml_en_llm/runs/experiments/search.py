@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 from ...errors import check_integer
 from ..presets import Preset
-from ..rates import OUTER_ALONE, TRIALS, TUNED_ROWS, trials_of
+from ..rates import OUTER_ALONE, TRIALS, trials_of
 from ..run import Run
-from .grid import Experiment, once
-from .table import Table, trained
+from .grid import Experiment, check_list
+from .table import FURTHER, PRIMARY, Table, check_trained
 
 
 def _search(
     preset: Preset,
     *,
-    names: Sequence[str] = TUNED_ROWS,
+    names: Sequence[str] = (*PRIMARY, *FURTHER),
     cell: str = "hr_to_lr:direct",
     seeds: Sequence[int] = (101,),
     steps: int = 160,
@@ -22,7 +22,8 @@ def _search(
     """Trial by trial: one that is cut short has as many of every method. The training
     seed is none of those that are compared."""
     check_integer("trials", trials, 1, len(OUTER_ALONE))
-    names, seeds = trained("names", names), once("seeds", seeds)
+    names = check_trained("names", names)
+    seeds = check_list("seeds", seeds)
     table = Table(preset, draws=1)
     return [
         table.run(

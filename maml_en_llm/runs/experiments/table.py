@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from ...errors import check_choice, check_integer
+from ...methods.budget import gradients_per_task
 from ...prompts import MODES
 from ...protocol import SEEDS
 from ...tasks import load_settings
@@ -14,7 +15,7 @@ from ..presets import Preset
 from ..rates import rates_of
 from ..rows import CONTROL, CONTROLS, METHODS, RULES, row_of
 from ..run import Run
-from .grid import once
+from .grid import check_list
 
 # Cells in which a comparison means something, by the alive rule (`runs.alive`)
 CELLS = ("hr_to_lr:direct", "class_to_class:direct")
@@ -61,7 +62,7 @@ class Table:
 
         ``rates``: others, to be tried. What does not train has none, nor a seed.
         """
-        check_choice("names", name, (*PRIMARY, *FURTHER, *METHODS, *RULES))
+        check_choice("names", name, (*METHODS, *CONTROLS, *RULES))
         setting, mode = self.cell(cell)
         row = row_of(name)
         how: dict[str, Any] = dict(
@@ -108,8 +109,7 @@ class Table:
         n, k = config.tasks_per_step, config.inner_steps
         if budget == "prompts":
             return n * (k + 1) * config.prompts
-        costs = config.make_method().passes(k)
-        return n * sum(gradients for _, _, gradients in costs)
+        return n * gradients_per_task(config.make_method(), k)
 
     def cell(self, cell: str) -> tuple[str, str]:
         """Setting and mode of a cell, written ``setting:mode``."""
@@ -143,14 +143,14 @@ def _lists(benchmark: str, _: DiskState) -> Mapping[str, Mapping]:
     return load_settings(benchmark)
 
 
-def chosen(argument: str, values: Iterable, known: Sequence) -> None:
+def check_choices(argument: str, values: Iterable, known: Sequence) -> None:
     """`ValueError` unless all values are known."""
     for value in values:
         check_choice(argument, value, known)
 
 
-def trained(argument: str, names: Iterable[str]) -> list[str]:
+def check_trained(argument: str, names: Iterable[str]) -> list[str]:
     """The names, each once; `ValueError` for a row without a training to vary."""
-    names = once(argument, names)
-    chosen(argument, names, ROWS_THAT_TRAIN)
+    names = check_list(argument, names)
+    check_choices(argument, names, ROWS_THAT_TRAIN)
     return names

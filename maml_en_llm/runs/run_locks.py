@@ -1,8 +1,8 @@
-"""Claims: two processes on one log do not compute the same run.
+"""Locks on runs: two processes on one log do not compute the same run.
 
-A claim is a lock on one byte of a file beside the log, at a place that the run's key
+A run's lock is on one byte of a file beside the log, at a place that the run's key
 decides. The system gives it up when its process ends, however it ends, so that a killed
-process leaves no claim behind. Threads of one process share their claims.
+process leaves no lock behind. Threads of one process share their locks.
 """
 
 import fcntl
@@ -16,18 +16,18 @@ from ..provenance import digest
 PLACE_DIGITS = 7  # hexadecimal digits of a place
 
 
-class Claims:
-    """Claims on the runs of one log."""
+class RunLocks:
+    """Locks on the runs of one log."""
 
     def __init__(self, log: Path):
-        self._path = log.with_name(f".{log.name}.claims")
+        self._path = log.with_name(f".{log.name}.locks")
         self._file = self._open()
 
     def take(self, key: tuple, wait: bool = False) -> bool:
-        """Claim a run; False where another process has it.
+        """Lock a run; False where another process has it.
 
         With ``wait`` until that process gives it up. Where the disk has no locks every
-        claim succeeds.
+        run is free.
         """
         how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
         try:
@@ -48,7 +48,7 @@ class Claims:
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _place(key))
 
     def close(self) -> None:
-        """Give up all claims; the last to do so takes the file away."""
+        """Give up all locks; the last to do so takes the file away."""
         with suppress(OSError):
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if self._is_there():
@@ -66,21 +66,21 @@ class Claims:
 
 
 @contextmanager
-def claims_on(log: Path) -> Iterator[Claims]:
-    """Claims on a log, given up at the end."""
-    claims = Claims(log)
+def locks_on(log: Path) -> Iterator[RunLocks]:
+    """Locks on the runs of a log, given up at the end."""
+    locks = RunLocks(log)
     try:
-        yield claims
+        yield locks
     finally:
-        claims.close()
+        locks.close()
 
 
-def clear_claims(log: Path) -> None:
-    """Take away the file that processes which were stopped have left, if none has any
-    claim of it."""
+def clear_locks(log: Path) -> None:
+    """Take away the file that processes which were stopped have left, if none has a
+    lock on it."""
     with suppress(OSError):
-        if log.with_name(f".{log.name}.claims").exists():
-            Claims(log).close()
+        if log.with_name(f".{log.name}.locks").exists():
+            RunLocks(log).close()
 
 
 def _place(key: tuple) -> int:
