@@ -184,8 +184,9 @@ class PromptEncoder:
         """Raise `ValueError` where ``example`` cannot be a training prompt's query.
 
         Its target, the answer in direct mode and the text in channel mode, has to fit
-        the format. Most examples pass without being tokenised: a token has at least one
-        byte. ``first`` says that no demonstration stands before the example.
+        the format. Where the tokenizer surely keeps every text, most examples pass
+        without being tokenised: a token has at least one byte. ``first`` says that no
+        demonstration stands before the example.
         """
         check_is_example(example)
         if not (first or instruction) and self._surely_fits(example):
@@ -225,6 +226,8 @@ class PromptEncoder:
 
         What is not ASCII may grow when it is normalised.
         """
+        if not self._encoder.keeps_all:
+            return False
         text, answer = example.input, example.output
         if not (isinstance(text, str) and isinstance(answer, str)):
             return False

@@ -286,6 +286,53 @@ def test_examples_that_do_not_fit_are_counted():
             assert n not in found
 
 
+def test_a_text_that_is_not_kept_does_not_fit():
+    """Short texts too: what `check_target` passes, `training_prompt` can encode."""
+    spaces = normalizers.Replace(Regex(r"\s+"), " ")
+    fmt = Format(separator="space")
+    changed, whole = Example("a\nb", "yes"), Example("a b", "yes")
+    for tokenizer in (letters_tokenizer(spaces), bytes_tokenizer(spaces)):
+        encoder = PromptEncoder(tokenizer, fmt)
+        with pytest.raises(ValueError, match="text: expected a tokenizer that keeps"):
+            encoder.training_prompt([whole], changed)
+        assert list(encoder.misfits([changed, whole])) == [0]
+        assert encoder.training_prompt([whole], whole)
+
+
+def without_a_byte() -> PreTrainedTokenizerFast:
+    tokenizer = bytes_tokenizer()
+    words = {word: n for word, n in tokenizer.get_vocab().items() if word != "q"}
+    tokenizer.backend_tokenizer.model = models.BPE(vocab=words, merges=[])
+    return tokenizer
+
+
+def deaf_to_commas() -> PreTrainedTokenizerFast:
+    tokenizer = build_tokenizer()
+    cut = pre_tokenizers.Split(",", "removed")
+    tokenizer.backend_tokenizer.pre_tokenizer = cut
+    return tokenizer
+
+
+KEEPING = {
+    "GPT-2": (bytes_tokenizer, True),
+    "Qwen": (FAITHFUL["Qwen"], True),
+    "words": (build_tokenizer, True),
+    "characters": (CharTokenizer, True),
+    "a byte is lacking": (without_a_byte, False),
+    "words without commas": (deaf_to_commas, False),
+    "Llama": (llama_tokenizer, False),
+}
+
+
+@pytest.mark.parametrize(("make", "keeps"), KEEPING.values(), ids=KEEPING)
+def test_where_all_is_kept_short_examples_are_not_tokenised(make, keeps, monkeypatch):
+    encoder = PromptEncoder(make())
+    asked = []
+    monkeypatch.setattr(encoder, "tokens", lambda text, **_: asked.append(text) or (1,))
+    encoder.check_target(Example("ann sees", "red"))
+    assert (not asked) == keeps
+
+
 TEXTS = st.text(st.characters(codec=None), max_size=30) | st.text(
     "a \n<|end|>", max_size=9
 )
