@@ -13,7 +13,7 @@ from ..tasks import Benchmark, Example, Task
 from .adaptation import adaptations, after_steps, leave_one_out, steps_on
 from .arguments import check_model, format_of
 from .benchmark import adapted_to, check_shown, check_sizes, evaluate_by
-from .scoring import score_options
+from .scoring import ScoresNotFinite, score_options
 
 
 def evaluate_adapted(
@@ -28,11 +28,13 @@ def evaluate_adapted(
     max_records: int | None = None,
     **format_options,
 ) -> dict[int, dict]:
-    """Records of `evaluate_by` by number of steps j: those of `evaluate` with
+    """Records of `evaluate_by` by number of steps j, with the scores of `evaluate` with
     ``adapt=Adaptation(steps=j, optimizer=optimizer)``, in less time.
 
     A copy of the model takes the most steps once per target and demonstration seed, and
-    answers on its way.
+    answers on its way. Where its answers are no numbers after some of them, that is
+    told in the records of those numbers of steps alone. Of what `evaluate` writes under
+    ``protocol``, "instructions" and "pmi" are lacking, and "adapt" is other text.
 
     Args:
         k: demonstrations in the prompt; with 0 each of up to 16 is adapted to alone.
@@ -45,7 +47,7 @@ def evaluate_adapted(
     seeds, max_records = check_sizes(benchmark, seeds, max_records)
     check_shown(benchmark, k, seeds, adapts=True)
     check_model(model, asked[-1])
-    tables: dict[tuple[str, int], dict[int, list]] = {}
+    tables: dict[tuple[str, int], dict[int, list | ScoresNotFinite]] = {}
 
     def at(j: int):
         def scorer(task: Task, seed: int, queries: Sequence[Example]):
@@ -54,7 +56,10 @@ def evaluate_adapted(
                 tables[place] = _on_the_way(
                     model, tokenizer, task, seed, queries, k, fmt, optimizer, asked
                 )
-            return tables[place][j]
+            table = tables[place][j]
+            if isinstance(table, ScoresNotFinite):
+                raise table
+            return table
 
         return scorer
 
@@ -69,8 +74,8 @@ def evaluate_adapted(
 
 def _on_the_way(
     model, tokenizer, task: Task, seed: int, queries, k: int, fmt: Format, rule, asked
-) -> dict[int, list]:
-    """Scores of ``queries`` after each number of steps that is asked for."""
+) -> dict[int, list | ScoresNotFinite]:
+    """Scores of ``queries`` after each number of steps asked for, or why none are."""
     adapted = deepcopy(model)
     steps: Iterable[int] = ()
     if asked[-1]:
@@ -78,12 +83,15 @@ def _on_the_way(
         batch = leave_one_out(PromptEncoder(tokenizer, fmt), shots, alone=k == 0)
         steps = steps_on(adapted, batch, rule, asked[-1])
     demonstrations = task.few_shot(seed, k)
-    found = {}
+    found: dict[int, list | ScoresNotFinite] = {}
     for j in chain([0], steps):
         if j not in asked:
             continue
-        with after_steps(j, rule):
-            found[j] = score_options(
-                adapted, tokenizer, demonstrations, queries, **vars(fmt)
-            )
+        try:
+            with after_steps(j, rule):
+                found[j] = score_options(
+                    adapted, tokenizer, demonstrations, queries, **vars(fmt)
+                )
+        except ScoresNotFinite as error:  # of these steps alone
+            found[j] = error
     return found
