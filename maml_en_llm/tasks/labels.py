@@ -64,7 +64,7 @@ def check_labels(examples: Sequence[tuple[str, _WithOptions]]) -> None:
     """
     sets = [frozenset(map(label_of, example.options)) for _, example in examples]
     _, count = Counter(sets).most_common(1)[0]
-    shared = 2 * count >= len(examples)
+    shared = 2 * count > len(examples)
     for (where, example), options in zip(examples, sets, strict=True):
         doubled = len(options) < len(example.options)
         if doubled and (shared or len(options) == 1):
