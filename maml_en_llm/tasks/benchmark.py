@@ -21,7 +21,7 @@ from ..protocol import SEEDS
 from . import exchange
 from .examples import Example, read_examples
 from .files import Fetched, File, needed
-from .settings import Selection, checked_seeds
+from .settings import ROLES, Selection, checked_seeds
 from .source import Source, open_source
 from .task import Task, in_order
 
@@ -58,7 +58,7 @@ class Benchmark:
     checksums: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
-        for role in ("train", "test"):
+        for role in ROLES:
             tasks = in_order(getattr(self, role), f"{role}: expected a list of Task")
             for n, task in enumerate(tasks):
                 if not isinstance(task, Task):
@@ -253,10 +253,11 @@ def _other_seeds(opened: Source, selection: Selection, fetched: Fetched) -> str:
 def _read_selection(
     opened: Source, selection: Selection, fetched: Fetched
 ) -> Benchmark:
-    known, left_out = opened.settings.names(), set(fetched.missing)
+    known = opened.settings.names()
+    left_out = {role: fetched.lack(role) for role in ROLES}
     parts: dict[tuple[str, str], dict] = {}
     for file, path in fetched.paths.items():
-        if path is None or file.task in left_out:
+        if path is None or file.task in left_out[file.role]:
             continue
         examples = read_examples(
             path,
@@ -269,16 +270,16 @@ def _read_selection(
         tuple(
             _task(name, parts[role, name], opened)
             for name in getattr(selection, role)
-            if name not in left_out
+            if name not in left_out[role]
         )
-        for role in ("train", "test")
+        for role in ROLES
     )
     return Benchmark(
         train,
         test,
         selection.setting,
         opened.name,
-        selection.unseen - left_out,
+        selection.unseen - left_out["test"],
         fetched.missing,
         fetched.revision,
         fetched.checksums,
