@@ -1,6 +1,6 @@
 """What is handed to a scorer, looked at before the model is run."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import fields
 from itertools import chain
@@ -88,17 +88,6 @@ def checked_examples(argument: str, examples) -> tuple[Example, ...]:
                 f"{argument}[{n}]: expected options in a tuple of strings, found "
                 f"{shown(example.options)}"
             )
-    return found
-
-
-def checked_tasks(argument: str, tasks) -> list[Task]:
-    """A list of tasks, empty or not."""
-    if not isinstance(tasks, Iterable) or isinstance(tasks, (str, bytes)):
-        raise ValueError(f"{argument}: expected a list of Task, found {shown(tasks)}")
-    found = list(tasks)
-    for n, task in enumerate(found):
-        if not isinstance(task, Task):
-            raise ValueError(f"{argument}[{n}]: expected a Task, found {shown(task)}")
     return found
 
 

@@ -15,7 +15,8 @@ from ..errors import DataError, check_integer, shown
 from ..protocol import SHOTS
 from ..tasks import Example, Task, load_held
 from ..tasks.labels import label_of
-from .arguments import checked_queries, checked_tasks
+from ..tasks.task import checked_tasks
+from .arguments import checked_queries
 from .benchmark import score_predictions
 from .scoring import ScoresNotFinite, score_options
 

@@ -23,7 +23,7 @@ from .examples import Example, read_examples
 from .files import Fetched, File, needed
 from .settings import ROLES, Selection, checked_seeds
 from .source import Source, open_source
-from .task import Task, in_order
+from .task import Task, checked_tasks
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -59,12 +59,7 @@ class Benchmark:
 
     def __post_init__(self):
         for role in ROLES:
-            tasks = in_order(getattr(self, role), f"{role}: expected a list of Task")
-            for n, task in enumerate(tasks):
-                if not isinstance(task, Task):
-                    raise DataError(
-                        f"{role}[{n}]: expected a Task, found {shown(task)}"
-                    )
+            tasks = checked_tasks(role, getattr(self, role))
             object.__setattr__(self, role, tasks)
         for name, kind in (("unseen", frozenset), ("missing", tuple)):
             object.__setattr__(self, name, kind(_names(name, getattr(self, name))))
