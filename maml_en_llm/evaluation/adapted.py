@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from itertools import chain
-from typing import Any
 
 from ..errors import check_integer
 from ..optimizers.base import Optimizer
@@ -32,9 +31,8 @@ def evaluate_adapted(
     ``adapt=Adaptation(steps=j, optimizer=optimizer)``, in less time.
 
     A copy of the model takes the most steps once per target and demonstration seed, and
-    answers on its way. Where its answers are no numbers after some of them, that is
-    told in the records of those numbers of steps alone. Of what `evaluate` writes under
-    ``protocol``, "instructions" and "pmi" are lacking, and "adapt" is other text.
+    answers on its way; answers that are no numbers are told in the record of their j.
+    Of ``protocol`` "instructions" and "pmi" are lacking, and "adapt" is other text.
 
     Args:
         k: demonstrations in the prompt; with 0 each of up to 16 is adapted to alone.
@@ -43,7 +41,8 @@ def evaluate_adapted(
     Raises `ValueError` for what `Adaptation`, `Format` or `evaluate` would refuse.
     """
     asked = sorted(adapt.steps for adapt in adaptations(steps, optimizer))
-    fmt, k = format_of(format_options), check_integer("k", k)
+    fmt = format_of(format_options)
+    k = check_integer("k", k)
     seeds, max_records = check_sizes(benchmark, seeds, max_records)
     check_shown(benchmark, k, seeds, adapts=True)
     check_model(model, asked[-1])
@@ -56,20 +55,22 @@ def evaluate_adapted(
                 tables[place] = _on_the_way(
                     model, tokenizer, task, seed, queries, k, fmt, optimizer, asked
                 )
-            table = tables[place][j]
-            if isinstance(table, ScoresNotFinite):
-                raise table
-            return table
+            return _numbers(tables[place][j])
 
         return scorer
 
-    how: dict[str, Any] = dict(seeds=seeds, max_records=max_records)
     found = {}
     for j in asked:
-        found[j] = evaluate_by(at(j), benchmark, **how)
+        found[j] = evaluate_by(at(j), benchmark, seeds=seeds, max_records=max_records)
         said = dict(k=k, adapt=f"{j} steps of {optimizer}")
         found[j]["protocol"] |= vars(fmt) | said
     return found
+
+
+def _numbers(table: list | ScoresNotFinite) -> list:
+    if isinstance(table, ScoresNotFinite):
+        raise table
+    return table
 
 
 def _on_the_way(

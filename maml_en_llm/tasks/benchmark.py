@@ -40,8 +40,8 @@ class Benchmark:
     sha256; both are empty for a local folder. Tasks come in any collection that has an
     order, and are kept in a tuple; names in any collection.
 
-    Without ``source``, as of one's own, tasks that are both trained on and targets are
-    told of: their scores say nothing about new tasks.
+    Without ``source``, as of one's own, a warning names tasks that are both trained on
+    and targets: their scores say nothing about new tasks.
 
     Raises:
         DataError: a field of another kind, by its name; without ``source``, a name in
