@@ -43,7 +43,7 @@ class TextEncoder:
         self._unknown = getattr(tokenizer, "unk_token_id", None)
         self._marks = frozenset(marks)
         self._mark_ids = frozenset(marks.values()) - {self._unknown}
-        self._told = False
+        self._warned = False
         self._reads = hasattr(tokenizer, "decode")
         self._no_spaces = self._reads and self._drops_spaces()
         self.keeps_all = not self._reads or self._surely_keeps()
@@ -65,7 +65,7 @@ class TextEncoder:
         """Ids of ``text`` behind another text or, if ``first``, at the beginning.
 
         Special tokens that are spelt out in the text are tokenised as any other text;
-        the first of them is told of.
+        a warning names the first of them.
 
         Raises:
             ValueError: no text, or one that this tokenizer cannot stand for.
@@ -79,8 +79,8 @@ class TextEncoder:
                 f"text: expected no special token of the tokenizer, found "
                 f"{shown(self._decode((mark,)))} in {shown(text)}; remove it there"
             )
-        if self.marked(text) and not self._told:
-            self._told = True
+        if self.marked(text) and not self._warned:
+            self._warned = True
             mark = next(mark for mark in sorted(self._marks) if mark in text)
             warnings.warn(  # no text: Python shows the same words once
                 f"the special token {shown(mark)} is spelt out in a text and is read "

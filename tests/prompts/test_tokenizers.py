@@ -218,19 +218,19 @@ def test_a_beginning_that_the_tokenizer_adds_is_said_and_can_be_had():
     tokenizer = with_bos()
     with pytest.warns(UserWarning, match=r"Format\(bos=True\)"):
         plain = PromptEncoder(tokenizer).query_prompts(DEMONSTRATIONS, PLAIN)
-    encoder = PromptEncoder(tokenizer, bos=True)
+    encoder = PromptEncoder(tokenizer, Format(bos=True))
     for told, prompt in zip(
         encoder.query_prompts(DEMONSTRATIONS, PLAIN), plain, strict=True
     ):
         assert told.ids == (tokenizer.bos_token_id, *prompt.ids)
-    short = PromptEncoder(tokenizer, Format(max_length=30), bos=True)
+    short = PromptEncoder(tokenizer, Format(max_length=30, bos=True))
     ids = short.training_prompt(DEMONSTRATIONS, PLAIN).ids
     assert len(ids) == 30 and ids[0] == tokenizer.bos_token_id
 
 
 def test_no_beginning_to_be_had():
     with pytest.raises(ValueError, match="bos: expected a tokenizer with"):
-        PromptEncoder(build_tokenizer(), bos=True)
+        PromptEncoder(build_tokenizer(), Format(bos=True))
 
 
 BAD_TEXTS = {"half a pair": "dog \ud800", "number": 3, "none": None, "bytes": b"dog"}
@@ -331,6 +331,15 @@ def test_where_all_is_kept_short_examples_are_not_tokenised(make, keeps, monkeyp
     monkeypatch.setattr(encoder, "tokens", lambda text, **_: asked.append(text) or (1,))
     encoder.check_target(Example("ann sees", "red"))
     assert (not asked) == keeps
+
+
+def test_the_answer_of_most_tokens_is_named():
+    """It has most bytes, and fewer letters than the other, which fits."""
+    encoder = PromptEncoder(bytes_tokenizer(), Format(max_example_length=40))
+    letters, tokens = "y" * 30, "ü" * 24
+    query = Example("x", letters, (letters, tokens))
+    with pytest.raises(ValueError, match="an answer of 49 tokens .*: 'ü+'; raise"):
+        encoder.query_prompts([], query)
 
 
 TEXTS = st.text(st.characters(codec=None), max_size=30) | st.text(
