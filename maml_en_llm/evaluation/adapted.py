@@ -10,8 +10,8 @@ from ..prompts import Format, PromptEncoder
 from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
 from .adaptation import adaptations, after_steps, leave_one_out, steps_on
-from .arguments import check_model, format_of
-from .benchmark import adapted_to, check_shown, check_sizes, evaluate_by
+from .arguments import adapted_to, check_model, check_shown, check_sizes, format_of
+from .benchmark import evaluate_by
 from .scoring import ScoresNotFinite, score_options
 
 
