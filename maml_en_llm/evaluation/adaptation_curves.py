@@ -9,8 +9,8 @@ from ..optimizers import Adam
 from ..optimizers.base import Optimizer
 from ..protocol import SHOTS
 from ..tasks import Benchmark, Task
+from ..tasks.task import checked_tasks
 from .adaptation import Adaptation, adaptations
-from .arguments import checked_tasks
 from .benchmark import evaluate
 from .held import as_targets
 from .scoring import ScoresNotFinite

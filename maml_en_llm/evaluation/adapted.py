@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from itertools import chain
-from typing import Any
 
 from ..errors import check_integer
 from ..optimizers.base import Optimizer
@@ -11,9 +10,9 @@ from ..prompts import Format, PromptEncoder
 from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
 from .adaptation import adaptations, after_steps, leave_one_out, steps_on
-from .arguments import check_model, format_of
-from .benchmark import adapted_to, check_shown, check_sizes, evaluate_by
-from .scoring import score_options
+from .arguments import adapted_to, check_model, check_shown, check_sizes, format_of
+from .benchmark import evaluate_by
+from .scoring import ScoresNotFinite, score_options
 
 
 def evaluate_adapted(
@@ -28,11 +27,12 @@ def evaluate_adapted(
     max_records: int | None = None,
     **format_options,
 ) -> dict[int, dict]:
-    """Records of `evaluate_by` by number of steps j: those of `evaluate` with
+    """Records of `evaluate_by` by number of steps j, with the scores of `evaluate` with
     ``adapt=Adaptation(steps=j, optimizer=optimizer)``, in less time.
 
     A copy of the model takes the most steps once per target and demonstration seed, and
-    answers on its way.
+    answers on its way; answers that are no numbers are told in the record of their j.
+    Of ``protocol`` "instructions" and "pmi" are lacking, and "adapt" is other text.
 
     Args:
         k: demonstrations in the prompt; with 0 each of up to 16 is adapted to alone.
@@ -41,11 +41,12 @@ def evaluate_adapted(
     Raises `ValueError` for what `Adaptation`, `Format` or `evaluate` would refuse.
     """
     asked = sorted(adapt.steps for adapt in adaptations(steps, optimizer))
-    fmt, k = format_of(format_options), check_integer("k", k)
+    fmt = format_of(format_options)
+    k = check_integer("k", k)
     seeds, max_records = check_sizes(benchmark, seeds, max_records)
     check_shown(benchmark, k, seeds, adapts=True)
     check_model(model, asked[-1])
-    tables: dict[tuple[str, int], dict[int, list]] = {}
+    tables: dict[tuple[str, int], dict[int, list | ScoresNotFinite]] = {}
 
     def at(j: int):
         def scorer(task: Task, seed: int, queries: Sequence[Example]):
@@ -54,23 +55,28 @@ def evaluate_adapted(
                 tables[place] = _on_the_way(
                     model, tokenizer, task, seed, queries, k, fmt, optimizer, asked
                 )
-            return tables[place][j]
+            return _numbers(tables[place][j])
 
         return scorer
 
-    how: dict[str, Any] = dict(seeds=seeds, max_records=max_records)
     found = {}
     for j in asked:
-        found[j] = evaluate_by(at(j), benchmark, **how)
+        found[j] = evaluate_by(at(j), benchmark, seeds=seeds, max_records=max_records)
         said = dict(k=k, adapt=f"{j} steps of {optimizer}")
         found[j]["protocol"] |= vars(fmt) | said
     return found
 
 
+def _numbers(table: list | ScoresNotFinite) -> list:
+    if isinstance(table, ScoresNotFinite):
+        raise table
+    return table
+
+
 def _on_the_way(
     model, tokenizer, task: Task, seed: int, queries, k: int, fmt: Format, rule, asked
-) -> dict[int, list]:
-    """Scores of ``queries`` after each number of steps that is asked for."""
+) -> dict[int, list | ScoresNotFinite]:
+    """Scores of ``queries`` after each number of steps asked for, or why none are."""
     adapted = deepcopy(model)
     steps: Iterable[int] = ()
     if asked[-1]:
@@ -78,12 +84,15 @@ def _on_the_way(
         batch = leave_one_out(PromptEncoder(tokenizer, fmt), shots, alone=k == 0)
         steps = steps_on(adapted, batch, rule, asked[-1])
     demonstrations = task.few_shot(seed, k)
-    found = {}
+    found: dict[int, list | ScoresNotFinite] = {}
     for j in chain([0], steps):
         if j not in asked:
             continue
-        with after_steps(j, rule):
-            found[j] = score_options(
-                adapted, tokenizer, demonstrations, queries, **vars(fmt)
-            )
+        try:
+            with after_steps(j, rule):
+                found[j] = score_options(
+                    adapted, tokenizer, demonstrations, queries, **vars(fmt)
+                )
+        except ScoresNotFinite as error:  # of these steps alone
+            found[j] = error
     return found

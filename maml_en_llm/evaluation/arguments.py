@@ -1,16 +1,25 @@
 """What is handed to a scorer, looked at before the model is run."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import fields
 from itertools import chain
 
-from ..errors import DataError, check_choice, shown
+from ..errors import (
+    DataError,
+    check_choice,
+    check_integer,
+    check_once,
+    listed,
+    shown,
+)
 from ..models.complete import check_causal
 from ..models.guards import check_kind, check_no_dropout
 from ..prompts import Format, PromptEncoder
 from ..prompts.form import as_list
-from ..tasks import Example, Task
+from ..protocol import SHOTS
+from ..tasks import Benchmark, Example, Task
 from ..tasks.labels import label_of
 
 
@@ -91,17 +100,6 @@ def checked_examples(argument: str, examples) -> tuple[Example, ...]:
     return found
 
 
-def checked_tasks(argument: str, tasks) -> list[Task]:
-    """A list of tasks, empty or not."""
-    if not isinstance(tasks, Iterable) or isinstance(tasks, (str, bytes)):
-        raise ValueError(f"{argument}: expected a list of Task, found {shown(tasks)}")
-    found = list(tasks)
-    for n, task in enumerate(found):
-        if not isinstance(task, Task):
-            raise ValueError(f"{argument}[{n}]: expected a Task, found {shown(task)}")
-    return found
-
-
 def checked_queries(task: Task, max_records: int | None) -> Sequence[Example]:
     """The first test examples; `DataError` for a task that cannot be scored on them."""
     queries = task.test[:max_records]
@@ -159,3 +157,81 @@ def prefix_of(
                 f"{shown(example.input)} ({type(error).__name__}: {str(error)[:80]})"
             ) from error
     return encoder.demonstrations(demonstrations, instruction)
+
+
+def check_sizes(benchmark, seeds, max_records) -> tuple[tuple[int, ...], int | None]:
+    """The seeds and the number of records, as Python's own whole numbers."""
+    if not isinstance(benchmark, Benchmark):
+        raise ValueError(
+            f"benchmark: expected a Benchmark (load_benchmark), found "
+            f"{shown(benchmark)}"
+        )
+    if isinstance(seeds, (str, bytes)) or not isinstance(seeds, Iterable):
+        raise ValueError(
+            f"seeds: expected demonstration seeds, such as (100, 13), found "
+            f"{shown(seeds)}"
+        )
+    seeds = tuple(check_integer("seeds", seed) for seed in seeds)
+    if max_records is not None:
+        max_records = check_integer("max_records", max_records, 1)
+    if not seeds or not benchmark.test:
+        raise DataError(
+            f"expected at least one seed and target task, found seeds {seeds}, "
+            f"{len(benchmark.test)} tasks"
+        )
+    check_once("seeds", seeds)
+    check_once("benchmark.test", [task.name for task in benchmark.test])
+    return seeds, max_records
+
+
+def check_shown(benchmark, k: int, seeds, instructions=False, adapts=False) -> None:
+    """Raise `DataError` for a task without what is shown before its queries.
+
+    These are ``k`` demonstrations of every seed, where a model ``adapts`` those of
+    `adapted_to`, and with ``instructions`` the task's own. All tasks are looked at
+    before a minute is spent on any.
+    """
+    demonstrations = adapted_to if adapts else Task.few_shot
+    for task in benchmark.test:
+        if instructions and not task.instruction:
+            raise DataError(
+                f"instructions: task {task.name!r} has none; its settings.json may "
+                "give one, under 'tasks'"
+            )
+        for seed in seeds:
+            demonstrations(task, seed, k)
+
+
+def adapted_to(task: Task, seed: int, k: int) -> tuple[Example, ...]:
+    """What a model is adapted to: the ``k`` demonstrations that are in the prompt.
+
+    Without any in the prompt, as many as the task has, up to 16. Raises `DataError` for
+    a task that has none.
+    """
+    there = len(task.demonstrations.get(seed, ()))
+    return task.few_shot(seed, k or min(max(there, 1), SHOTS))
+
+
+def warn_of_shown(benchmark, k: int, seeds, max_records, adapts=False) -> None:
+    """Warn of tasks that show test examples, with their answers, as demonstrations."""
+    demonstrations = adapted_to if adapts else Task.few_shot
+    counts = []
+    for task in benchmark.test:
+        given = [one for seed in seeds for one in demonstrations(task, seed, k)]
+        seen = set(map(_text_and_answer, given))
+        asked = map(_text_and_answer, task.test[:max_records] if given else ())
+        count = sum(query in seen for query in asked)
+        if count:
+            counts.append(f"{task.name} ({count})")
+    if counts:
+        warnings.warn(
+            "benchmark.test: expected test examples that no demonstration shows, found "
+            f"some that one does: {listed(counts)}; the scores of these tasks are too "
+            "high, leave such examples out",
+            stacklevel=3,
+        )
+
+
+def _text_and_answer(example) -> str:
+    """What makes two examples the same; their options may stand in another order."""
+    return repr([getattr(example, name, example) for name in ("input", "output")])

@@ -6,12 +6,12 @@ Protocol section 4. `evaluate` scores by a model, `evaluate_by` by any rule.
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
+from typing import Any
 
 from ..errors import (
     DataError,
     check_choice,
     check_integer,
-    check_once,
     check_truth,
     shown,
 )
@@ -21,7 +21,14 @@ from ..tasks import Benchmark, Example, Task
 from ..tasks.labels import label_of
 from ..tasks.settings import KINDS
 from .adaptation import Adaptation, after_steps
-from .arguments import check_model, checked_queries
+from .arguments import (
+    adapted_to,
+    check_model,
+    check_shown,
+    check_sizes,
+    checked_queries,
+    warn_of_shown,
+)
 from .metrics import (
     accuracy,
     calibration_error,
@@ -61,15 +68,16 @@ def evaluate(
     """Score every target task with ``k`` demonstrations for each demonstration seed.
 
     Device and type are the model's own. Returns the record of `evaluate_by`. Before any
-    task is scored, raises `ValueError` (of data: `DataError`) for what cannot be.
+    task is scored, raises `ValueError` (of data: `DataError`) for what cannot be; a
+    warning names tasks that show test examples as demonstrations.
 
     Args:
         max_records: only the first test examples of each task: a declared deviation.
         instructions: each task's instruction stands before its demonstrations.
         pmi: scores are those of `score_pmi`, in direct mode.
-        adapt: every task and seed is scored by a copy of the model adapted to its
-            demonstrations: ``k``; without any in the prompt (k = 0) up to 16, to each
-            of them alone.
+        adapt: each task and seed is scored by its own copy of the model, adapted to
+            the ``k`` demonstrations in the prompt; with k = 0, to up to 16, each a
+            prompt of its own.
     """
     fmt = Format(
         mode=mode,
@@ -82,11 +90,10 @@ def evaluate(
     k = _check_options(k, mode, instructions, pmi, adapt)
     check_shown(benchmark, k, seeds, instructions, adapt is not None)
     check_model(model, None if adapt is None else adapt.steps)
-    score = score_pmi if pmi else score_options
-    scorer = _model_scorer(model, tokenizer, k, fmt, score, adapt, instructions)
-    record = evaluate_by(
-        scorer, benchmark, seeds=seeds, max_records=max_records, progress=progress
-    )
+    scorer = _model_scorer(model, tokenizer, k, fmt, pmi, adapt, instructions)
+    warn_of_shown(benchmark, k, seeds, max_records, adapt is not None)
+    asked: dict[str, Any] = dict(seeds=seeds, max_records=max_records)
+    record = evaluate_by(scorer, benchmark, **asked, progress=progress)
     how = dict(k=k, instructions=instructions, pmi=pmi, adapt=adapt and repr(adapt))
     record["protocol"] |= vars(fmt) | how
     return record
@@ -162,7 +169,23 @@ def metric_name(task: Task) -> str:
     return "macro-F1" if task.kind == "classification" else "accuracy"
 
 
-def _model_scorer(model, tokenizer, k: int, fmt: Format, score, adapt, instructions):
+def _check_options(k, mode, instructions, pmi, adapt) -> int:
+    k = check_integer("k", k)
+    for name, value in (("instructions", instructions), ("pmi", pmi)):
+        check_truth(name, value)
+    if pmi and mode != "direct":
+        raise ValueError(
+            f"pmi: expected mode 'direct', the only one it is defined for, "
+            f"found {mode!r}"
+        )
+    if adapt is not None and not isinstance(adapt, Adaptation):
+        raise ValueError(f"adapt: expected an Adaptation or None, found {shown(adapt)}")
+    return k
+
+
+def _model_scorer(model, tokenizer, k: int, fmt: Format, pmi, adapt, instructions):
+    score = score_pmi if pmi else score_options
+
     def scorer(task: Task, seed: int, queries: Sequence[Example]):
         instruction = ""
         if instructions and task.instruction:
@@ -174,7 +197,7 @@ def _model_scorer(model, tokenizer, k: int, fmt: Format, score, adapt, instructi
                 model, tokenizer, shots, fmt, alone=k == 0, instruction=instruction
             )
         demonstrations = task.few_shot(seed, k)
-        how = vars(fmt) | dict(instruction=instruction)
+        how: dict[str, Any] = vars(fmt) | dict(instruction=instruction)
         if adapt is None:
             return score(asked, tokenizer, demonstrations, queries, **how)
         with after_steps(adapt.steps, adapt.optimizer):
@@ -229,70 +252,3 @@ def _message(error: Exception) -> str:
     if not isinstance(error, ValueError):
         text = f"{type(error).__name__}: {text}"
     return text if len(text) <= MESSAGE else f"{text[:MESSAGE]}…"
-
-
-def check_sizes(benchmark, seeds, max_records) -> tuple[tuple[int, ...], int | None]:
-    """The seeds and the number of records, as Python's own whole numbers."""
-    if not isinstance(benchmark, Benchmark):
-        raise ValueError(
-            f"benchmark: expected a Benchmark (load_benchmark), found "
-            f"{shown(benchmark)}"
-        )
-    if isinstance(seeds, (str, bytes)) or not isinstance(seeds, Iterable):
-        raise ValueError(
-            f"seeds: expected demonstration seeds, such as (100, 13), found "
-            f"{shown(seeds)}"
-        )
-    seeds = tuple(check_integer("seeds", seed) for seed in seeds)
-    if max_records is not None:
-        max_records = check_integer("max_records", max_records, 1)
-    if not seeds or not benchmark.test:
-        raise DataError(
-            f"expected at least one seed and target task, found seeds {seeds}, "
-            f"{len(benchmark.test)} tasks"
-        )
-    check_once("seeds", seeds)
-    check_once("benchmark.test", [task.name for task in benchmark.test])
-    return seeds, max_records
-
-
-def _check_options(k, mode, instructions, pmi, adapt) -> int:
-    k = check_integer("k", k)
-    for name, value in (("instructions", instructions), ("pmi", pmi)):
-        check_truth(name, value)
-    if pmi and mode != "direct":
-        raise ValueError(
-            f"pmi: expected mode 'direct', the only one it is defined for, "
-            f"found {mode!r}"
-        )
-    if adapt is not None and not isinstance(adapt, Adaptation):
-        raise ValueError(f"adapt: expected an Adaptation or None, found {shown(adapt)}")
-    return k
-
-
-def check_shown(benchmark, k: int, seeds, instructions=False, adapts=False) -> None:
-    """Raise `DataError` for a task without what is shown before its queries.
-
-    These are ``k`` demonstrations of every seed, where a model ``adapts`` those of
-    `adapted_to`, and with ``instructions`` the task's own. All tasks are looked at
-    before a minute is spent on any.
-    """
-    demonstrations = adapted_to if adapts else Task.few_shot
-    for task in benchmark.test:
-        if instructions and not task.instruction:
-            raise DataError(
-                f"instructions: task {task.name!r} has none; its settings.json may "
-                "give one, under 'tasks'"
-            )
-        for seed in seeds:
-            demonstrations(task, seed, k)
-
-
-def adapted_to(task: Task, seed: int, k: int) -> tuple[Example, ...]:
-    """What a model is adapted to: the ``k`` demonstrations that are in the prompt.
-
-    Without any in the prompt, as many as the task has, up to 16. Raises `DataError` for
-    a task that has none.
-    """
-    there = len(task.demonstrations.get(seed, ()))
-    return task.few_shot(seed, k or min(max(there, 1), SHOTS))

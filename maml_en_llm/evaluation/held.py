@@ -15,7 +15,8 @@ from ..errors import DataError, check_integer, shown
 from ..protocol import SHOTS
 from ..tasks import Example, Task, load_held
 from ..tasks.labels import label_of
-from .arguments import checked_queries, checked_tasks
+from ..tasks.task import checked_tasks
+from .arguments import checked_queries
 from .benchmark import score_predictions
 from .scoring import ScoresNotFinite, score_options
 
@@ -25,7 +26,9 @@ PER_FAMILY = 3  # tasks: variants of one family tell much the same
 
 @dataclass(frozen=True)
 class Held:
-    """One family: mean score in points, mean NLL of right answers, tasks behind them.
+    """Means over the tasks of a family, or over families (`overall`).
+
+    The score in points, the NLL of right answers, and the number of tasks behind them.
 
     NLL in nats per query, among its options: −log softmax(−scores) of the right one.
     Guessing among c options has log c. It tells two models apart where the scores of as
@@ -76,7 +79,8 @@ def hold_back(
 ) -> tuple[tuple[Task, ...], tuple[Task, ...]]:
     """The tasks without their last ``examples``, and those examples as targets.
 
-    Train on the first, tune on the second. Tasks that are free-form, or would keep no
+    Train on the first, tune on the second: under demonstration seed 0 the first 16 are
+    demonstrations, all others test examples. Tasks that are free-form, or would keep no
     example for training, stay whole and are not among the second.
     """
     check_integer("examples", examples, SHOTS + 1)
@@ -86,8 +90,8 @@ def hold_back(
             rest.append(task)
             continue
         rest.append(replace(task, train=task.train[:-examples]))
-        held.append(replace(task, train=task.train[-examples:]))
-    return tuple(rest), as_targets(held)
+        held.append(_as_target(task, task.train[-examples:]))
+    return tuple(rest), tuple(held)
 
 
 def as_targets(tasks: Sequence[Task]) -> tuple[Task, ...]:
@@ -98,11 +102,14 @@ def as_targets(tasks: Sequence[Task]) -> tuple[Task, ...]:
     """
     last = SHOTS + HELD_EXAMPLES
     return tuple(
-        replace(
-            task, demonstrations={0: task.train[:SHOTS]}, test=task.train[SHOTS:last]
-        )
-        for task in tasks
+        replace(_as_target(task, task.train[:last]), train=task.train) for task in tasks
     )
+
+
+def _as_target(task: Task, examples: tuple[Example, ...]) -> Task:
+    """The first 16 of the examples are demonstrations, all others test examples."""
+    shots = {0: examples[:SHOTS]}
+    return replace(task, train=examples, demonstrations=shots, test=examples[SHOTS:])
 
 
 def held_out(
@@ -193,7 +200,7 @@ def _nll(queries, table) -> float:
         best = min(row)
         total = math.log(sum(math.exp(best - score) for score in row)) - best
         found.append(row[_right(query)] + total)
-    return fmean(found) if found else math.nan
+    return fmean(found)
 
 
 def _right(query: Example) -> int:

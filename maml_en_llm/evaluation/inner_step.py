@@ -22,8 +22,9 @@ from ..optimizers import Adam, State
 from ..prompts import Batch, Prompt, PromptEncoder, collate
 from ..protocol import SHOTS
 from ..tasks import Example, Task
+from ..tasks.task import checked_tasks
 from ..tensors import Tensors, clip_by_norm
-from .arguments import check_model, checked_tasks, format_of, prefix_of
+from .arguments import check_model, format_of, prefix_of
 from .scoring import prompt_scores
 
 SUPPORTS = (1, 4, 8, 16)  # prompts that one inner step sees

@@ -18,13 +18,12 @@ from ..errors import (
 )
 from ..prompts import Batch, Prompt, PromptEncoder, collate
 from ..tasks import Task
-from ..tasks.task import in_order
 from .draws import Drawn, draw_prompts
 from .fitting import (
     check_enough,
     check_instructions,
     check_positions,
-    check_tasks,
+    checked_training,
     fitting,
 )
 
@@ -111,13 +110,11 @@ class EpisodeSampler:
         check_choice("query_tasks", self.query_tasks, QUERY_TASKS)
         check_choice("inner_batch", self.inner_batch, INNER_BATCH)
         check_truth("independent", self.independent)
-        expected = "tasks: expected a list of tasks, as Benchmark.train"
-        self.tasks = in_order(self.tasks, expected)
+        self.tasks = checked_training(self.tasks)
         least = {"seed": 0, "n_tasks": 1, "inner_steps": 0, "prompts": 1}
         for name, lowest in (least | {"demonstrations": 0}).items():
             setattr(self, name, check_integer(name, getattr(self, name), lowest))
         _check_encoder(self.encoder)
-        check_tasks(self.tasks)
         if not self.tasks:
             raise DataError(
                 "tasks: expected at least one meta-training task, found none"

@@ -8,18 +8,19 @@ from ..errors import DataError, listed, shown
 from ..prompts import PromptEncoder
 from ..tasks import Example, Task
 from ..tasks.strict_json import SURROGATE
+from ..tasks.task import checked_tasks
 
 WHY = 160  # characters of the reason why examples do not fit
 
 
-def check_tasks(tasks: Sequence[Task]) -> None:
-    """Raise `DataError`, naming task and example, for what no file could hold."""
-    for n, task in enumerate(tasks):
-        if not isinstance(task, Task):
-            raise DataError(f"tasks[{n}]: expected a Task, found {shown(task)}")
+def checked_training(tasks) -> tuple[Task, ...]:
+    """Tasks to train on; `DataError` names task and example no file could hold."""
+    tasks = checked_tasks("tasks", tasks, "a list of tasks, as Benchmark.train")
+    for task in tasks:
         where = f"tasks: {shown(task.name)}"
         for place, example in enumerate(task.train):
             _check_texts(f"{where}, train[{place}]", example)
+    return tasks
 
 
 def _check_texts(where: str, example) -> None:

@@ -180,8 +180,8 @@ class PromptLoss:
 
         ``batches`` holds the batches of each task, in one order, or its only one. True
         where they can be stacked, are small (`TOGETHER`, `PARAMETERS`), the model is on
-        a CPU or CUDA, and it is known to be right over stacked parameters; another one
-        is told of once.
+        a CPU or CUDA, and it is known to be right over stacked parameters; of
+        another one a warning says so, once.
         """
         bounds = {"cpu": TOGETHER, "cuda": TOGETHER_ON_CUDA}
         bound = bounds.get(self.model.device.type, 0)

@@ -284,11 +284,11 @@ def known_as(model: PreTrainedModel) -> str:
     return f"{architecture(model)}{' with ' if parts else ''}{', '.join(parts)}"
 
 
-_told: set[tuple[str, str]] = set()
+_warned: set[tuple[str, str]] = set()
 
 
 def say_once(key: str, subject: str, message: str) -> None:
     """Warn with ``message``, once in a process for ``key`` and ``subject``."""
-    if (key, subject) not in _told:
-        _told.add((key, subject))
+    if (key, subject) not in _warned:
+        _warned.add((key, subject))
         warnings.warn(message, stacklevel=3)

@@ -20,7 +20,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from ..errors import check_truth, shown
+from ..errors import shown
 from ..tasks.examples import Example
 from .batches import Prompt
 from .encoding import TextEncoder, first_token
@@ -42,8 +42,9 @@ class PromptEncoder:
     """Builds prompts with one tokenizer and one format.
 
     Pieces of text are remembered once they are tokenised, `REMEMBERED` of them.
-    ``bos`` is that of the format, or True for a format without. Special tokens that a
-    text spells out, as a chat template's do, are read as plain characters (`encoding`).
+    Special tokens that a text spells out, as a chat template's do, are read as plain
+    characters (`encoding`). ``beginning`` is what stands before every prompt: the BOS
+    that the format asks for, or nothing.
 
     Raises:
         ValueError: no `Format`; a BOS asked of a tokenizer that has none, newlines of
@@ -53,8 +54,7 @@ class PromptEncoder:
 
     tokenizer: Any
     fmt: Format = field(default_factory=Format)
-    bos: bool = False
-    _known: dict[tuple[str, bool], Ids] = field(default_factory=dict, repr=False)
+    beginning: Ids = field(default=(), init=False)
 
     def __post_init__(self):
         if isinstance(self.tokenizer, (str, bytes)) or not hasattr(
@@ -71,23 +71,21 @@ class PromptEncoder:
             )
         if not isinstance(self.fmt, Format):
             raise ValueError(f"fmt: expected a Format(…), found {shown(self.fmt)}")
-        check_truth("bos", self.bos)
         self._encoder = TextEncoder(self.tokenizer)
-        self._start: Ids = ()
+        self._known: dict[tuple[str, bool], Ids] = {}
         if self.fmt.separator == "newline" and not self._encoder.knows("\n"):
             raise ValueError(
                 "separator: expected 'space' for a tokenizer to which a newline is an "
                 f"unknown word, found 'newline' ({type(self.tokenizer).__name__})"
             )
-        self.bos = self.bos or self.fmt.bos
-        if self.bos:
+        if self.fmt.bos:
             bos = getattr(self.tokenizer, "bos_token_id", None)
             if bos is None:
                 raise ValueError(
                     "bos: expected a tokenizer with a beginning-of-text token, found "
                     f"none in {shown(type(self.tokenizer).__name__)}; set bos=False"
                 )
-            self._start = (bos,)
+            self.beginning = (bos,)
         elif first_token(self.tokenizer) is not None:
             warnings.warn(
                 "the tokenizer puts a beginning-of-text token before every text, and "
@@ -95,11 +93,6 @@ class PromptEncoder:
                 "prompts of Format(bos=True)",
                 stacklevel=3,
             )
-
-    @property
-    def beginning(self) -> Ids:
-        """What stands before every prompt: the BOS, or nothing."""
-        return self._start
 
     def tokens(self, text: str, *, first: bool = False) -> Ids:
         """Ids of one piece, without special tokens.
@@ -125,7 +118,7 @@ class PromptEncoder:
 
     def demonstrations(self, examples: Sequence[Example], instruction: str = "") -> Ids:
         """Ids of the instruction, if any, and of all demonstrations in order."""
-        return self._told(instruction) + tuple(
+        return self._opening(instruction) + tuple(
             i
             for n, example in enumerate(as_list("demonstrations", examples))
             for piece in self.example(example, first=not instruction and n == 0)
@@ -146,7 +139,7 @@ class PromptEncoder:
             self.demonstrations(demonstrations, instruction) + context,
             target,
             self._training_limit(bool(demonstrations), instruction),
-            keep=len(self._told(instruction)),
+            keep=len(self._opening(instruction)),
         )
 
     def query_prompts(
@@ -172,7 +165,7 @@ class PromptEncoder:
         prefix = self.demonstrations(demonstrations, instruction)
         first = not (demonstrations or instruction)
         pairs = self._options(query.input, query.options, first)
-        keep = len(self._told(instruction))
+        keep = len(self._opening(instruction))
         return [
             cut_left(prefix + context, target, limit, keep=keep)
             for context, target in pairs
@@ -184,16 +177,17 @@ class PromptEncoder:
         """Raise `ValueError` where ``example`` cannot be a training prompt's query.
 
         Its target, the answer in direct mode and the text in channel mode, has to fit
-        the format. Most examples pass without being tokenised: a token has at least one
-        byte. ``first`` says that no demonstration stands before the example.
+        the format. Where the tokenizer surely keeps every text, most examples pass
+        without being tokenised: a token has at least one byte. ``first`` says that no
+        demonstration stands before the example.
         """
         check_is_example(example)
         if not (first or instruction) and self._surely_fits(example):
             return
         context, target = self.example(example, first=first and not instruction)
-        told = self._told(instruction)
+        opening = self._opening(instruction)
         limit = self._training_limit(not first, instruction)
-        cut_left(told + context, target, limit, keep=len(told))
+        cut_left(opening + context, target, limit, keep=len(opening))
 
     def misfits(
         self, examples: Iterable[Example], *, instruction: str = "", first: bool = False
@@ -218,34 +212,36 @@ class PromptEncoder:
 
     def _limit(self, demonstrations: int, instruction: str) -> int:
         limit = self.fmt.sequence_limit(demonstrations, instruction)
-        return min(limit + len(self._start), self.fmt.max_length)
+        return min(limit + len(self.beginning), self.fmt.max_length)
 
     def _surely_fits(self, example: Example) -> bool:
         """Whether the characters alone say that the example can be encoded and fits.
 
         What is not ASCII may grow when it is normalised.
         """
+        if not self._encoder.keeps_all:
+            return False
         text, answer = example.input, example.output
         if not (isinstance(text, str) and isinstance(answer, str)):
             return False
         if not answer.isascii() or self._encoder.marked(text + answer):
             return False
         of_example = self.fmt.max_example_length - SPARE
-        of_target = self.fmt.max_length - len(self._start) - 1
+        of_target = self.fmt.max_length - len(self.beginning) - 1
         longest = len(answer) + LONGEST_SEPARATOR
         if self.fmt.mode == "direct":
             return longest <= min(of_example, of_target)
         return bool(text) and longest < of_example <= of_target
 
-    def _told(self, instruction: str | None) -> Ids:
+    def _opening(self, instruction: str | None) -> Ids:
         if not isinstance(instruction, (str, NoneType)):
             raise ValueError(
                 f"instruction: expected a text, or none, found {shown(instruction)}"
             )
         if not instruction:
-            return self._start
+            return self.beginning
         ids = self.tokens(instruction, first=True)
-        return self._start + ids[: self.fmt.max_example_length]
+        return self.beginning + ids[: self.fmt.max_example_length]
 
     def _options(
         self, text: str, answers: Sequence[str], first: bool
@@ -255,14 +251,15 @@ class PromptEncoder:
             context, target = pieces(text, answer, self.fmt, first=first)
             both.append((self.tokens(context, first=first), self.tokens(target)))
         direct = self.fmt.mode == "direct"
-        longest = max(len(target if direct else context) for context, target in both)
+        lengths = [len(target if direct else context) for context, target in both]
+        longest = max(lengths)
         room = self.fmt.max_example_length - SPARE - longest
         if room < 0:
             raise ValueError(
                 f"max_example_length: an answer of {longest} tokens does not fit "
                 f"{self.fmt.max_example_length} (at most "
                 f"{self.fmt.max_example_length - SPARE}): "
-                f"{shown(max(answers, key=len))}; raise the limit"
+                f"{shown(answers[lengths.index(longest)])}; raise the limit"
             )
         if direct:
             return [(context[:room], target) for context, target in both]
@@ -273,9 +270,9 @@ def cut_left(context: Ids, target: Ids, limit: int, *, keep: int = 0) -> Prompt:
     """Drop tokens from the left of the context until the prompt has ``limit`` tokens.
 
     The target stays whole, and so do the first ``keep`` tokens, an instruction. The cut
-    may fall inside a demonstration (protocol 2.3). Raises `ValueError` where not one
-    context token would be left, since the first target token could then not be
-    predicted.
+    may fall inside a demonstration (protocol 2.3). Raises `ValueError` where no context
+    token beyond the first ``keep`` would be left, since the first target token could
+    then not be predicted.
     """
     room = limit - len(target) - keep
     if not target:

@@ -12,10 +12,16 @@ import unicodedata
 import warnings
 from typing import Any, NamedTuple
 
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import ByteLevel
+
 from ..errors import shown
 
 _ANCHORS = ("a", "0", ".", "\n")  # texts to stand before a piece
 _SPACES = " \u2581\u0120"  # as tokens spell them: plain, sentencepiece's, GPT-2's
+# as GPT-2 spells them; eleven others, in no text, are left out by some vocabularies
+_BYTES = {*ByteLevel.alphabet()} - {*"\xc0\xc1", *map(chr, range(0xF5, 0x100))}
+_DROPPED_SPACE = 'Split(pattern=String(" "), behavior=Removed'
 
 
 class _Anchor(NamedTuple):
@@ -27,7 +33,8 @@ class _Anchor(NamedTuple):
 class TextEncoder:
     """Token ids of texts by one tokenizer, none of them a special token.
 
-    A tokenizer without ``decode`` is taken at its word.
+    A tokenizer without ``decode`` is taken at its word. ``keeps_all`` says that no text
+    without special tokens has to be tried: this tokenizer keeps them all.
     """
 
     def __init__(self, tokenizer: Any):
@@ -36,9 +43,10 @@ class TextEncoder:
         self._unknown = getattr(tokenizer, "unk_token_id", None)
         self._marks = frozenset(marks)
         self._mark_ids = frozenset(marks.values()) - {self._unknown}
-        self._told = False
+        self._warned = False
         self._reads = hasattr(tokenizer, "decode")
         self._no_spaces = self._reads and self._drops_spaces()
+        self.keeps_all = not self._reads or self._surely_keeps()
         self._anchors: list[_Anchor] = []
         if self._reads:
             for text in _ANCHORS:
@@ -57,7 +65,7 @@ class TextEncoder:
         """Ids of ``text`` behind another text or, if ``first``, at the beginning.
 
         Special tokens that are spelt out in the text are tokenised as any other text;
-        the first of them is told of.
+        a warning names the first of them.
 
         Raises:
             ValueError: no text, or one that this tokenizer cannot stand for.
@@ -71,8 +79,8 @@ class TextEncoder:
                 f"text: expected no special token of the tokenizer, found "
                 f"{shown(self._decode((mark,)))} in {shown(text)}; remove it there"
             )
-        if self.marked(text) and not self._told:
-            self._told = True
+        if self.marked(text) and not self._warned:
+            self._warned = True
             mark = next(mark for mark in sorted(self._marks) if mark in text)
             warnings.warn(  # no text: Python shows the same words once
                 f"the special token {shown(mark)} is spelt out in a text and is read "
@@ -166,6 +174,23 @@ class TextEncoder:
         return self.tokenizer.decode(
             list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
+
+    def _surely_keeps(self) -> bool:
+        """Whether tokens are bytes, or words with one for all others, of texts as is.
+
+        NFC alone may come before, which changes no text into another one.
+        """
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is None or str(backend.normalizer) not in ("None", "NFC()"):
+            return False
+        cuts = str(backend.pre_tokenizer)
+        if "ByteLevel" in cuts:
+            return set(self.tokenizer.get_vocab()) >= _BYTES
+        if not isinstance(backend.model, WordLevel) or backend.decoder is not None:
+            return False
+        cuts = cuts.replace(_DROPPED_SPACE, "")
+        whole = not any(word in cuts for word in ("Removed", "Delimiter"))
+        return whole and self._no_spaces and self._unknown is not None
 
     def _drops_spaces(self) -> bool:
         """Whether the tokenizer knows words only, and no space between them."""

@@ -8,7 +8,7 @@ from ..errors import check_integer, check_number, shown
 from ..evaluation import Adaptation
 from ..evaluation.adaptation import MOST_ADAPTATION_STEPS
 from ..evaluation.adaptation_curves import ADAPTATION_RATES
-from ..evaluation.benchmark import adapted_to
+from ..evaluation.arguments import adapted_to
 from ..evaluation.held import held_loss
 from ..optimizers import make_optimizer
 from ..prompts import Format

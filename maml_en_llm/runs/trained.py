@@ -13,7 +13,7 @@ import torch
 
 from ..errors import DataError
 from ..evaluation import evaluate, evaluate_adapted, held_out, held_set
-from ..evaluation.benchmark import check_shown
+from ..evaluation.arguments import check_shown
 from ..evaluation.held import overall
 from ..models import parameters
 from ..prompts import PromptEncoder

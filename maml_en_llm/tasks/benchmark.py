@@ -21,9 +21,9 @@ from ..protocol import SEEDS
 from . import exchange
 from .examples import Example, read_examples
 from .files import Fetched, File, needed
-from .settings import Selection, checked_seeds
+from .settings import ROLES, Selection, checked_seeds
 from .source import Source, open_source
-from .task import Task, in_order
+from .task import Task, checked_tasks
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -40,8 +40,8 @@ class Benchmark:
     sha256; both are empty for a local folder. Tasks come in any collection that has an
     order, and are kept in a tuple; names in any collection.
 
-    Without ``source``, as of one's own, tasks that are both trained on and targets are
-    told of: their scores say nothing about new tasks.
+    Without ``source``, as of one's own, a warning names tasks that are both trained on
+    and targets: their scores say nothing about new tasks.
 
     Raises:
         DataError: a field of another kind, by its name; without ``source``, a name in
@@ -58,13 +58,8 @@ class Benchmark:
     checksums: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
-        for role in ("train", "test"):
-            tasks = in_order(getattr(self, role), f"{role}: expected a list of Task")
-            for n, task in enumerate(tasks):
-                if not isinstance(task, Task):
-                    raise DataError(
-                        f"{role}[{n}]: expected a Task, found {shown(task)}"
-                    )
+        for role in ROLES:
+            tasks = checked_tasks(role, getattr(self, role))
             object.__setattr__(self, role, tasks)
         for name, kind in (("unseen", frozenset), ("missing", tuple)):
             object.__setattr__(self, name, kind(_names(name, getattr(self, name))))
@@ -253,10 +248,11 @@ def _other_seeds(opened: Source, selection: Selection, fetched: Fetched) -> str:
 def _read_selection(
     opened: Source, selection: Selection, fetched: Fetched
 ) -> Benchmark:
-    known, left_out = opened.settings.names(), set(fetched.missing)
+    known = opened.settings.names()
+    left_out = {role: fetched.lack(role) for role in ROLES}
     parts: dict[tuple[str, str], dict] = {}
     for file, path in fetched.paths.items():
-        if path is None or file.task in left_out:
+        if path is None or file.task in left_out[file.role]:
             continue
         examples = read_examples(
             path,
@@ -269,16 +265,16 @@ def _read_selection(
         tuple(
             _task(name, parts[role, name], opened)
             for name in getattr(selection, role)
-            if name not in left_out
+            if name not in left_out[role]
         )
-        for role in ("train", "test")
+        for role in ROLES
     )
     return Benchmark(
         train,
         test,
         selection.setting,
         opened.name,
-        selection.unseen - left_out,
+        selection.unseen - left_out["test"],
         fetched.missing,
         fetched.revision,
         fetched.checksums,

@@ -27,6 +27,11 @@ class File(NamedTuple):
     part: str | int
     names: tuple[str, ...]
 
+    @property
+    def role(self) -> str:
+        """What the task is that the file belongs to: "train", or a target, "test"."""
+        return "train" if self.part == "train" else "test"
+
 
 @dataclass(frozen=True)
 class Fetched:
@@ -44,6 +49,14 @@ class Fetched:
         """Tasks that lack a file, those that are trained on first."""
         lacking = [file for file, path in self.paths.items() if path is None]
         return tuple(dict.fromkeys(file.task for file in lacking))
+
+    def lack(self, role: str) -> frozenset[str]:
+        """Tasks that lack a file for "train" or "test", where demonstrations count."""
+        return frozenset(
+            file.task
+            for file, path in self.paths.items()
+            if path is None and file.role == role
+        )
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -30,7 +30,7 @@ class _WithOptions(Protocol):
 
 
 def label_of(text: str) -> str:
-    """The one form of a label in which it is told from others.
+    """The form in which labels are compared.
 
     NFC, without marks of breaks, directions and byte order, and without blanks at its
     ends: texts that look the same are one label to the kind of a task and to the
@@ -41,7 +41,7 @@ def label_of(text: str) -> str:
     return unicodedata.normalize("NFC", text.translate(_UNSEEN)).strip()
 
 
-def _told(option: str) -> str:
+def _spelt_out(option: str) -> str:
     """As a message has it: what nobody sees is spelt out."""
     return repr(option) if option.translate(_UNSEEN) == option else ascii(option)
 
@@ -64,13 +64,13 @@ def check_labels(examples: Sequence[tuple[str, _WithOptions]]) -> None:
     """
     sets = [frozenset(map(label_of, example.options)) for _, example in examples]
     _, count = Counter(sets).most_common(1)[0]
-    shared = 2 * count >= len(examples)
+    shared = 2 * count > len(examples)
     for (where, example), options in zip(examples, sets, strict=True):
         doubled = len(options) < len(example.options)
         if doubled and (shared or len(options) == 1):
             raise DataError(
                 f"{where}: expected different strings in 'options', found "
-                f"{listed(map(_told, example.options[:6]))}; labels "
+                f"{listed(map(_spelt_out, example.options[:6]))}; labels "
                 "that differ by blanks at their ends or by signs without a width are "
                 "one"
             )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from ..errors import check_integer, check_number
-from .task import Task, in_order
+from .task import Task, checked_tasks
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ def limit(
     check_number("task_share", task_share, 0, 1, above=True)
     check_number("record_share", record_share, 0, 1, above=True)
     check_integer("seed", seed)
-    tasks = in_order(tasks, "tasks: expected a list of Task")
+    tasks = checked_tasks("tasks", tasks)
     chosen = _part(tasks, task_share, f"tasks {seed}")
     return tuple(
         replace(task, train=_part(task.train, record_share, f"{task.name} {seed}"))

@@ -124,6 +124,17 @@ def _examples(task: str, part: str, examples) -> tuple[Example, ...]:
     )
 
 
+def checked_tasks(
+    argument: str, tasks, expected: str = "a list of Task"
+) -> tuple[Task, ...]:
+    """Tasks in a tuple, empty or not, of any collection that has an order."""
+    found = in_order(tasks, f"{argument}: expected {expected}")
+    for n, task in enumerate(found):
+        if not isinstance(task, Task):
+            raise DataError(f"{argument}[{n}]: expected a Task, found {shown(task)}")
+    return found
+
+
 def in_order(values, expected: str) -> tuple:
     """What a list, a tuple or a generator holds; `DataError` for anything else."""
     if any(hasattr(values, name) for name in ("columns", "column_names")):

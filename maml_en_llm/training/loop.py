@@ -11,14 +11,13 @@ from typing import Any
 
 from ..errors import listed, shown
 from ..methods import Budget, Episode, EpisodeSampler, Method, OuterGradient
-from ..methods.fitting import check_tasks
+from ..methods.fitting import checked_training
 from ..models import PromptLoss, parameters, positions_of, write_back
 from ..models.complete import check_causal
 from ..models.guards import check_kind, check_no_dropout
 from ..models.sizes import base_of
 from ..provenance import weights_hash
 from ..tasks import Task
-from ..tasks.task import in_order
 from ..tensors import clip_by_norm
 from .config import TrainConfig
 from .failures import (
@@ -68,8 +67,7 @@ def meta_train(
             and first prompt.
     """
     check_progress(config, progress)
-    tasks = in_order(tasks, "tasks: expected a list of tasks, as Benchmark.train")
-    check_tasks(tasks)
+    tasks = checked_training(tasks)
     loop = Loop.of(model, tokenizer, tasks, config)
     before, began = weights_hash(model), time.perf_counter()
     start = state = loop.start()

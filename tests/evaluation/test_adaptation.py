@@ -1,5 +1,6 @@
 """Adaptation: gradient steps on demonstrations, each predicted from the others."""
 
+import math
 import threading
 from copy import deepcopy
 from dataclasses import replace
@@ -26,7 +27,7 @@ from maml_en_llm import (
     parameters,
     score_options,
 )
-from maml_en_llm.evaluation.adaptation import leave_one_out
+from maml_en_llm.evaluation.adaptation import leave_one_out, steps_on
 from maml_en_llm.evaluation.adapted import evaluate_adapted
 from maml_en_llm.evaluation.scoring import ScoresNotFinite
 from maml_en_llm.meta.calculus import loss_and_grad
@@ -341,3 +342,33 @@ def test_a_huge_rate_is_named(bench):
         pytest.warns(UserWarning, match=message),
     ):
         evaluate_adapted(model, words, bench, optimizer=huge, steps=[0, 1], **how)
+
+
+def test_steps_that_break_a_task_spoil_no_others(bench, monkeypatch):
+    """Only the records of the broken steps leave it out, after one way through them."""
+    model, words = small_model("llama"), CharTokenizer()
+    ways, broken = [], bench.test[0].few_shot(13, 4)
+
+    def steps(adapted, batch, optimizer, count):
+        ways.append(count)
+        for step in steps_on(adapted, batch, optimizer, count):
+            if step == 2 and batch.input_ids.equal(spoilt.input_ids):
+                for parameter in adapted.parameters():
+                    parameter.data.fill_(math.nan)
+            yield step
+
+    spoilt = leave_one_out(PromptEncoder(words, FORMAT), broken)
+    monkeypatch.setattr("maml_en_llm.evaluation.adapted.steps_on", steps)
+    how: dict[str, Any] = dict(k=4, seeds=[13], max_records=1, max_length=512)
+    rule = SGD(1e-3)
+    with pytest.warns(UserWarning, match=r"is left out: .* adaptation \(2 × SGD"):
+        found = evaluate_adapted(
+            model, words, bench, optimizer=rule, steps=[0, 1, 2], **how
+        )
+    assert ways == [2] * len(bench.test)
+    name = bench.test[0].name
+    assert [list(found[j]["failed"]) for j in (0, 1, 2)] == [[], [], [name]]
+    once = evaluate(
+        model, words, bench, adapt=Adaptation(steps=1, optimizer=rule), **how
+    )
+    assert found[1]["tasks"] == once["tasks"]

@@ -337,3 +337,21 @@ def test_the_reading_rule_takes_texts_that_are_not_of_its_world():
     assert oracle_answer(shots, Example("", "x", ("x", "y"))) in ("x", "y")
     apart = [Example("a b .", "a", ("a", "zz")), Example("c d", "d", ("c", "d"))]
     assert oracle_answer(apart, Example("q", "q", ("q", "not there"))) == "q"
+
+
+def test_test_examples_that_are_shown_are_warned_of_once(benchmark):
+    first, *others = benchmark.test
+    shots = {
+        seed: (*found[:2], first.test[4])
+        for seed, found in first.demonstrations.items()
+    }
+    doubled = replace(benchmark, test=(replace(first, demonstrations=shots), *others))
+    model, words = small_model(), CharTokenizer()
+    with pytest.warns(
+        UserWarning, match=r"found some that one does: c \(1\); "
+    ) as found:
+        evaluate(model, words, doubled, k=3, seeds=(100, 13))
+    assert len(found) == 1
+    # an example that is not shown, or not asked
+    evaluate(model, words, doubled, k=2, seeds=(100,))
+    evaluate(model, words, doubled, k=3, seeds=(100,), max_records=4)

@@ -49,6 +49,14 @@ def test_what_is_held_back_is_not_trained_on(tasks):
     assert hold_back(tasks, 40) == (tasks, ())  # nothing would be left to train on
 
 
+def test_all_that_is_held_back_is_asked(tasks):
+    long = replace(tasks[0], train=tasks[0].train * 4)
+    (left,), (back,) = hold_back([long], 100)
+    asked = (*back.demonstrations[0], *back.test)
+    assert asked == back.train == long.train[-100:]
+    assert left.train == long.train[:-100]
+
+
 def test_scores_and_losses_by_family(tasks):
     model, words = small_model(), CharTokenizer()
     _, held = hold_back(tasks, 24)

@@ -122,7 +122,7 @@ def test_a_layer_that_is_used_twice_stores_no_prefix(kind, attention):
     inner = model.transformer.h if kind == "gpt2" else model.model.layers
     inner.append(inner[-1])
     assert not altered_part(model) and not safe.shares(model)
-    safe._told.clear()
+    safe._warned.clear()
     with pytest.warns(UserWarning, match="options are scored one by one"):
         found = score_options(model, tokenizer, SHOWN, ASKED)
     for query, scores in zip(ASKED, found, strict=True):
@@ -174,7 +174,7 @@ def test_tasks_with_a_changed_model_are_computed_in_turn(change):
     assert PromptLoss(model).faster_together(parameters(model), [batch, batch])
     change(model)
     loss, params = PromptLoss(model), parameters(model)
-    safe._told.clear()
+    safe._warned.clear()
     why = "(code of its own|a hook|a configuration of its own) is"
     with pytest.warns(UserWarning, match=f"one by one: .* {why}"):
         assert not loss.faster_together(params, [batch, batch])

@@ -246,7 +246,7 @@ def test_on_cuda_larger_tasks_are_computed_together(monkeypatch):
 
 def test_a_class_that_cannot_be_stacked_is_computed_one_by_one_and_told_of_once():
     model = small_model(Lfm2Config(**LFM2))
-    safe._told.clear()
+    safe._warned.clear()
     with pytest.warns(UserWarning, match="tasks are computed one by one: Lfm2"):
         assert not together(model, tasks(2, 2))
     assert not together(model, tasks(2, 2))
@@ -430,7 +430,7 @@ def test_tasks_with_a_replaced_lookup_are_computed_in_turn():
     plain = loss(params, batch)
     assert loss.faster_together(params, [batch, batch])
     words.forward = forward
-    safe._told.clear()
+    safe._warned.clear()
     with pytest.warns(UserWarning, match="transformer.wte .*, which has code of its"):
         assert not loss.faster_together(params, [batch, batch])
     alone = loss(params, batch)

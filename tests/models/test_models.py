@@ -426,7 +426,7 @@ def test_models_that_take_no_other_attention(tmp_path, config):
     message = r"attention: (Bloom|Falcon)ForCausalLM takes no attention but .*'eager'"
     with pytest.raises(ValueError, match=message):
         load_model(config, tokenizer=words, attention="twice")
-    safe._told.clear()
+    safe._warned.clear()
     with pytest.warns(UserWarning, match="attention: .* keeps its own"):
         model, _ = load_model(config, tokenizer=words)
     assert model.config._attn_implementation == "eager"

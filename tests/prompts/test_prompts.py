@@ -271,6 +271,9 @@ FORMATS = {
         dict(max_example_length=0),
         "max_example_length: expected a whole number of at least 3, found 0",
     ),
+    "bos a text": (dict(bos="no"), "bos: expected True or False, found 'no'"),
+    "bos none": (dict(bos=None), "bos: expected True or False, found None"),
+    "bos a number": (dict(bos=2), "bos: expected True or False, found 2"),
 }
 
 
@@ -284,9 +287,6 @@ NO_ENCODERS: dict[str, dict[str, Any]] = {
     "fmt: expected a Format": dict(fmt=None),
     "fmt: .*found 'direct'": dict(fmt="direct"),
     "fmt: .*found <class": dict(fmt=Format),
-    "bos: expected True or False, found 'no'": dict(bos="no"),
-    "bos: expected True or False, found None": dict(bos=None),
-    "bos: expected True or False, found 2": dict(bos=2),
 }
 
 

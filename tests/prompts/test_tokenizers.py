@@ -218,19 +218,19 @@ def test_a_beginning_that_the_tokenizer_adds_is_said_and_can_be_had():
     tokenizer = with_bos()
     with pytest.warns(UserWarning, match=r"Format\(bos=True\)"):
         plain = PromptEncoder(tokenizer).query_prompts(DEMONSTRATIONS, PLAIN)
-    encoder = PromptEncoder(tokenizer, bos=True)
+    encoder = PromptEncoder(tokenizer, Format(bos=True))
     for told, prompt in zip(
         encoder.query_prompts(DEMONSTRATIONS, PLAIN), plain, strict=True
     ):
         assert told.ids == (tokenizer.bos_token_id, *prompt.ids)
-    short = PromptEncoder(tokenizer, Format(max_length=30), bos=True)
+    short = PromptEncoder(tokenizer, Format(max_length=30, bos=True))
     ids = short.training_prompt(DEMONSTRATIONS, PLAIN).ids
     assert len(ids) == 30 and ids[0] == tokenizer.bos_token_id
 
 
 def test_no_beginning_to_be_had():
     with pytest.raises(ValueError, match="bos: expected a tokenizer with"):
-        PromptEncoder(build_tokenizer(), bos=True)
+        PromptEncoder(build_tokenizer(), Format(bos=True))
 
 
 BAD_TEXTS = {"half a pair": "dog \ud800", "number": 3, "none": None, "bytes": b"dog"}
@@ -284,6 +284,62 @@ def test_examples_that_do_not_fit_are_counted():
             assert n in found
         else:
             assert n not in found
+
+
+def test_a_text_that_is_not_kept_does_not_fit():
+    """Short texts too: what `check_target` passes, `training_prompt` can encode."""
+    spaces = normalizers.Replace(Regex(r"\s+"), " ")
+    fmt = Format(separator="space")
+    changed, whole = Example("a\nb", "yes"), Example("a b", "yes")
+    for tokenizer in (letters_tokenizer(spaces), bytes_tokenizer(spaces)):
+        encoder = PromptEncoder(tokenizer, fmt)
+        with pytest.raises(ValueError, match="text: expected a tokenizer that keeps"):
+            encoder.training_prompt([whole], changed)
+        assert list(encoder.misfits([changed, whole])) == [0]
+        assert encoder.training_prompt([whole], whole)
+
+
+def without_a_byte() -> PreTrainedTokenizerFast:
+    tokenizer = bytes_tokenizer()
+    words = {word: n for word, n in tokenizer.get_vocab().items() if word != "q"}
+    tokenizer.backend_tokenizer.model = models.BPE(vocab=words, merges=[])
+    return tokenizer
+
+
+def deaf_to_commas() -> PreTrainedTokenizerFast:
+    tokenizer = build_tokenizer()
+    cut = pre_tokenizers.Split(",", "removed")
+    tokenizer.backend_tokenizer.pre_tokenizer = cut
+    return tokenizer
+
+
+KEEPING = {
+    "GPT-2": (bytes_tokenizer, True),
+    "Qwen": (FAITHFUL["Qwen"], True),
+    "words": (build_tokenizer, True),
+    "characters": (CharTokenizer, True),
+    "a byte is lacking": (without_a_byte, False),
+    "words without commas": (deaf_to_commas, False),
+    "Llama": (llama_tokenizer, False),
+}
+
+
+@pytest.mark.parametrize(("make", "keeps"), KEEPING.values(), ids=KEEPING)
+def test_where_all_is_kept_short_examples_are_not_tokenised(make, keeps, monkeypatch):
+    encoder = PromptEncoder(make())
+    asked = []
+    monkeypatch.setattr(encoder, "tokens", lambda text, **_: asked.append(text) or (1,))
+    encoder.check_target(Example("ann sees", "red"))
+    assert (not asked) == keeps
+
+
+def test_the_answer_of_most_tokens_is_named():
+    """It has most bytes, and fewer letters than the other, which fits."""
+    encoder = PromptEncoder(bytes_tokenizer(), Format(max_example_length=40))
+    letters, tokens = "y" * 30, "ü" * 24
+    query = Example("x", letters, (letters, tokens))
+    with pytest.raises(ValueError, match="an answer of 49 tokens .*: 'ü+'; raise"):
+        encoder.query_prompts([], query)
 
 
 TEXTS = st.text(st.characters(codec=None), max_size=30) | st.text(

@@ -212,6 +212,20 @@ def test_missing_tasks_are_refused_or_left_out_loudly(tmp_path):
     assert load_benchmark(tmp_path, "mini", tasks=["d"], seeds=[100]).missing == ()
 
 
+@pytest.mark.parametrize(("lost", "kept"), [("16384_100_train", 1), ("16_100_test", 0)])
+def test_a_task_that_lacks_a_file_in_one_role_keeps_the_other(tmp_path, lost, kept):
+    both = write_benchmark(tmp_path, train=("a", "sick"), test=("c", "sick"))
+    (both / "sick" / f"sick_{lost}.jsonl").unlink()
+    with pytest.warns(UserWarning, match="lack their files: sick; they are left out"):
+        found = load_benchmark(both, "mini", allow_missing=True, faithful=True)
+    roles = (found.train, found.test)
+    assert ["sick" in {task.name for task in tasks} for tasks in roles] == [
+        not kept,
+        bool(kept),
+    ]
+    assert found.missing == ("sick",)
+
+
 # protocol 1.5
 COUNTS = {
     "hr_to_lr": (61, 26, 4),

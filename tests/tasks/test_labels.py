@@ -33,6 +33,19 @@ def test_texts_that_look_the_same_are_one_label(tmp_path, one, other):
         read_examples(path)
 
 
+def test_half_of_a_files_lines_share_no_list_of_labels(tmp_path):
+    own = record("t", "x", "a", ["a", "a", "b"])
+    other = record("t", "y", "c", ["c", "d"])
+    path = write_lines(tmp_path / "t.jsonl", [own, other])
+    assert [example.options for example in read_examples(path)] == [
+        ("a", "a", "b"),
+        ("c", "d"),
+    ]
+    write_lines(path, [own, other, own])
+    with pytest.raises(DataError, match=":1: expected different strings in 'options'"):
+        read_examples(path)
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [("yes", "Yes"), ("a b", "ab"), ("e", "\xe9"), (ENGLAND, SCOTLAND)],

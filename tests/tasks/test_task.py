@@ -123,3 +123,5 @@ def test_a_share_of_tasks_from_a_generator():
     assert limit((task for task in tasks), task_share=0.5) == half
     with pytest.raises(DataError, match="tasks: expected a list of Task, found"):
         limit(3)
+    with pytest.raises(DataError, match=r"tasks\[0\]: expected a Task, found 1"):
+        limit([1])

@@ -259,7 +259,7 @@ def test_a_disk_that_takes_no_large_file_is_found_first(config, tmp_path, monkey
     "given, message",
     [
         (dict(tasks=None), "tasks: expected a list of tasks"),
-        (dict(tasks=["a"]), "tasks: expected a list of tasks"),
+        (dict(tasks=["a"]), r"tasks\[0\]: expected a Task, found 'a'"),
         (
             dict(tasks=Task("a", "classification")),
             "tasks: expected a list of tasks.* found Task",
