@@ -87,7 +87,7 @@ def main() -> None:
         "--record", type=new_file, default=ROOT / "results/evaluation-cpu.json"
     )
     options = parser.parse_args()
-    model, words = load_model(
+    model, tokenizer = load_model(
         GPT2Config(n_layer=options.layers),
         tokenizer=options.tokenizer,
         attention="sdpa",
@@ -98,7 +98,7 @@ def main() -> None:
     rows = []
     for task in bench.test:
         for mode in options.modes:
-            rows.append(measure(model, words, task, mode, options))
+            rows.append(measure(model, tokenizer, task, mode, options))
             print(
                 {
                     k: round(v, 3) if isinstance(v, float) else v
@@ -110,7 +110,7 @@ def main() -> None:
         options.records = options.overflowing = None
         task = next(task for task in bench.test if task.name == options.whole)
         rows += [
-            measure(model, words, task, mode, options) | dict(whole=True)
+            measure(model, tokenizer, task, mode, options) | dict(whole=True)
             for mode in options.modes
         ]
     lines = verdicts(rows)
@@ -119,9 +119,9 @@ def main() -> None:
     write_whole(options.record, json.dumps(record, indent=1) + "\n")
 
 
-def measure(model, words, task, mode: str, options) -> dict:
+def measure(model, tokenizer, task, mode: str, options) -> dict:
     """Tokens and seconds of the three ways on one task's first records."""
-    encoder, shown = PromptEncoder(words, Format(mode=mode)), task.few_shot(100, 16)
+    encoder, shown = PromptEncoder(tokenizer, Format(mode=mode)), task.few_shot(100, 16)
     prefix = encoder.demonstrations(shown)
     cut = {
         any(p.ids[: len(prefix)] != prefix for p in encoder.query_prompts(shown, q))
@@ -137,7 +137,7 @@ def measure(model, words, task, mode: str, options) -> dict:
     counter, memory = Counter(model), Memory("cpu")
     with memory, counter:
         start = time.perf_counter()
-        score_options(model, words, shown, queries, mode=mode)
+        score_options(model, tokenizer, shown, queries, mode=mode)
         shared = time.perf_counter() - start
     times = {
         way: fmean(seconds(run, model, prompt) for prompt in spread) * len(prompts)

@@ -74,7 +74,7 @@ def main() -> None:
         "--record", type=new_file, default=ROOT / "results/training-cpu.json"
     )
     options = parser.parse_args()
-    model, words = load_model(
+    model, tokenizer = load_model(
         GPT2Config(), tokenizer=options.tokenizer, attention="sdpa"
     )
     tasks = load_benchmark(
@@ -84,7 +84,7 @@ def main() -> None:
     def sampler(prompts: int, seed: int):
         return TrainConfig(
             method="metaicl", tasks_per_step=prompts, seed=seed
-        ).make_sampler(tasks, words)
+        ).make_sampler(tasks, tokenizer)
 
     check = measure(model, sampler(2, options.seed + 1), 0, WAYS)  # warms up, too
     print(

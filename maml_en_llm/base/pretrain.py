@@ -106,9 +106,9 @@ class _Run:
         self.output, self.config, self.probe = output, config, probe
         self.signals = signals
         self.tokenizer = build_tokenizer()
-        words = len(self.tokenizer) - len(NEWLINES)
-        _check_memory(config, words)
-        model = build_model(config, words)
+        vocabulary = len(self.tokenizer) - len(NEWLINES)
+        _check_memory(config, vocabulary)
+        model = build_model(config, vocabulary)
         self.model = model.to(config.device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
@@ -202,15 +202,15 @@ class _Run:
         return record
 
 
-def _check_memory(config: PretrainConfig, words: int) -> None:
+def _check_memory(config: PretrainConfig, vocabulary: int) -> None:
     """`ValueError` where a run needs more memory than there is, before it is taken.
 
     At least: the weights, on a CPU their gradient and two moments, too, and the logits
     of a step.
     """
-    numbers = count_parameters(config, words)
+    numbers = count_parameters(config, vocabulary)
     if config.device == "cpu":
-        numbers = WEIGHTS * numbers + config.tokens * words
+        numbers = WEIGHTS * numbers + config.tokens * vocabulary
     check_memory(
         f"width {config.width}, layers {config.layers}, tokens {config.tokens}",
         4 * numbers,

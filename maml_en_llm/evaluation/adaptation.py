@@ -19,12 +19,13 @@ MOST_ADAPTATION_STEPS = 10**5
 
 @dataclass(frozen=True, kw_only=True)
 class Adaptation:
-    """``steps`` steps of ``optimizer`` from fresh moments, before queries are scored,
+    """A few gradient steps on a target's demonstrations, before its queries are scored.
 
-        θ ← U(∇L(θ), s, θ),   L = the mean loss of each demonstration given all others
+        θ ← U(∇L(θ), s, θ),   ``steps`` times from fresh moments
 
-    or, ``alone``, of each without any: in the form in which queries will be asked, with
-    demonstrations or without. Only parameters that require a gradient move.
+    L is the mean loss of each demonstration after all others or, when called with
+    ``alone``, after none: as the queries will be asked. Only parameters that require a
+    gradient move.
 
     Raises `ValueError` for steps that are no whole number from 0 to
     `MOST_ADAPTATION_STEPS`, or another thing for the optimizer.

@@ -257,26 +257,27 @@ class Means:
     """m and v of an optimizer that has long seen gradients of all tasks at θ."""
 
     def __init__(self, gradients: Iterable[Tensors]):
-        self.others = -1
+        self.tasks = 0
         self.sums: Tensors = {}
         self.squares: Tensors = {}
         for grads in gradients:
-            self.others += 1
+            self.tasks += 1
             for name, g in grads.items():
                 zero = torch.zeros_like(g)
                 self.sums[name] = self.sums.get(name, zero) + g
                 self.squares[name] = self.squares.get(name, zero) + g.square()
-        if self.others < 1:
+        if self.tasks < 2:
             raise ValueError(
                 "tasks: expected at least 2 for moments that other tasks have warmed, "
-                f"found {self.others + 1}"
+                f"found {self.tasks}"
             )
 
     def without(self, own: Tensors) -> dict[str, Tensors]:
         """The moments by slot, one task's own gradient left out."""
-        mean = {n: (self.sums[n] - g) / self.others for n, g in own.items()}
+        others = self.tasks - 1
+        mean = {n: (self.sums[n] - g) / others for n, g in own.items()}
         square = {
-            n: ((self.squares[n] - g.square()) / self.others).clamp(min=0)
+            n: ((self.squares[n] - g.square()) / others).clamp(min=0)
             for n, g in own.items()
         }
         return {"mean": mean, "variance": square}

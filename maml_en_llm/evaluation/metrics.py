@@ -69,7 +69,7 @@ def macro_f1(predictions: Sequence, gold: Sequence) -> float:
     enter. Raises `ValueError` as `accuracy` does.
     """
     predictions, gold = _answers(predictions, gold)
-    classes = dict.fromkeys(gold)  # in one order, as a sum of floats is of its order
+    classes = dict.fromkeys(gold)  # in their order: it decides a sum of floats
     return sum(_f1(predictions, gold, label) for label in classes) / len(classes)
 
 
@@ -147,7 +147,7 @@ def _answers(predictions, gold):
 
 
 def _is_missing(value) -> bool:
-    """Whether it is not-a-number or the like, which is no more than itself its own."""
+    """Whether ``value`` is NaN or the like, which is not equal to itself."""
     try:
         return not value == value  # noqa: SIM201 (pandas.NA has no truth)
     except (TypeError, ValueError):

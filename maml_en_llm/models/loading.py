@@ -60,19 +60,19 @@ def load_model(
     """Load a causal LM, in evaluation mode; returns ``(model, tokenizer)``.
 
     Args:
-        name: one that is shipped (``"tiny-base"``), ``"smollm2-135m"``, a hub name, a
-            folder, of adapters too, a configuration or its file; without any, random.
-            A name comes before a folder here that is called so (``./tiny-base``).
+        name: a shipped model (``"tiny-base"``), ``"smollm2-135m"``, a hub name, a
+            folder (of adapters, too), a configuration or its file. Without weights they
+            are random. A name comes before a folder that is called so (``./tiny-base``).
         tokenizer: hub name or folder. Default: the model's own; for a configuration
             GPT-2's, from the folder ``$GPT2_BPE`` if set, else from the hub.
-        attention: ``"twice"`` and ``"eager"`` can be differentiated twice, ``"sdpa"``
-            once. ``"auto"``: the first where known to be right, else, said, the second.
+        attention: ``"twice"`` and ``"eager"`` have second derivatives, ``"sdpa"`` not.
+            ``"auto"``: "twice" where known to be right, else "eager", with a warning.
         dtype, device: or their names; the device ``"auto"`` is CUDA, MPS or CPU.
         seed, revision: of random weights; a branch, tag or commit of a hub name, not of
             a tokenizer from elsewhere.
 
-    A model serves one thread at a time. Raises `ValueError` for none, for damaged ones,
-    one that sees later words, ids beyond its rows, a device that is not there.
+    A model serves one thread at a time. Raises `ValueError` for no such model, damaged
+    weights, a model that sees later tokens, ids beyond its embedding, a missing device.
     """
     check_choice("attention", attention, ATTENTIONS)
     dtype, device = as_dtype(dtype), as_device(device)
@@ -89,17 +89,17 @@ def load_model(
         model = _random(config, built, dtype, seed)
     _set_up(model, attention)
     where = tokenizer_for(name) if tokenizer is None else tokenizer
-    words = _words(where, revision, (name, given))
+    loaded = _tokenizer_at(where, revision, (name, given))
     borrowed = config is None and where not in (tokenizer, name)
-    check_tokenizer(words, model, borrowed=borrowed)
+    check_tokenizer(loaded, model, borrowed=borrowed)
     source.remember(model, given, source.commit_of(name, revision) or revision)
     model = fuse_gelu(model).eval()
     check_causal(model)
     torch.nn.Module.to(model, device)  # in place
-    return model, words
+    return model, loaded
 
 
-def _words(where, revision: str | None, names: tuple):
+def _tokenizer_at(where, revision: str | None, names: tuple):
     """The tokenizer; the revision is that of the model's repository alone."""
     if revision is not None and str(where) not in map(str, names):
         revision = None
@@ -113,7 +113,7 @@ def _on_base(folder: Path, tokenizer, attention: str, dtype, device):
     how = {"attention": attention, "dtype": dtype, "device": device}
     try:
         where = own if tokenizer is None else tokenizer
-        model, words = load_model(**base, tokenizer=where, **how)
+        model, tokenizer = load_model(**base, tokenizer=where, **how)
     except ValueError as error:
         raise ValueError(
             f"model: expected the base of the adapters in {shown(str(folder))}, "
@@ -122,7 +122,7 @@ def _on_base(folder: Path, tokenizer, attention: str, dtype, device):
         ) from error
     model = adapters.on_base(model, folder)
     source.remember(base_of(model), folder, None)
-    return model, words
+    return model, tokenizer
 
 
 def as_dtype(dtype: torch.dtype | str) -> torch.dtype:

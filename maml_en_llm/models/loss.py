@@ -232,8 +232,7 @@ def _inputs(batch: Batch) -> tuple[torch.Tensor, ...]:
 
 def _of_task(batch: Batch, task: int) -> Batch:
     """The batch (B, T) of one task of a stack (n, B, T)."""
-    parts = (batch.input_ids, batch.attention_mask, batch.loss_mask)
-    return Batch(*(part[task] for part in parts))
+    return batch.each(lambda part: part[task])
 
 
 def target_logits(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
-# Other names of `max_position_embeddings`, where a class has no alias for it
+# Names of the longest length, by class
 _LENGTHS = (
     *("max_position_embeddings", "n_positions", "max_seq_len"),
     "max_target_positions",

@@ -40,13 +40,17 @@ def tied_weight(model: PreTrainedModel) -> str | None:
 
     None if there is no such one, or if the embedding is more than rows of it.
     """
-    words, head = model.get_input_embeddings(), model.get_output_embeddings()
-    if type(words) is not Embedding or type(head) is not Linear or replaced(words):
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if (
+        type(embedding) is not Embedding
+        or type(head) is not Linear
+        or replaced(embedding)
+    ):
         return None
-    more = words.padding_idx is not None or words.max_norm is not None
-    if words.weight is not head.weight or more or words.scale_grad_by_freq:
+    more = embedding.padding_idx is not None or embedding.max_norm is not None
+    if embedding.weight is not head.weight or more or embedding.scale_grad_by_freq:
         return None
-    return next(name for name, p in model.named_parameters() if p is words.weight)
+    return next(name for name, p in model.named_parameters() if p is embedding.weight)
 
 
 def replaced(module: torch.nn.Module) -> bool:
@@ -63,7 +67,7 @@ def built_once(
     The outputs and derivatives are those of ``params``.
     """
     name = tied_weight(model)
-    words: Any = model.get_input_embeddings()
+    embedding: Any = model.get_input_embeddings()
     if name not in params:  # no such weight, or it is not among those that vary
         yield params
         return
@@ -71,10 +75,10 @@ def built_once(
 
     def forward(given):
         same = given.data_ptr() == ids.data_ptr() and given.shape == ids.shape
-        return rows if same else Embedding.forward(words, given)
+        return rows if same else Embedding.forward(embedding, given)
 
-    words.forward = forward
+    embedding.forward = forward
     try:
         yield {**params, name: head}
     finally:
-        del words.forward
+        del embedding.forward

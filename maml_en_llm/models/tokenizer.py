@@ -16,8 +16,8 @@ from .folder import has_weights, reason
 from .sizes import rows_of
 from .smollm2 import SMOLLM2, located
 
-_GPT2_WORDS = (None, "gpt2", "gpt_neo", "gptj")  # types of model with GPT-2's ids
-_SPARE_ROWS = 512  # more than any of them has words: rows are padded to multiples
+_GPT2_TYPES = (None, "gpt2", "gpt_neo", "gptj")  # types of model with GPT-2's ids
+_SPARE_ROWS = 512  # GPT-2's family pads its embedding by fewer rows than this
 _LONGEST = 1000  # bytes of a path or a name on the hub
 _LONGEST_PART = 255  # bytes between two slashes
 _NAMED = ("tokenizer.json", "tokenizer_config.json")
@@ -41,8 +41,8 @@ def load_tokenizer(name: str | Path, *, revision: str | None = None):
         if _is_bare_gpt2(folder):
             return GPT2Tokenizer.from_pretrained(folder)
         where = folder if folder.is_dir() else name
-        words = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **hub)
-        return _as_written(words, where, hub)
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **hub)
+        return _as_written(tokenizer, where, hub)
     except Exception as error:  # a damaged file brings about any of a dozen kinds
         _check_configuration(folder)
         raise ValueError(
@@ -101,7 +101,7 @@ def tokenizer_for(name) -> str | Path:
         bare = bare and not any(folder.glob("*.model"))  # SentencePiece
     if bare and folder is not None and folder.is_dir() and has_weights(folder):
         kind = _model_type(folder)
-        if kind not in _GPT2_WORDS:  # trained on other ids
+        if kind not in _GPT2_TYPES:  # trained on other ids
             raise ValueError(
                 f"tokenizer: expected that of a {shown(kind)} model in "
                 f"{shown(str(folder))}, found no file of one; fetch tokenizer.json and "
@@ -110,7 +110,9 @@ def tokenizer_for(name) -> str | Path:
     return (os.environ.get("GPT2_BPE") or "gpt2") if bare else name
 
 
-def check_tokenizer(words, model: PreTrainedModel, *, borrowed: bool = False) -> None:
+def check_tokenizer(
+    tokenizer, model: PreTrainedModel, *, borrowed: bool = False
+) -> None:
     """Raise `ValueError` where a text can have ids beyond the model's embedding.
 
     Special words that no text uses, such as an added [PAD], may lie beyond. Where the
@@ -118,35 +120,36 @@ def check_tokenizer(words, model: PreTrainedModel, *, borrowed: bool = False) ->
     model may have a few rows more, and not another vocabulary.
     """
     rows = rows_of(model)
-    if borrowed and rows - len(words) > _SPARE_ROWS:
+    if borrowed and rows - len(tokenizer) > _SPARE_ROWS:
         raise ValueError(
             f"tokenizer: expected that of a model of {rows} words beside its weights, "
-            f"found no file of one (GPT-2's has {len(words)}); fetch tokenizer.json "
-            "and tokenizer_config.json, or name it: load_model(..., tokenizer=…)"
+            f"found no file of one (GPT-2's has {len(tokenizer)}); fetch "
+            "tokenizer.json and tokenizer_config.json, or name it: "
+            "load_model(..., tokenizer=…)"
         )
-    special = set(words.all_special_ids)
-    special |= {n for n, word in words.added_tokens_decoder.items() if word.special}
+    special = set(tokenizer.all_special_ids)
+    special |= {n for n, word in tokenizer.added_tokens_decoder.items() if word.special}
     largest = max(
-        (n for n in words.get_vocab().values() if n not in special), default=0
+        (n for n in tokenizer.get_vocab().values() if n not in special), default=0
     )
     if largest >= rows:
         raise ValueError(
             f"tokenizer: expected token ids below {rows}, the rows of the model's "
-            f"embedding, found {largest}, one of {len(words)}; name the tokenizer that "
-            "belongs to the model"
+            f"embedding, found {largest}, one of {len(tokenizer)}; name the tokenizer "
+            "that belongs to the model"
         )
 
 
-def _as_written(words, where: str | Path, hub: dict):
-    """``words``, cutting texts as its tokenizer.json says, the same way at every call.
+def _as_written(tokenizer, where: str | Path, hub: dict):
+    """``tokenizer``, cutting texts as its tokenizer.json says, alike at every call.
 
     Classes of `transformers` with bytes for letters put a way of their own in its
     place. An ``add_prefix_space`` that tokenizer_config.json gives holds in both.
     """
-    backend = getattr(words, "backend_tokenizer", None)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        return words
-    if "__init__" in vars(type(words)):
+        return tokenizer
+    if "__init__" in vars(type(tokenizer)):
         path = cached_file(
             where, _NAMED[0], _raise_exceptions_for_missing_entries=False, **hub
         )
@@ -157,7 +160,7 @@ def _as_written(words, where: str | Path, hub: dict):
                 setattr(backend, part, getattr(written, part))
     if getattr(backend.model, "dropout", None):  # of BPE: other tokens at every call
         backend.model.dropout = None
-    return words
+    return tokenizer
 
 
 def _written(path: Path, prefix_space) -> tokenizers.Tokenizer:

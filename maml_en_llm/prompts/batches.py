@@ -1,6 +1,6 @@
 """Batches: padded prompts, stacked by task or merged by length."""
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -47,20 +47,17 @@ class Batch:
         start = check_integer("start", start, most=len(self.input_ids) - 1)
         stop = check_integer("stop", stop, start + 1)
         width = int(self.attention_mask[start:stop].sum(1).max())
-        return Batch(
-            self.input_ids[start:stop, :width],
-            self.attention_mask[start:stop, :width],
-            self.loss_mask[start:stop, :width],
-        )
+        return self.each(lambda part: part[start:stop, :width])
+
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        """The batch of its three changed tensors."""
+        parts = self.input_ids, self.attention_mask, self.loss_mask
+        return Batch(*map(change, parts))
 
     def to(self, device) -> "Batch":
         """The same batch on another device; `ValueError` where that is not there."""
         device = as_device(device)
-        return Batch(
-            self.input_ids.to(device),
-            self.attention_mask.to(device),
-            self.loss_mask.to(device),
-        )
+        return self.each(lambda part: part.to(device))
 
 
 def collate(prompts: Iterable[Prompt]) -> Batch:
@@ -143,11 +140,7 @@ def bucket(batches: Sequence[Batch], tokens: int) -> list[tuple[float, Batch]]:
 
 def _flat(batch: Batch) -> Batch:
     """(n, B, T) as (n · B, T)."""
-    return Batch(
-        batch.input_ids.flatten(0, 1),
-        batch.attention_mask.flatten(0, 1),
-        batch.loss_mask.flatten(0, 1),
-    )
+    return batch.each(lambda part: part.flatten(0, 1))
 
 
 def stack(batches: Sequence[Batch]) -> Batch:

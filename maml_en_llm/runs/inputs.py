@@ -74,14 +74,15 @@ def inputs_of(run: Run) -> Inputs:
 
 def places_of(config: TrainConfig) -> list[str]:
     """What a base model, its tokenizer, and the bases of adapters are read from."""
-    name, words = _place(config.model), config.tokenizer
+    name = _place(config.model)
+    tokenizer = config.tokenizer
     places = [name]
     while (folder := adapters_alone(name)) is not None:
-        if words is None and (folder / "tokenizer_config.json").is_file():
-            words = str(folder)
+        if tokenizer is None and (folder / "tokenizer_config.json").is_file():
+            tokenizer = str(folder)
         name = _place(base_named(folder)["name"])
         places.append(name)
-    return [*places, _place(tokenizer_for(name) if words is None else words)]
+    return [*places, _place(tokenizer_for(name) if tokenizer is None else tokenizer)]
 
 
 def _place(name: str | Path) -> str:

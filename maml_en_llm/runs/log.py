@@ -185,13 +185,14 @@ def _complete(
 
 def _refused(group: Mapping[Key, Run], log: Path) -> dict[Key, str]:
     """What is wrong with runs that could not be asked, known before the training."""
-    failed, words = {}, {}
+    failed = {}
+    tokenizers = {}
     for key, run in group.items():
         place = run.config.model, run.config.tokenizer
         try:
-            if run.format.bos and place not in words:
-                words[place] = _model(run.config)[1]
-            check_askable(run, inputs_of(run).bench, words.get(place))
+            if run.format.bos and place not in tokenizers:
+                tokenizers[place] = _model(run.config)[1]
+            check_askable(run, inputs_of(run).bench, tokenizers.get(place))
         except Exception as error:
             failed[key] = note_failure(log, run, error)
     return failed

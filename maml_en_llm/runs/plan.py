@@ -35,7 +35,7 @@ class Sizes:
     parameters: int  # all of them
     moving: int  # those that require a gradient
     table: int  # the word embedding, if it moves
-    words: int  # ids that the head tells apart
+    vocabulary: int  # ids that the head tells apart
     layers: int
     width: int
     inner: int  # width of the feed-forward part, of experts those of a token together
@@ -129,7 +129,9 @@ def _graph(sizes: Sizes, step: Step) -> float:
     tokens = step.together * step.length
     layer = graph.widths * sizes.width + graph.inners * sizes.inner
     kept = tokens * (sizes.layers * layer + graph.rest * sizes.width)
-    logits = (3 if step.second_order else 1) * step.together * step.target * sizes.words
+    logits = (
+        (3 if step.second_order else 1) * step.together * step.target * sizes.vocabulary
+    )
     work = 0.0
     if step.second_order:
         work = 3 * min(sizes.heads * 128 * step.length, _BLOCK)
@@ -171,7 +173,7 @@ def sizes_of(model) -> Sizes:
         parameters=sum(p.numel() for p in every.values()),
         moving=sum(p.numel() for p in moving.values()),
         table=table.numel() if id(table) in moving else 0,
-        words=table.shape[0],
+        vocabulary=table.shape[0],
         layers=layers,
         width=width,
         inner=inner,
@@ -286,7 +288,7 @@ def seconds_per_gradient(model, step: Step) -> float:
         one = replace(step, method="metaicl", n=1)
         need = _graph(sizes, one) * sizes.bytes_each
         check_memory("prompts", need, "lower prompts, length or at_once")
-    ids = (torch.arange(step.length) % 97 + 1) % sizes.words
+    ids = (torch.arange(step.length) % 97 + 1) % sizes.vocabulary
     batch = collate([Prompt(tuple(ids.tolist()), step.target)] * step.prompts)
     batch = batch.to(model.device)
     loss, params = PromptLoss(model, step.at_once), parameters(model)

@@ -26,7 +26,7 @@ ROLES = ("train", "test")
 UNSEEN_TARGETS = "unseen_domain_test"
 FILE = "settings.json"
 LARGEST_FILE = 2**26  # bytes
-MOST_SEED = 2**63 - 1  # of a column of whole numbers
+MOST_SEED = 2**63 - 1  # the largest int64, as a column of `datasets` holds it
 _FACTS = ("kind", "domain", "instruction")
 _LONGEST_NAME = 200  # bytes, so that a file name made of it is one
 

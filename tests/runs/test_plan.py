@@ -231,7 +231,12 @@ def test_sizes_are_the_models():
     model = small_model(config, dtype=torch.float32, attention="twice")
     sizes = sizes_of(model)
     assert sizes.parameters == sizes.moving == model.num_parameters()
-    assert (sizes.layers, sizes.width, sizes.inner, sizes.words) == (3, 96, 256, 300)
+    assert (sizes.layers, sizes.width, sizes.inner, sizes.vocabulary) == (
+        3,
+        96,
+        256,
+        300,
+    )
     assert sizes.gated
     adapted = with_adapters(model, 2)
     few = sizes_of(adapted)
@@ -283,7 +288,7 @@ BIG = Sizes(
     parameters=10**8,
     moving=10**8,
     table=10**7,
-    words=50_000,
+    vocabulary=50_000,
     layers=12,
     width=768,
     inner=3072,
