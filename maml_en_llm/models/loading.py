@@ -61,8 +61,8 @@ def load_model(
 
     Args:
         name: a shipped model (``"tiny-base"``), ``"smollm2-135m"``, a hub name, a
-            folder (of adapters, too), a configuration or its file. Without weights they
-            are random. A name comes before a folder that is called so (``./tiny-base``).
+            folder (of adapters, too), a configuration or its file; without weights,
+            random. A name comes before a folder that is called so (``./tiny-base``).
         tokenizer: hub name or folder. Default: the model's own; for a configuration
             GPT-2's, from the folder ``$GPT2_BPE`` if set, else from the hub.
         attention: ``"twice"`` and ``"eager"`` have second derivatives, ``"sdpa"`` not.
