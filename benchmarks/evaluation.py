@@ -8,7 +8,7 @@ The first takes half an hour on two cores; the second has 2,040 examples of 1,02
 tokens.
 
 A model of GPT-2's shape (124M parameters, random weights), HR→LR, the demonstrations of
-one seed, the first `--records` test records of every target task, fewer where prompts
+one seed, the first `--records` test examples of every target task, fewer where prompts
 overflow.
 
     padded    one sequence per option, padded to 1,024 tokens, logits at every
@@ -67,7 +67,7 @@ def main() -> None:
         "--overflowing",
         type=at_least_one,
         default=4,
-        help="records of a task with cut prompts",
+        help="examples of a task with cut prompts",
     )
     parser.add_argument(
         "--sample",
@@ -120,7 +120,7 @@ def main() -> None:
 
 
 def measure(model, tokenizer, task, mode: str, options) -> dict:
-    """Tokens and seconds of the three ways on one task's first records."""
+    """Tokens and seconds of the three ways on one task's first examples."""
     encoder, shown = PromptEncoder(tokenizer, Format(mode=mode)), task.few_shot(100, 16)
     prefix = encoder.demonstrations(shown)
     cut = {

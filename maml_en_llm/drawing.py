@@ -11,9 +11,10 @@ _alone = RLock()
 
 @contextmanager
 def drawn_with(seed: int) -> Iterator[None]:
-    """Within, torch draws by ``seed``, also on GPUs in use; after it goes on as before.
+    """Within, torch draws by ``seed``; after it goes on as before.
 
-    The generators are one for all threads: those that draw so wait for each other.
+    So it does on CUDA devices where CUDA is in use already, not on MPS. The generators
+    are one for all threads: those that draw so wait for each other.
     """
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with _alone, torch.random.fork_rng(devices=gpus):

@@ -108,9 +108,11 @@ def command() -> str:
 
 
 def _without_folder(word: str) -> str:
-    """A word of a command; of a path, also after a "=", its last name alone."""
-    flag, equals, value = word.rpartition("=")
-    return f"{flag}{equals}{Path(value).name}" if os.path.isabs(value) else word
+    """A word of a command; of a whole path, also after a "=", its last name alone."""
+    if os.path.isabs(word):
+        return Path(word).name
+    flag, path, rest = word.partition("=/")
+    return f"{flag}={Path(rest).name}" if path else word
 
 
 def user_cache() -> Path | None:

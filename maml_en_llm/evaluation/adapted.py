@@ -10,7 +10,14 @@ from ..prompts import Format, PromptEncoder
 from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
 from .adaptation import adaptations, after_steps, leave_one_out, steps_on
-from .arguments import adapted_to, check_model, check_shown, check_sizes, format_of
+from .arguments import (
+    adapted_to,
+    check_model,
+    check_shown,
+    check_sizes,
+    format_of,
+    warn_of_shown,
+)
 from .benchmark import evaluate_by
 from .scoring import ScoresNotFinite, score_options
 
@@ -31,8 +38,7 @@ def evaluate_adapted(
     ``adapt=Adaptation(steps=j, optimizer=optimizer)``, in less time.
 
     A copy of the model takes the most steps once per target and demonstration seed, and
-    answers on its way; answers that are no numbers are told in the record of their j.
-    Of ``protocol`` "instructions" and "pmi" are lacking, and "adapt" is other text.
+    answers on its way. ``protocol`` lacks "instructions" and "pmi"; "adapt" differs.
 
     Args:
         k: demonstrations in the prompt; with 0 each of up to 16 is adapted to alone.
@@ -46,6 +52,7 @@ def evaluate_adapted(
     seeds, max_records = check_sizes(benchmark, seeds, max_records)
     check_shown(benchmark, k, seeds, adapts=True)
     check_model(model, asked[-1])
+    warn_of_shown(benchmark, k, seeds, max_records, adapts=True)
     tables: dict[tuple[str, int], dict[int, list | ScoresNotFinite]] = {}
 
     def at(j: int):

@@ -160,7 +160,7 @@ def prefix_of(
 
 
 def check_sizes(benchmark, seeds, max_records) -> tuple[tuple[int, ...], int | None]:
-    """The seeds and the number of records, as Python's own whole numbers."""
+    """The seeds and the number of test examples, as Python's own whole numbers."""
     if not isinstance(benchmark, Benchmark):
         raise ValueError(
             f"benchmark: expected a Benchmark (load_benchmark), found "

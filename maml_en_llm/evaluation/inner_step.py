@@ -90,8 +90,8 @@ def inner_steps(
         before[i] = L(θ; Qᵢ),   after[w][i][s][r] = L(θ − r · U(c(∇L(θ; Sᵢ,ₛ)), w); Qᵢ)
 
     in nats per target token, where Sᵢ,ₛ are the first s support prompts of task i, r is
-    the rate and w the moments. Support and query records differ, no prompt shows any of
-    them, and all queries of a task are asked after the same demonstrations.
+    the rate and w the moments. Support and query examples differ, no prompt shows any
+    of them, and all queries of a task are asked after the same demonstrations.
 
     Args:
         tasks: as `held_set` or `hold_back` gives them: prompts are drawn from their

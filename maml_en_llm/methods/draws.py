@@ -1,6 +1,6 @@
 """Which examples an episode is made of: a function of a key, and of nothing else.
 
-A draw is laid out so that a larger one contains a smaller one. Records that may be
+A draw is laid out so that a larger one contains a smaller one. Examples that may be
 asked about come from the front of one random order of the task's examples, those that
 are shown from behind the first `RESERVED` of it: who asks more does not change what is
 shown.

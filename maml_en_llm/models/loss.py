@@ -181,7 +181,8 @@ class PromptLoss:
         ``batches`` holds the batches of each task, in one order, or its only one. True
         where they can be stacked, are small (`TOGETHER`, `PARAMETERS`), the model is on
         a CPU or CUDA, and it is known to be right over stacked parameters; of
-        another one a warning says so, once.
+        another one a warning says so, once. Never where ``prompts_at_once`` splits a
+        batch: a stack is computed whole, in more memory.
         """
         bounds = {"cpu": TOGETHER, "cuda": TOGETHER_ON_CUDA}
         bound = bounds.get(self.model.device.type, 0)
@@ -191,6 +192,8 @@ class PromptLoss:
         total = sum(parameter.numel() for parameter in params.values())
         small = tokens * width_of(self.model) <= bound and total <= PARAMETERS
         if len(tasks) < 2 or len(alike) != 1 or not small:
+            return False
+        if any(len(self.split(batch)) > 1 for task in tasks for batch in task):
             return False
         if looks_up_otherwise(self.model):
             return False

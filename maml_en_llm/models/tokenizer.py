@@ -115,15 +115,15 @@ def check_tokenizer(
 ) -> None:
     """Raise `ValueError` where a text can have ids beyond the model's embedding.
 
-    Special words that no text uses, such as an added [PAD], may lie beyond. Where the
+    Special tokens that no text uses, such as an added [PAD], may lie beyond. Where the
     tokenizer is ``borrowed``, GPT-2's for trained weights that came without one, the
     model may have a few rows more, and not another vocabulary.
     """
     rows = rows_of(model)
     if borrowed and rows - len(tokenizer) > _SPARE_ROWS:
         raise ValueError(
-            f"tokenizer: expected that of a model of {rows} words beside its weights, "
-            f"found no file of one (GPT-2's has {len(tokenizer)}); fetch "
+            f"tokenizer: expected that of a model of {rows} token ids beside its "
+            f"weights, found no file of one (GPT-2's has {len(tokenizer)}); fetch "
             "tokenizer.json and tokenizer_config.json, or name it: "
             "load_model(..., tokenizer=…)"
         )

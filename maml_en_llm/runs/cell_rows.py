@@ -174,6 +174,8 @@ def model_name(row: Record) -> str:
     run = row["run"]
     changes = dict(run.get("train") or {})
     words = [f"{name} {value}" for name, value in changes.items()]
+    if run.get("per_step"):
+        words.insert(0, f"{run['per_step']} per step")
     budget = run.get("budget", "gradients")
     return ", ".join([row["method"], f"equal {budget}", *words])
 

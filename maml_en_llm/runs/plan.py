@@ -34,7 +34,7 @@ class Sizes:
 
     parameters: int  # all of them
     moving: int  # those that require a gradient
-    table: int  # the word embedding, if it moves
+    table: int  # the token embedding, if it moves
     vocabulary: int  # ids that the head tells apart
     layers: int
     width: int

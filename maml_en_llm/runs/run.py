@@ -43,7 +43,10 @@ FIXED = {
 
 
 def _by_gradients(config: TrainConfig, whole: int) -> int:
-    """n at ``whole`` gradients: a method with inner steps sees fewer tasks."""
+    """n at ``whole`` gradients: a method with inner steps sees fewer tasks.
+
+    As if batches had one graph each: n does not depend on ``prompts_at_once``.
+    """
     method = config.make_method()
     k = method.inner_steps
     if config.inner_batch == "all":

@@ -151,7 +151,7 @@ class Work:
         except (EOFError, OSError):  # it was killed, or ran out of memory
             del busy[connection]
             worker.stop()
-            self.failed += self._lost_with(worker)
+            self.failed += self._lost_with(worker, "its process has ended")
             self._begin(busy)
             return
         if kind == "row":
@@ -159,6 +159,8 @@ class Work:
                 self.progress(said, self.done, self.all)
         elif kind == "failed":
             self.failed += said
+        elif kind == "broken":
+            self.failed += self._lost_with(worker, said)
         else:
             del busy[connection]
             units = units_of_group(worker.group)
@@ -166,12 +168,13 @@ class Work:
             self.pace.note(worker.group[0].name, said, units)
             self._begin(busy, worker)
 
-    def _lost_with(self, worker: "Worker") -> list[str]:
-        """What there is to say of each run that a dead worker did not record."""
-        rows = records(worker.group, self.log, self.how.old)
-        there = {row["hash"] for row in rows}
-        lost = [run for run in worker.group if run.hash not in there]
-        return [f"{run.name}: its process has ended" for run in lost]
+    def _lost_with(self, worker: "Worker", why: str) -> list[str]:
+        """What there is to say of each run of a group that was not recorded."""
+        there = set()
+        with suppress(OSError, ValueError):  # of a damaged log all are named
+            rows = records(worker.group, self.log, self.how.old)
+            there = {row["hash"] for row in rows}
+        return [f"{run.name}: {why}" for run in worker.group if run.hash not in there]
 
 
 class Worker:
@@ -241,7 +244,7 @@ def _serve(connection, log: Path, store, old: bool, threads: int) -> None:
                 connection.send(("failed", error.reasons))
             except Exception as error:  # the log itself: said, and the next goes on
                 why = f"{type(error).__name__}: {error}"[:REASON]
-                connection.send(("failed", [f"{run.name}: {why}" for run in group]))
+                connection.send(("broken", why))
             connection.send(("done", time.monotonic() - began))
 
 

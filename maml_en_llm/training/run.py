@@ -142,9 +142,8 @@ class Running:
             # every process of a run has a device of its own number
             folder.here = computed_by(model.device.type) | {"processes": ranks.size}
             self.state = folder.resume(self.state)
-        ranks.wait(
-            model.device
-        )  # until all have read what one of them is going to replace
+        # until all have read what one of them is going to replace
+        ranks.wait(model.device)
         self.began = time.perf_counter()
 
     @property

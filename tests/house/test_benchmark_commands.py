@@ -100,9 +100,9 @@ def test_a_record_names_no_folder_of_the_machine(monkeypatch):
     monkeypatch.setattr(sys, "argv", words)
     about = script("benchmarks", "report").machine("cpu")
     assert about["command"] == "some.py --out record.json"
-    words = ["/a/some.py", "--output=/some/folder/run", "--lr=1e-3", "a=b"]
+    words = ["/a/some.py", "--output=/some/lr=1/run", "/some/lr=1", "--lr=1e-3", "a=b"]
     monkeypatch.setattr(sys, "argv", words)
-    assert command_line() == "some.py --output=run --lr=1e-3 a=b"
+    assert command_line() == "some.py --output=run lr=1 --lr=1e-3 a=b"
 
 
 def test_a_log_is_reported_as_of_the_machine_it_was_measured_on(command, tmp_path):

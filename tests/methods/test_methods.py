@@ -342,7 +342,7 @@ def test_the_budget_counts_what_the_loss_is_given(method, gradients):
     assert budget.tokens_backward == 2 * (trained + query)
 
 
-def test_the_budget_counts_a_batch_in_parts(mode="reverse"):
+def test_the_budget_counts_batches_in_parts():
     """Of parts no graph waits: the last support batch is gone through twice, too."""
     model, calls = small_model(), []
 
@@ -351,14 +351,16 @@ def test_the_budget_counts_a_batch_in_parts(mode="reverse"):
             calls.append(batch.n_tokens)
             return super().__call__(params, batch)
 
-    episodes = [Episode("a", (padded(2, 9), padded(2, 12)), padded(2, 7))]
+    episodes = [
+        Episode(name, (padded(2, 9), padded(2, 12)), padded(2, 7)) for name in "ab"
+    ]
     params, budget = parameters(model), Budget()
-    method = MAMLenLLM(inner=Adam(0.01), inner_steps=2, mode=mode)
+    method = MAMLenLLM(inner=Adam(0.01), inner_steps=2)
     budget.add(method, episodes, in_parts=True)
     in_parts = Counted(model, prompts_at_once=1)
     method.gradient(in_parts, params, episodes, Adam(0.01).init(params))
     assert budget.tokens_forward == sum(calls)
-    assert budget.gradients == 2 * 4 + 1
+    assert budget.gradients == 2 * (2 * 4 + 1)
 
 
 # --- what the episodes have to hold ---

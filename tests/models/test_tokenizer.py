@@ -133,7 +133,7 @@ def test_weights_of_another_vocabulary_do_not_get_gpt2s_words(
     if fits or not trained:
         assert len(load_model(folder)[1]) == 257
         return
-    with pytest.raises(ValueError, match="that of a model of 770 words .* has 257"):
+    with pytest.raises(ValueError, match="that of a model of 770 token ids .* has 257"):
         load_model(folder)
     load_model(folder, tokenizer=tmp_path / "words")  # named
 

@@ -46,8 +46,7 @@ def grid(
     """Every seed × mode × row.
 
     What does not depend on the training seed is there once; a rule is there once in
-    all. Raises `ValueError` for a value that is
-    there twice, or that a run cannot have.
+    all. Raises `ValueError` for a value that is there twice, or that a run cannot have.
     """
     names = check_list("names", names)
     modes = check_list("modes", modes)
