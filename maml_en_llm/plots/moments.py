@@ -10,10 +10,10 @@ from .style import COLORS, PALETTE
 
 # `moments`: what an inner step reads, and whether it hands on its own copy
 FLOWS = {
-    "shared": ("$m, v$", True),
-    "shared-frozen": ("$m, v$", False),
-    "second": ("$v$", False),
-    "fresh": ("$0, 0$", False),
+    "shared": ("m, v", True),
+    "shared-frozen": ("m, v", False),
+    "second": ("v", False),
+    "fresh": ("", False),
 }
 _TASKS = 2
 _SUPPORT, _META = PALETTE[0], COLORS["maml-en-llm"]
@@ -48,9 +48,9 @@ def _inner(axes: Axes, x: float, gradient: str, reads: str, hands_on: bool) -> N
     """One task's inner step above that line."""
     _word(axes, x, 2.85, gradient, color=_SUPPORT, frame=False)
     _arrow(axes, (x, 2.65), (x, 2.1), color=_SUPPORT)
-    if reads != "$0, 0$":
+    if reads:
         _arrow(axes, (0.25, 0.3), (x - 0.06, 1.5), color="0.35", style="--")
-    _word(axes, x, 1.8, reads)
+    _word(axes, x, 1.8, f"${reads or '0, 0'}$")
     if hands_on:
         _arrow(axes, (x, 1.5), (x, 0.06), color=_SUPPORT)
 
