@@ -10,14 +10,16 @@ The peers are `higher` and `torchopt`.
     python benchmarks/meta_gradient.py --device cuda --shapes gpt2 gpt2-medium \
         --optimizers Adam --ks 1 4 --errors
 
-Every measurement runs in a process of its own, the methods one after the other within
-each repeat. The first repeat also compares with a float64 gradient, up to k = 4. The
-log may be filled by several commands, for example first `--optimizers Adam --ks 1 4
---repeats 5`; what it holds of the plan is reported. Prints a Markdown table and a PASS
-or FAIL line per bar, and stores them as JSON.
+Every measurement runs in a process of its own, or on a GPU in this one, since a peak
+can be reset there; the methods come one after the other within each repeat. The first
+repeat also compares with a float64 gradient, up to k = 4. The log may be filled by
+several commands, for example first `--optimizers Adam --ks 1 4 --repeats 5`; what it
+holds of the plan is reported. Prints a Markdown table and a PASS or FAIL line per bar,
+and stores them as JSON.
 """
 
 import argparse
+import gc
 import json
 import os
 import subprocess
@@ -28,6 +30,7 @@ from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 
+import torch
 from bars import ERROR, PEERS, verdicts
 from measure import Case, bandwidth, measure, rounding, write_reference
 from report import at_least_one, machine, markdown, new_file, summarise
@@ -55,7 +58,7 @@ def main() -> None:
     """Measure what the log does not hold yet, then report all of it."""
     options = parse()
     if options.worker:
-        work(json.loads(options.worker))
+        print(json.dumps(result(json.loads(options.worker))))  # the last line
         return
     name = f"meta_gradient-{options.device}" + "-quick" * options.quick
     log = Path(options.log or ROOT / f"_build/{name}.jsonl")
@@ -115,6 +118,12 @@ def parse() -> argparse.Namespace:
         choices=ERRORS,
         default=ERRORS,
         help="optimizers of which 'reverse' has its error measured at k = 2, once",
+    )
+    parser.add_argument(
+        "--checked",
+        type=int,
+        default=CHECKED,
+        help="inner steps up to which the error is measured",
     )
     parser.add_argument("--repeats", type=at_least_one, default=5)
     parser.add_argument(
@@ -213,21 +222,24 @@ def run(plan, options, log: Path) -> None:
             if repeat and time.monotonic() - start > options.time_budget:
                 return
             if missing:
-                measure_case(case, missing, repeat, log)
+                checked = repeat == 0 and 0 < case.k <= options.checked
+                measure_case(case, missing, repeat, log, checked)
 
 
-def measure_case(case: Case, methods: list[str], repeat: int, log: Path) -> None:
-    """One measurement by each method, appended to ``log``; the first with its error."""
+def measure_case(
+    case: Case, methods: list[str], repeat: int, log: Path, checked: bool
+) -> None:
+    """One measurement by each method, appended to ``log``; with its error if asked."""
     with tempfile.TemporaryDirectory() as folder:
         exact, facts = None, {}
-        if repeat == 0 and 0 < case.k <= CHECKED:
+        if checked:
             exact = f"{folder}/reference.pt"
-            facts = spawn(dict(case=asdict(case), path=exact))
+            facts = made(dict(case=asdict(case), path=exact))
             exact = None if "failed" in facts else exact
         for method in methods:
-            found = spawn(dict(case=asdict(case), method=method, reference=exact))
+            found = made(dict(case=asdict(case), method=method, reference=exact))
             if method == "reverse" and found.get("error", 0) > ERROR:
-                found |= spawn(dict(case=asdict(case), rounding=exact))
+                found |= made(dict(case=asdict(case), rounding=exact))
             line = (
                 dict(
                     case=asdict(case),
@@ -247,33 +259,45 @@ def measure_case(case: Case, methods: list[str], repeat: int, log: Path) -> None
             )
 
 
-def spawn(task: dict) -> dict:
-    """Do ``task`` in a process of its own.
+def made(task: dict) -> dict:
+    """What ``task`` found, or the end of its complaint as "failed"."""
+    on_gpu = task["case"]["device"].startswith("cuda")
+    return here(task) if on_gpu else spawn(task)
 
-    Returns what it found, or the end of its complaint as "failed".
-    """
+
+def here(task: dict) -> dict:
+    """Do ``task`` in this process: others take half a minute to begin."""
+    try:
+        return result(task)
+    except Exception as error:
+        return dict(failed=f"{type(error).__name__}: {error}"[-300:])
+    finally:
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def spawn(task: dict) -> dict:
+    """Do ``task`` in a process of its own."""
     command = [sys.executable, "-W", "ignore", __file__, "--worker", json.dumps(task)]
-    done = subprocess.run(
+    ended = subprocess.run(
         command,
         capture_output=True,
         text=True,
         env=os.environ | {"HF_HUB_OFFLINE": "1"},
     )
-    if done.returncode:
-        return dict(failed=f"exit {done.returncode}: {done.stderr.strip()[-300:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    if ended.returncode:
+        return dict(failed=f"exit {ended.returncode}: {ended.stderr.strip()[-300:]}")
+    return json.loads(ended.stdout.splitlines()[-1])
 
 
-def work(task: dict) -> None:
-    """Inside the process: one measurement or reference, its result the last line."""
+def result(task: dict) -> dict:
+    """One measurement or reference."""
     case = Case(**task["case"])
     if "path" in task:
-        found = write_reference(case, task["path"])
-    elif "rounding" in task:
-        found = rounding(case, task["rounding"])
-    else:
-        found = measure(case, task["method"], task["reference"])
-    print(json.dumps(found))
+        return write_reference(case, task["path"])
+    if "rounding" in task:
+        return rounding(case, task["rounding"])
+    return measure(case, task["method"], task["reference"])
 
 
 def read(log: Path) -> tuple[dict, list[dict]]:

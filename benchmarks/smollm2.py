@@ -1,6 +1,6 @@
 """Meta-training of a real model: can it be tested here, and which method is ahead?
 
-    python benchmarks/smollm2.py FOLDER OUT.jsonl --device cuda --workers 8
+    python benchmarks/smollm2.py FOLDER OUT.jsonl --more MORE --device cuda --workers 8
 
 FOLDER holds task files in MetaICL's format (a setting ``hr_to_lr``). Jobs are taken
 from one list by several processes, the most telling first, and every line of OUT is
@@ -11,7 +11,9 @@ written as it comes:
    tasks with options that are held out of meta-training, and on new examples of those
    that are not: no target is looked at;
 2. "compare": each method's trials, judged on the same held tasks; its other seeds at
-   the better rate; the targets, in context and after steps on their demonstrations.
+   the better rate; the targets, in context and after steps on their demonstrations;
+   then in context with the published protocol's sizes, on these targets and on those
+   of MORE, MetaICL's own files, whose prompts are not cut.
 
 ``--seconds`` bounds all of it. ``--steps 2 --compare-steps 2 --small`` tries everything
 once. Weights of the comparison are kept beside OUT until its end.
@@ -41,6 +43,7 @@ from smollm2_tasks import (
     SHOTS,
     as_held,
     asked,
+    fits,
 )
 
 import maml_en_llm
@@ -54,10 +57,17 @@ from maml_en_llm import (
     meta_train,
     parameters,
 )
+from maml_en_llm.protocol import SEEDS as ALL_SEEDS
 from maml_en_llm.runs.adapted import Chosen
+from maml_en_llm.runs.presets import REAL_EPS_ROOT
+from maml_en_llm.tasks import load_settings
 
-TARGET_LENGTH = 512  # of a target's prompt
+ASKED = dict(  # how targets are asked, and by the published protocol's sizes
+    k=DEMONSTRATIONS, max_length=512, max_example_length=EXAMPLE, seeds=SEEDS
+)
+PUBLISHED = dict(k=SHOTS, max_length=1024, max_example_length=256, seeds=ALL_SEEDS)
 LOOKS = (0, 25, 50, 100, 150, 200)  # outer steps, and the last, to look at held tasks
+TRIES, PATIENCE = 4, 10  # of a job that runs out of memory; s between two of them
 ADAPTATION_RATES = (1e-5, 1e-4)  # of Adam, chosen per model on the held tasks
 
 
@@ -72,7 +82,7 @@ class Worker:
         self.options, self.out = options, Path(options.out)
         self.device, self.until = options.device, options.until
         self.small = options.small
-        where = load_benchmark(options.tasks, "hr_to_lr", seeds=SEEDS)
+        where = load_benchmark(options.tasks, "hr_to_lr")
         with_options = [t for t in where.train if t.kind != "free-form"]
         self.benchmark = where
         self.held = [as_held(t) for t in with_options if t.name in HELD]
@@ -135,7 +145,7 @@ class Worker:
         """One job; its failure is not the others'."""
         start = time.time()
         try:
-            getattr(self, job["kind"])(job)
+            self.tried(job)
         except OutOfTime:
             self.note(job=job, stopped=round(time.time() - start, 1))
         except Exception as error:
@@ -144,10 +154,22 @@ class Worker:
         if self.device == "cuda":
             torch.cuda.empty_cache()  # others share its memory
 
+    def tried(self, job: dict) -> None:
+        """A job; where others hold the memory it needs, once more when they are done."""
+        for _ in range(TRIES - 1):
+            try:
+                return getattr(self, job["kind"])(job)
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                time.sleep(PATIENCE)
+                self.in_time()
+        return getattr(self, job["kind"])(job)
+
     def raw(self, job: dict) -> None:
         """The model as it is, on the targets."""
         model, tokenizer = self.model(job)
-        self.targets(job, model, tokenizer, demonstrations=job["demonstrations"])
+        how = dict(k=job["demonstrations"], separator=job["separator"])
+        self.targets(job, model, tokenizer, **how)
 
     def sweep(self, job: dict) -> None:
         """MetaICL, with `LOOKS` at the held tasks."""
@@ -199,10 +221,7 @@ class Worker:
 
     def adapt(self, job: dict) -> None:
         """Steps on each target's demonstrations, at the rate that served held tasks."""
-        model, tokenizer = self.model(job | dict(exact=True))
-        if job["trained"] != "raw":
-            weights = self.beside("models") / f"{job['trained']}.pt"
-            model.load_state_dict(torch.load(weights, map_location=self.device))
+        model, tokenizer = self.kept(job | dict(exact=True))
         chosen = Chosen(steps=ADAPTED, rates=ADAPTATION_RATES)
         how = Format(mode="direct", max_length=LENGTH, max_example_length=EXAMPLE)
         tried = chosen.losses(model, tokenizer, self.held, DEMONSTRATIONS, how)
@@ -210,6 +229,35 @@ class Worker:
         self.note(job=job, adaptation_rates=tried, rate=rate)
         steps = Adaptation(steps=ADAPTED, optimizer=chosen.made(rate))
         self.targets(job, model, tokenizer, adapt=steps)
+
+    def whole(self, job: dict) -> None:
+        """In context with the published protocol's sizes, on all targets there are."""
+        model, tokenizer = self.kept(job)
+        where = [self.benchmark]
+        if self.options.more is not None:
+            where += [self.more(tokenizer)]
+        for benchmark in where:
+            self.targets(job, model, tokenizer, benchmark, **PUBLISHED)
+
+    def more(self, tokenizer):
+        """The targets of MORE whose prompts are not cut."""
+        names = load_settings(self.options.more)["hr_to_lr"]["test"]
+        found = load_benchmark(
+            self.options.more, "hr_to_lr", tasks=names, allow_missing=True
+        )
+        limits = (PUBLISHED["max_length"], PUBLISHED["max_example_length"])
+        asked = ALL_SEEDS, self.options.records, *limits
+        return replace(
+            found, test=[t for t in found.test if fits(tokenizer, t, *asked)]
+        )
+
+    def kept(self, job: dict):
+        """The model that a job of the comparison has trained, or the raw one."""
+        model, tokenizer = self.model(job)
+        if job["trained"] != "raw":
+            weights = self.beside("models") / f"{job['trained']}.pt"
+            model.load_state_dict(torch.load(weights, map_location=self.device))
+        return model, tokenizer
 
     def in_time(self, *_) -> None:
         """Raise `OutOfTime` once the time is over."""
@@ -219,7 +267,7 @@ class Worker:
     def config(self, job: dict) -> TrainConfig:
         """The run of a job; α = 0 is MAML-en-LLM with an inner rate of nothing."""
         how = {"sampling": "uniform", "demonstrations": DEMONSTRATIONS, "looks": 0}
-        how["independent_draws"] = False  # as the runs on record
+        how["eps_root"] = REAL_EPS_ROOT
         if job.get("method", "metaicl") != "metaicl":
             how |= {"inner_steps": 1, "inner_lr": job["inner_lr"], "moments": "fresh"}
         return TrainConfig(
@@ -247,31 +295,29 @@ class Worker:
             insert_adapters(model, job["lora"])
         return model, tokenizer
 
-    def targets(self, job: dict, model, tokenizer, **how) -> None:
+    def targets(self, job: dict, model, tokenizer, benchmark=None, **changes) -> None:
         """The targets' scores, task by task: nothing of their texts is kept."""
         start = time.time()
-        seeds = SEEDS[:1] if self.small else SEEDS
-        benchmark = self.benchmark
+        benchmark = benchmark or self.benchmark
+        how = ASKED | changes
         if self.small:
             benchmark = replace(benchmark, test=benchmark.test[:2])
+            how |= dict(seeds=how["seeds"][:1])
         found = evaluate(
             model,
             tokenizer,
             benchmark,
-            k=how.get("demonstrations", DEMONSTRATIONS),
-            seeds=seeds,
             mode=job["mode"],
-            separator=job.get("separator", "newline"),
-            max_length=TARGET_LENGTH,
-            max_example_length=EXAMPLE,
             max_records=4 if self.small else self.options.records,
-            adapt=how.get("adapt"),
             progress=self.in_time,
+            **how,
         )
         tasks = {name: row["scores"] for name, row in found["tasks"].items()}
         totals = {n: found[n] for n in ("mean", "unseen_mean", "failed")}
-        seconds = round(time.time() - start, 1)
-        self.note(job=job, targets=tasks, **totals, evaluation_seconds=seconds)
+        totals["unseen"] = sorted(benchmark.unseen & tasks.keys())
+        totals["evaluation_seconds"] = round(time.time() - start, 1)
+        files = "tasks" if benchmark.source == self.benchmark.source else "more"
+        self.note(job=job, files=files, targets=tasks, **totals)
 
 
 def insert_adapters(model, rank: int) -> None:
@@ -298,6 +344,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("tasks")
     parser.add_argument("out", type=new_file)
+    parser.add_argument("--more", help="a folder of MetaICL's own files")
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=at_least_one, default=1)

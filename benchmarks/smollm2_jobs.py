@@ -34,7 +34,8 @@ def compare_jobs(steps: int, rows: list[dict]) -> list[dict]:
     First each method's trials on held tasks (`TRIED`, one seed). Once those of a method
     are over, its other seeds at the rate of the lowest held choice NLL. Then MetaICL at
     as many gradients, and every model after `ADAPTED` steps on the demonstrations of
-    each target, the raw model's too.
+    each target, the raw model's too; and every model once more by the published
+    protocol's sizes, on other targets as well.
 
     Per outer step: 4 tasks of 4 query prompts; FOMAML and MAML-en-LLM take k = 1 step
     on 4 support prompts; the control is FOMAML at an inner rate of 0, which is
@@ -60,8 +61,10 @@ def compare_jobs(steps: int, rows: list[dict]) -> list[dict]:
             last = [compare(EQUAL, best["lr"], seed, steps) for seed in SEEDS]
         chosen += [best["name"]]
     names = [*chosen, *(job["name"] for job in seeds + last)]
-    adapted = [adapt(name) for name in names if name in held]
-    return [*trials, *seeds, adapt("raw"), *last, *adapted]
+    known = [name for name in names if name in held]
+    adapted = [adapt(name) for name in ("raw", *known)]
+    first = sorted(known, key=lambda name: name.split("-")[-1])  # whole seeds first
+    return [*trials, *seeds, *last, *adapted, *map(whole, ("raw", *first))]
 
 
 def kind(row: dict) -> str:
@@ -119,3 +122,8 @@ def compare(row: str, lr: float, seed: int, steps: int) -> dict:
 def adapt(trained: str) -> dict:
     """The targets once more, by a kept model after steps on their demonstrations."""
     return dict(kind="adapt", name=f"adapt-{trained}", mode="direct", trained=trained)
+
+
+def whole(trained: str) -> dict:
+    """A kept model, asked in context with the published protocol's sizes."""
+    return dict(kind="whole", name=f"whole-{trained}", mode="direct", trained=trained)

@@ -5,7 +5,7 @@ from statistics import fmean
 
 import torch
 
-from maml_en_llm import score_options
+from maml_en_llm import Format, PromptEncoder, score_options
 from maml_en_llm.evaluation.benchmark import score_predictions
 
 DEMONSTRATIONS = 8
@@ -24,6 +24,19 @@ def as_held(task, asked: int = ASKED):
     shots = task.train[-SHOTS:]
     queries = task.train[-SHOTS - asked : -SHOTS]
     return replace(task, demonstrations={0: shots}, test=queries)
+
+
+def fits(tokenizer, task, seeds, records: int, length: int, example: int) -> bool:
+    """Whether no prompt of a target with all its demonstrations is cut."""
+    fmt = Format(mode="direct", max_length=10**6, max_example_length=example)
+    encoder = PromptEncoder(tokenizer, fmt)
+
+    def longest(shots, query) -> int:
+        return max(len(p.ids) for p in encoder.query_prompts(shots, query))
+
+    query = max(task.test[:records], key=lambda query: longest((), query))
+    shown = (task.few_shot(seed, SHOTS) for seed in seeds)
+    return max(longest(shots, query) for shots in shown) <= length
 
 
 def asked(model, tokenizer, tasks, mode: str) -> dict:

@@ -105,7 +105,7 @@ def _trie_nll(model, trie: Trie, asked, stored, n_stored: int) -> list[float]:
     right = logits[where, torch.tensor(labels, device="cpu")]
     total = logits.logsumexp(-1)[where] - right
     parts = total.split([prompt.n_target for _, prompt in asked])
-    return [part.mean().item() for part in parts]
+    return torch.stack([part.mean() for part in parts]).tolist()
 
 
 def _mask(trie: Trie, n_stored: int, model) -> torch.Tensor:
