@@ -154,16 +154,17 @@ class Worker:
         if self.device == "cuda":
             torch.cuda.empty_cache()  # others share its memory
 
-    def tried(self, job: dict) -> None:
-        """A job; where others hold the memory it needs, once more when they are done."""
-        for _ in range(TRIES - 1):
+    def tried(self, job: dict):
+        """A job; where others hold the memory it needs, again when they are done."""
+        for left in reversed(range(TRIES)):
             try:
                 return getattr(self, job["kind"])(job)
             except torch.OutOfMemoryError:
-                torch.cuda.empty_cache()
-                time.sleep(PATIENCE)
-                self.in_time()
-        return getattr(self, job["kind"])(job)
+                if not left:
+                    raise
+            torch.cuda.empty_cache()  # here, where no frame of the job is held
+            time.sleep(PATIENCE)
+            self.in_time()
 
     def raw(self, job: dict) -> None:
         """The model as it is, on the targets."""
@@ -312,6 +313,8 @@ class Worker:
             progress=self.in_time,
             **how,
         )
+        if any("OutOfMemoryError" in why for why in found["failed"].values()):
+            raise torch.OutOfMemoryError(f"{job['name']}: {found['failed']}")
         tasks = {name: row["scores"] for name, row in found["tasks"].items()}
         totals = {n: found[n] for n in ("mean", "unseen_mean", "failed")}
         totals["unseen"] = sorted(benchmark.unseen & tasks.keys())
