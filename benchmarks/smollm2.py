@@ -154,11 +154,12 @@ class Worker:
         if self.device == "cuda":
             torch.cuda.empty_cache()  # others share its memory
 
-    def tried(self, job: dict):
+    def tried(self, job: dict) -> None:
         """A job; where others hold the memory it needs, again when they are done."""
         for left in reversed(range(TRIES)):
             try:
-                return getattr(self, job["kind"])(job)
+                getattr(self, job["kind"])(job)
+                return
             except torch.OutOfMemoryError:
                 if not left:
                     raise
