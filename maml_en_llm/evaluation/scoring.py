@@ -17,6 +17,8 @@ from ..tasks.labels import is_blank, label_of
 from .arguments import check_model, checked_examples, prefix_of
 from .prompt_nll import plain_scores, shared_scores
 
+CALL_ON_CPU = 512  # tokens; its caches hold no more
+CALL_ELSEWHERE = 4096  # a GPU is idle with less
 NULL = "N/A"  # stands for a query's text in PMI
 
 
@@ -52,7 +54,7 @@ def score_options(
         share_prefix: demonstrations are run once, a `Trie` holds what comes after them.
             Without, or for an unknown model, each option is a sequence of its own.
         tokens_at_once: of one call of the model, which has at most one prompt more;
-            None: 512 on a CPU, 4,096 on an accelerator, which is idle with less.
+            None: `CALL_ON_CPU` or, on other devices, `CALL_ELSEWHERE`.
 
     Raises `ValueError` for a query, by its number, that cannot be scored, and for a
     model in training mode or whose scores are not numbers.
@@ -106,7 +108,8 @@ def score_prompts(
 
 def _tokens_of_a_call(tokens_at_once: int | None, model) -> int:
     if tokens_at_once is None:
-        return 512 if torch.device(model.device).type == "cpu" else 4096
+        on_cpu = torch.device(model.device).type == "cpu"
+        return CALL_ON_CPU if on_cpu else CALL_ELSEWHERE
     return check_integer("tokens_at_once", tokens_at_once, 1)
 
 

@@ -30,7 +30,8 @@ from .tied_embedding import built_once
 
 # Up to so many numbers in one layer's hidden states of a batch (tokens × width), and so
 # many parameters, n = 4 tasks are faster together on a CPU, in 0.43 to 0.95 of the
-# time; beyond, the stacked tensors leave the cache. Measured by benchmarks/together.py
+# time; beyond, the stacked tensors leave the cache. Measured by benchmarks/together.py.
+# Frozen parameters count: beside adapters stand the activations of the whole model
 TOGETHER = 2**15
 PARAMETERS = 2**22
 # On CUDA a small model's time is that of starting kernels, n times fewer together. Not
@@ -189,7 +190,8 @@ class PromptLoss:
         tasks = [(task,) if isinstance(task, Batch) else task for task in batches]
         alike = {tuple(len(batch.input_ids) for batch in task) for task in tasks}
         tokens = max(batch.input_ids.numel() for task in tasks for batch in task)
-        total = sum(parameter.numel() for parameter in params.values())
+        every = {**dict(self.model.named_parameters()), **params}
+        total = sum(parameter.numel() for parameter in every.values())
         small = tokens * width_of(self.model) <= bound and total <= PARAMETERS
         if len(tasks) < 2 or len(alike) != 1 or not small:
             return False

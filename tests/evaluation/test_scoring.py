@@ -27,7 +27,7 @@ from maml_en_llm import (
     score_options,
     score_pmi,
 )
-from maml_en_llm.evaluation import score_prompts
+from maml_en_llm.evaluation import score_prompts, scoring
 from maml_en_llm.evaluation.metrics import predict
 from maml_en_llm.evaluation.trie import Trie
 from maml_en_llm.prompts import Prompt
@@ -234,6 +234,16 @@ def test_calls_are_bounded_however_alike_the_queries(monkeypatch):
     ]
     score_options(model, CharTokenizer(), SHOWN, alike, tokens_at_once=128)
     assert max(seen) <= 128 + max(len(e.input) + 7 for e in alike) and len(seen) > 3
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:1", "mps"])
+def test_a_gpu_is_asked_for_more_at_once(device, monkeypatch):
+    """Only the device's name is asked for; nothing is computed."""
+    model = small_model()
+    monkeypatch.setattr(type(model), "device", torch.device(device))
+    most = scoring.CALL_ON_CPU if device == "cpu" else scoring.CALL_ELSEWHERE
+    assert scoring._tokens_of_a_call(None, model) == most
+    assert scoring._tokens_of_a_call(7, model) == 7
 
 
 def test_half_precision_scores_are_not_rounded_to_it():

@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from maml_en_llm import SGD, PromptLoss, load_model, meta_gradient, parameters
+from maml_en_llm.models import loss as loss_module
 from maml_en_llm.models import positions_of, safe, using_attention, write_back
 from maml_en_llm.models.guards import check
 from maml_en_llm.models.loss import PARAMETERS, TOGETHER
@@ -231,6 +232,16 @@ def test_small_tasks_alike_are_faster_together():
     assert not together(model, [(long,), (long,)])
     many = {"w": torch.empty(PARAMETERS + 1, device="meta")}
     assert not PromptLoss(model).faster_together(many, tasks(2, 2))
+
+
+def test_adapters_of_a_large_model_are_computed_one_by_one(monkeypatch):
+    """A stack of n tasks would hold the activations of the whole model n times."""
+    model = small_model()
+    size = model.num_parameters()
+    few = {"lora": torch.zeros(3)}
+    for most, expected in ((size + 3, True), (size + 2, False)):
+        monkeypatch.setattr(loss_module, "PARAMETERS", most)
+        assert PromptLoss(model).faster_together(few, tasks(2, 2)) is expected
 
 
 def test_on_cuda_larger_tasks_are_computed_together(monkeypatch):
