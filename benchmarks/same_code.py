@@ -48,6 +48,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Show that code gives the same.")
     parser.add_argument("--because", required=True, help="what was changed")
     parser.add_argument("--count", type=int, default=12, help="records")
+    parser.add_argument(
+        "--before",
+        help="the code whose records are computed again, as those made on a processor "
+        "like this one; the one of the most records",
+    )
     options = parser.parse_args()
     logging.disable_progress_bar()
     count = check_integer("--count", options.count, 1)
@@ -57,6 +62,8 @@ def main() -> int:
     # another number of threads adds in another order
     threads = torch.get_num_threads()
     old = [row for row in old if row["provenance"]["threads"] == threads]
+    if options.before is not None:
+        old = [row for row in old if row["code"] == options.before]
     if not old:
         sys.exit("expected records of other code, found none: nothing to be shown")
     ((before, _),) = Counter(row["code"] for row in old).most_common(1)
