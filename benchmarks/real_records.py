@@ -113,6 +113,9 @@ def trained(lines: str | Path, tasks: str, note: str) -> dict:
             found[name] = kept | {n: row[n] for n in TRAINED}
         elif kind == "compare":
             found[name] |= scores(row)
+        elif kind == "whole":
+            by_files = found[job["trained"]].setdefault("whole", {})
+            by_files[row["files"]] = scores(row) | dict(unseen=row["unseen"])
         elif "rate" in row:
             rates[job["trained"]] = row["rate"]
         else:
