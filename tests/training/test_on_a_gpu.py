@@ -11,8 +11,6 @@ from helpers import (
     batch_for,
     distance,
     small_model,
-    write_benchmark,
-    write_model,
 )
 
 from maml_en_llm import (
@@ -36,25 +34,9 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def config(tmp_path_factory) -> TrainConfig:
-    root = tmp_path_factory.mktemp("gpu")
-    write_benchmark(root / "tasks")
-    write_model(root / "model")
-    return TrainConfig(
-        benchmark=str(root / "tasks"),
-        setting="mini",
-        model=str(root / "model"),
-        steps=4,
-        tasks_per_step=2,
-        prompts=2,
-        demonstrations=3,
-        lr=1e-2,
-        inner_lr=1e-2,
-        max_length=128,
-        dtype="float64",
-        device="cpu",
-    )
+@pytest.fixture
+def exact(config) -> TrainConfig:
+    return replace(config, dtype="float64", device="cpu")
 
 
 def trained(config: TrainConfig, output) -> dict:
@@ -102,8 +84,8 @@ def test_scores_in_float64_whatever_is_asked_at_once(mode):
 
 # without metaict, which needs instructions that these tasks lack
 @pytest.mark.parametrize("method", sorted({*METHODS} - {"metaict"}))
-def test_a_run_in_float64(config, method, tmp_path):
-    config = replace(config, method=method)
+def test_a_run_in_float64(exact, method, tmp_path):
+    config = replace(exact, method=method)
     here = trained(config, tmp_path / "cpu")
     there = trained(replace(config, device=DEVICE), tmp_path / "gpu")
     assert distance(there, here) < 1e-9
@@ -133,6 +115,6 @@ def test_first_order_and_scores_in_bfloat16(config, tmp_path):
 
 
 def test_second_order_in_bfloat16_is_refused(config, tmp_path):
-    config = dict(vars(config), device=DEVICE, dtype="bfloat16")
+    half = dict(vars(config), device=DEVICE, dtype="bfloat16")
     with pytest.raises(ValueError, match="dtype"):
-        train(TrainConfig(**config), output=tmp_path / "run")
+        train(TrainConfig(**half), output=tmp_path / "run")
