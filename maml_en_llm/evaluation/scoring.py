@@ -49,8 +49,7 @@ def score_options(
     Smaller is better. The separator before the target counts too (protocol 4.2).
 
     Args:
-        bos: whether the tokenizer's beginning-of-text token stands first of all.
-        instruction: stands first.
+        bos: the tokenizer's beginning-of-text token stands first, before `instruction`.
         share_prefix: demonstrations are run once, a `Trie` holds what comes after them.
             Without, or for an unknown model, each option is a sequence of its own.
         tokens_at_once: of one call of the model, which has at most one prompt more;
