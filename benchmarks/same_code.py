@@ -50,8 +50,8 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=12, help="records")
     parser.add_argument(
         "--before",
-        help="the code whose records are computed again, as those made on a processor "
-        "like this one; the one of the most records",
+        help="of which code records are computed again, say one run on a processor "
+        "like this (default: that of the most records)",
     )
     options = parser.parse_args()
     logging.disable_progress_bar()

@@ -84,7 +84,7 @@ class Worker:
         self.small = options.small
         where = load_benchmark(options.tasks, "hr_to_lr")
         with_options = [t for t in where.train if t.kind != "free-form"]
-        self.benchmark = where
+        self.benchmark, self.further = where, None  # MORE is read by its first job
         self.held = [as_held(t) for t in with_options if t.name in HELD]
         rest = [t for t in with_options if t.name not in HELD]
         self.seen = [as_held(t, 8) for t in rest]
@@ -235,11 +235,11 @@ class Worker:
     def whole(self, job: dict) -> None:
         """In context with the published protocol's sizes, on all targets there are."""
         model, tokenizer = self.kept(job)
-        where = [self.benchmark]
+        self.targets(job, model, tokenizer, **PUBLISHED)
         if self.options.more is not None:
-            where += [self.more(tokenizer)]
-        for benchmark in where:
-            self.targets(job, model, tokenizer, benchmark, **PUBLISHED)
+            self.further = self.further or self.more(tokenizer)
+            how = dict(benchmark=self.further, files="more")
+            self.targets(job, model, tokenizer, **how, **PUBLISHED)
 
     def more(self, tokenizer):
         """The targets of MORE whose prompts are not cut."""
@@ -297,7 +297,9 @@ class Worker:
             insert_adapters(model, job["lora"])
         return model, tokenizer
 
-    def targets(self, job: dict, model, tokenizer, benchmark=None, **changes) -> None:
+    def targets(
+        self, job: dict, model, tokenizer, benchmark=None, files="tasks", **changes
+    ) -> None:
         """The targets' scores, task by task: nothing of their texts is kept."""
         start = time.time()
         benchmark = benchmark or self.benchmark
@@ -320,7 +322,6 @@ class Worker:
         totals = {n: found[n] for n in ("mean", "unseen_mean", "failed")}
         totals["unseen"] = sorted(benchmark.unseen & tasks.keys())
         totals["evaluation_seconds"] = round(time.time() - start, 1)
-        files = "tasks" if benchmark.source == self.benchmark.source else "more"
         self.note(job=job, files=files, targets=tasks, **totals)
 
 

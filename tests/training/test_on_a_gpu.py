@@ -17,15 +17,15 @@ from maml_en_llm import (
     Adam,
     PromptLoss,
     TrainConfig,
+    evaluate,
+    load_benchmark,
     load_model,
     meta_gradient,
     parameters,
     score_options,
     train,
 )
-from maml_en_llm.evaluation import evaluate
 from maml_en_llm.methods import METHODS
-from maml_en_llm.tasks import load_benchmark
 
 DEVICE = "cuda"
 pytestmark = [
