@@ -1,6 +1,6 @@
 """Derivatives of a loss by parameter name: gradients and Hessian-vector products."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
@@ -73,6 +73,11 @@ def as_loss(loss: Callable) -> Loss:
     methods = ("check", "split", "faster_together")
     own = {name: getattr(loss, name) for name in methods if hasattr(loss, name)}
     return PlainLoss(loss, **own, stacks="faster_together" in own)
+
+
+def in_parts(loss: Loss, batches: Iterable) -> bool:
+    """Whether ``loss`` is differentiated in several parts on any of ``batches``."""
+    return any(len(loss.split(batch)) > 1 for batch in batches)
 
 
 def loss_value(loss: Loss, params: Tensors, batch: Any) -> torch.Tensor:

@@ -19,6 +19,7 @@ from .calculus import (
     Loss,
     gradient_and_product,
     hessian_vector_product,
+    in_parts,
     loss_and_grad,
 )
 from .finite_differences import DifferenceQuotient
@@ -162,6 +163,6 @@ def steps_for(mode: str, loss: Loss, support: Sequence, inner, names: list[str])
     k = len(support)
     if mode == "finite_difference":
         return ByDifferences(loss, inner, names, k)
-    if any(len(loss.split(batch)) > 1 for batch in support):
+    if in_parts(loss, support):
         return InParts(loss, inner, names, k)
     return FromOneGraph(loss, inner, names, k)

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from ..errors import check_integer, shown
+from ..meta.calculus import in_parts
 from ..prompts import Batch
 from ..tensors import Tensors
 from . import guards, safe
@@ -195,7 +196,7 @@ class PromptLoss:
         small = tokens * width_of(self.model) <= bound and total <= PARAMETERS
         if len(tasks) < 2 or len(alike) != 1 or not small:
             return False
-        if any(len(self.split(batch)) > 1 for task in tasks for batch in task):
+        if in_parts(self, (batch for task in tasks for batch in task)):
             return False
         if looks_up_otherwise(self.model):
             return False

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import listed, shown
+from ..meta.calculus import in_parts
 from ..methods import Budget, Episode, EpisodeSampler, Method, OuterGradient
 from ..methods.fitting import checked_training
 from ..models import PromptLoss, parameters, positions_of, write_back
@@ -189,8 +190,7 @@ class Loop:
         """That of the whole meta-batch, and what was spent up to and with it."""
         spent = Budget()
         support = [batch for e in own for batch in e.support[: self.method.inner_steps]]
-        in_parts = any(len(self.loss.split(batch)) > 1 for batch in support)
-        spent.add(self.method, own, in_parts)
+        spent.add(self.method, own, in_parts(self.loss, support))
         local = None
         if own:
             local = self.method.gradient(self.loss, state.params, own, state.optimizer)
