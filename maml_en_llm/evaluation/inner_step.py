@@ -19,6 +19,7 @@ from ..methods.draws import draw_prompts
 from ..methods.inner import inner_step
 from ..models import PromptLoss, parameters, write_back
 from ..optimizers import Adam, State
+from ..optimizers.base import check_optimizer
 from ..prompts import Batch, Prompt, PromptEncoder, collate
 from ..protocol import SHOTS
 from ..tasks import Example, Task
@@ -72,6 +73,10 @@ class StepOptions:
         found |= dict(supports=sorted(supports), rates=rates)
         found["queries"] = check_integer("queries", self.queries, 1)
         found["demonstrations"] = check_integer("demonstrations", self.demonstrations)
+        found["seed"] = check_integer("seed", self.seed)
+        check_optimizer("optimizer", self.optimizer)
+        if self.clip is not None:
+            found["clip"] = check_number("clip", self.clip, above=True)
         for name, value in found.items():
             object.__setattr__(self, name, value)
 

@@ -144,6 +144,13 @@ def test_moments_that_others_have_warmed_give_other_steps(found):
         dict(supports=4),
         dict(rates=None),
         dict(rates=()),
+        dict(clip=0),
+        dict(clip=float("nan")),
+        dict(clip="1"),
+        dict(seed=-1),
+        dict(seed=1.5),
+        dict(optimizer=None),
+        dict(optimizer="adam"),
     ],
 )
 def test_options_that_are_none_are_refused(changes):
