@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from helpers import assigned, code_cells, source
 
+from maml_en_llm import runs
+
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
 HIDDEN = {"hide-input", "hide-cell", "remove-cell", "parameters"}
@@ -157,3 +159,37 @@ def test_the_front_page_says_what_the_scorecard_says(monkeypatch):
     assert words(row | dict(low=None)) == "not reproduced"
     assert words(row | dict(unit="cells")) == "not reproduced"
     assert words(None).startswith("not yet")
+
+
+def test_the_table_of_rows_says_what_the_records_of_e1_have():
+    """n, prompts and gradients per outer step, and the two rates."""
+    budgets = {
+        "MetaICL, equal prompts": "prompts",
+        "MetaICL, equal gradients": "gradients",
+    }
+    own = {"control (α = 0)": runs.CONTROL}
+    lines = (BOOK / "comparison.md").read_text("utf-8").split("| row | n |")[1]
+    told = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in lines.split("```")[0].splitlines()[2:]
+        if line.startswith("|")
+    ]
+    assert len(told) == 6
+    for row, *numbers in told:
+        method = own.get(row, row.split(",")[0])
+        kind = runs.RowKind(method=method, budget=budgets.get(row, "steps"))
+        (first, *_) = (
+            r
+            for r in runs.published_rows("E1")
+            if kind.holds(r) and (r["setting"], r["mode"]) == ("hr_to_lr", "direct")
+        )
+        batches = 1 if method == "MetaICL" else 2  # of support and of query
+        found = [
+            first["n"],
+            first["n"] * batches * first["run"]["config"]["prompts"],
+            first["budget"]["gradients"] // first["steps"],
+            first["lr"],
+        ]
+        if batches == 2:
+            found.append(first["inner_lr"])
+        assert [float(number) for number in numbers[: len(found)]] == found, row

@@ -15,7 +15,7 @@ from .style import COLORS, LINE_MARKS, PALETTE
 _LATER = {  # what a longer run is probed for: a name in words
     "recall": "glossaries",
     "sections": "sections",
-    "related": "relations",
+    "related": "related rows",
 }
 
 
@@ -121,7 +121,7 @@ def meta_training(
     _seeds_and_mean(right, before, window, colors[2], label, "--")
     label = "after: query prompt, adapted"
     _seeds_and_mean(right, after, window, colors[1], label)
-    right.set(title="MAML-en-LLM, before and after adaptation")
+    right.set(title="MAML-en-LLM: support before, query after")
     for axes in panels:
         axes.set(xlabel="outer step")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

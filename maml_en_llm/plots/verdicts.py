@@ -70,7 +70,7 @@ def claims_at_a_glance(axes: Axes, rows: Sequence[Mapping]) -> Axes:
                 axes.plot([row["low"], row["high"]], [y, y], "-", color=color, lw=2)
             axes.plot([row["ours"]], [y], "o", color=color, ms=7)
         if row["paper"] is not None:
-            axes.plot([row["paper"]], [y], "D", mfc="white", mec="black", ms=7)
+            axes.plot([row["paper"]], [y], "D", mfc="white", mec="black", ms=6)
         for other in row["others"]:
             alike = f"− {CONTROL}" in other["what"] and other["cells"] == row["cells"]
             if alike and other["low"] is not None:
@@ -85,7 +85,9 @@ def claims_at_a_glance(axes: Axes, rows: Sequence[Mapping]) -> Axes:
             axes.text(0.98, y, words, ha="right", **look)
     axes.axvline(0, color="black", lw=0.8)
     axes.plot([], [], "D", mfc="white", mec="black", label="the paper")
-    axes.plot([], [], "o-", color="black", label="ours, 95% interval")
+    axes.plot(
+        [], [], "o-", color="black", label="ours, 95% interval (color: the verdict)"
+    )
     axes.plot([], [], "s-", color=GREY, label="ours − control")
     _legend_above(axes)
     names = [f"{row['claim']}  {row['says']}" for row in rows]

@@ -23,7 +23,7 @@ def test_emergence_draws_a_line_per_seed_and_late_probes_with_guessing(three):
     named = [text.get_text() for text in three[1].get_legend().get_texts()]
     assert named == ["two words", "no word"]
     named = [text.get_text() for text in three[2].get_legend().get_texts()]
-    assert named == ["glossaries", "sections", "relations"]
+    assert named == ["glossaries", "sections", "related rows"]
     dotted = [line for line in three[2].lines if line.get_linestyle() == ":"]
     assert [line.get_ydata()[0] for line in dotted] == [0.4]
     for style, end in (("-", 0.4), ("--", 0.6)):
