@@ -123,7 +123,8 @@ def check_room(
     """
     folder, size = Path(folder), sum(tensor.nbytes for tensor in tensors.values())
     # of a run that goes on, those that are kept lie there already
-    held = sum(path.stat().st_size for path in folder.glob("step-*.safetensors"))
+    kept = [path for path in folder.glob("step-*.safetensors") if path.exists()]
+    held = sum(path.stat().st_size for path in kept)
     need = max((KEPT + 1) * size - held, size)
     free = shutil.disk_usage(folder).free
     problem = "" if free >= need else f"{free / 2**30:.2g}"

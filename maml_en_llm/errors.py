@@ -31,7 +31,8 @@ def check_choice(
 
     ``note`` ends the message.
     """
-    if value not in list(known):  # a list: the value may have no hash
+    # of its type first: others may have no one answer to ==
+    if not any(isinstance(value, type(each)) and value == each for each in known):
         raise error(
             f"{argument}: expected one of {listed(known)}, found {shown(value)}"
             f"{nearest(value, known)}{note}"
@@ -136,7 +137,8 @@ def check_once(argument: str, values: Iterable, what: str = "") -> None:
 def nearest(value, known: Iterable[str]) -> str:
     """The end of a message: ``; nearest: …``, or nothing where nothing is near."""
     names = [str(name) for name in known]
-    close = get_close_matches(str(value)[:SHOWN], names, n=3)
+    asked = value[:SHOWN] if isinstance(value, str) else shown(value)
+    close = get_close_matches(asked, names, n=3)
     return f"; nearest: {', '.join(close)}" if close else ""
 
 
@@ -157,6 +159,22 @@ def listed(names: Iterable) -> str:
     names = [n[:SHOWN] if isinstance(n, str) else shown(n) for n in names]
     more = f", … and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more
+
+
+LARGEST_RATE = 1e34
+"""Of a rate or a bound of a norm. float32 ends at 3e38, and a derivative multiplies a
+rate by up to some thousands."""
+
+
+def check_rate(argument: str, value, *, above: bool = False) -> float:
+    """``value`` as a ``float`` from 0, or with ``above`` beyond, to `LARGEST_RATE`."""
+    number = check_number(argument, value, above=above)
+    if number > LARGEST_RATE:
+        raise ValueError(
+            f"{argument}: expected a number of at most {LARGEST_RATE:g}, found "
+            f"{shown(value)}"
+        )
+    return number
 
 
 def _as_float(value) -> float:

@@ -162,3 +162,12 @@ def test_what_the_library_left_when_it_was_killed_is_taken_away(tmp_path):
         "step-000000004.json",
         "step-000000004.safetensors",
     ]
+
+
+def test_links_to_nothing_are_passed_over(tmp_path):
+    """Checkpoints of a disk that is gone: the room for new ones is counted without."""
+    save_checkpoint(tmp_path, 4, TENSORS, {})
+    (tmp_path / "step-000000003.safetensors").symlink_to(tmp_path / "gone")
+    checkpoint.check_room(tmp_path, TENSORS)
+    step, *_ = load_checkpoint(tmp_path)
+    assert step == 4

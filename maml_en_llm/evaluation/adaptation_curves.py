@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 
-from ..errors import check_integer, check_number, shown
+from ..errors import check_integer, check_rate, shown
 from ..optimizers import Adam
 from ..optimizers.base import Optimizer
 from ..protocol import SHOTS
@@ -111,7 +111,7 @@ def _judges(tasks: Sequence[Task], n_tasks: int, seed: int) -> tuple[Task, ...]:
 def _check_rates(rates) -> tuple[float, ...]:
     if isinstance(rates, str) or not isinstance(rates, Iterable):
         raise ValueError(f"rates: expected numbers, found {shown(rates)}")
-    found = tuple(check_number("rates", rate, 0, above=True) for rate in rates)
+    found = tuple(check_rate("rates", rate, above=True) for rate in rates)
     if not found:
         raise ValueError("rates: expected one rate or more, found none")
     return found

@@ -195,8 +195,8 @@ def check_shown(benchmark, k: int, seeds, instructions=False, adapts=False) -> N
     for task in benchmark.test:
         if instructions and not task.instruction:
             raise DataError(
-                f"instructions: task {task.name!r} has none; its settings.json may "
-                "give one, under 'tasks'"
+                f"instructions: task {shown(task.name)} has none; its settings.json "
+                "may give one, under 'tasks'"
             )
         for seed in seeds:
             demonstrations(task, seed, k)

@@ -135,7 +135,8 @@ def evaluate_by(
             first = first or error
             failed[task.name] = _message(error)
             warnings.warn(
-                f"task {task.name!r} is left out: {failed[task.name]}", stacklevel=3
+                f"task {shown(task.name)} is left out: {failed[task.name]}",
+                stacklevel=3,
             )
         else:
             tasks[task.name] = row | dict(unseen=task.name in benchmark.unseen)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ..errors import check_choice, check_integer, check_number, shown
+from ..errors import check_choice, check_integer, check_rate, shown
 from ..meta import Loss, loss_and_grad
 from ..methods.draws import draw_prompts
 from ..methods.inner import inner_step
@@ -67,7 +67,7 @@ class StepOptions:
             if not found[name]:
                 raise ValueError(f"{name}: expected a list, found an empty one")
         supports = {check_integer("supports", n, 1) for n in found["supports"]}
-        rates = [check_number("rates", rate, above=True) for rate in found["rates"]]
+        rates = [check_rate("rates", rate, above=True) for rate in found["rates"]]
         for moments in found["moments"]:
             check_choice("moments", moments, WARMTH)
         found |= dict(supports=sorted(supports), rates=rates)
@@ -76,7 +76,7 @@ class StepOptions:
         found["seed"] = check_integer("seed", self.seed)
         check_optimizer("optimizer", self.optimizer)
         if self.clip is not None:
-            found["clip"] = check_number("clip", self.clip, above=True)
+            found["clip"] = check_rate("clip", self.clip, above=True)
         for name, value in found.items():
             object.__setattr__(self, name, value)
 

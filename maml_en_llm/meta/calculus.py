@@ -63,6 +63,11 @@ def as_loss(loss: Callable) -> Loss:
     Raises:
         ValueError: it cannot be called.
     """
+    if hasattr(loss, "get_input_embeddings"):
+        raise ValueError(
+            "loss: expected a function (params, batch) -> scalar, found a model, "
+            f"{type(loss).__name__}; PromptLoss(model) is its loss"
+        )
     if isinstance(loss, Loss):
         return loss
     if not callable(loss):

@@ -83,7 +83,7 @@ def check_episodes(episodes: Any, k: int = 0) -> None:
     One batch for all of them is what ``inner_batch`` = "all" draws.
     """
     listed = isinstance(episodes, Sequence)
-    if not listed or not episodes or not isinstance(episodes[0], Episode):
+    if not listed or not episodes or not all(isinstance(e, Episode) for e in episodes):
         raise ValueError(
             "episodes: expected a list of one Episode or more, as "
             f"EpisodeSampler(...).sample(step) gives, found {shown(episodes)}"

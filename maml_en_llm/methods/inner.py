@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from ..errors import check_choice, check_number, shown
+from ..errors import check_choice, check_rate, shown
 from ..optimizers import Clipped, Frozen
 from ..optimizers.base import check_optimizer
 from ..tensors import Tensors, tree_map
@@ -53,7 +53,7 @@ def check_inner(inner, moments: str, clip: float | None, join: str = "mean") -> 
     check_choice("moments", moments, MOMENTS)
     check_choice("join", join, JOINS)
     if clip is not None:
-        check_number("clip", clip, above=True)
+        check_rate("clip", clip, above=True)
     if moments == "second" and "variance" not in getattr(inner, "slots", ()):
         raise ValueError(
             "moments: expected an inner optimizer with a second moment for 'second', "

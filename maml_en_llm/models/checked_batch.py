@@ -32,8 +32,8 @@ def check_batch(batch: Batch, rows: int, positions: int | None) -> None:
     if low < 0 or high >= rows:
         raise ValueError(
             f"tokenizer: expected token ids below {rows}, the rows of the model's "
-            f"embedding, found {low if low < 0 else high}; name the tokenizer that "
-            "belongs to the model"
+            f"embedding and head, found {low if low < 0 else high}; name the "
+            "tokenizer that belongs to the model"
         )
     if left:
         raise ValueError(

@@ -20,6 +20,15 @@ SECOND_ORDER = ("reverse", "unrolled", "finite_difference")
 EXACT = ("reverse", "unrolled")
 
 
+def check_module(model) -> None:
+    """Raise `ValueError` for what has no parameters, such as a model's name."""
+    if not isinstance(model, torch.nn.Module):
+        raise ValueError(
+            f"model: expected a module of torch, found {shown(model)}; load_model "
+            "gives a model and its tokenizer"
+        )
+
+
 def check_kind(model) -> None:
     """Raise `ValueError` for what is no language model of `transformers`."""
     module = isinstance(model, torch.nn.Module)

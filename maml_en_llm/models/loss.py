@@ -48,11 +48,9 @@ def parameters(model: torch.nn.Module) -> Tensors:
     changes the model (`write_back`, `meta_train`, an optimizer of torch) changes them.
     To keep weights, ``{name: p.clone() for name, p in parameters(model).items()}``.
     """
-    return {
-        name: parameter.detach()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    }
+    guards.check_module(model)
+    moving = (named for named in model.named_parameters() if named[1].requires_grad)
+    return {name: parameter.detach() for name, parameter in moving}
 
 
 @torch.no_grad()
@@ -62,17 +60,19 @@ def write_back(model: torch.nn.Module, params: Tensors) -> None:
     Raises `ValueError` for a name that the model does not have, or another shape,
     before anything is written.
     """
+    guards.check_module(model)
     if not isinstance(params, Mapping):
         adapted = "; take its .adapted" if hasattr(params, "adapted") else ""
         kind = type(params).__name__
         raise ValueError(f"params: expected tensors by name, found a {kind}{adapted}")
     own = dict(model.named_parameters())
     for name, value in params.items():
+        where = f"params[{shown(name)}]: expected"
+        if not isinstance(value, torch.Tensor) or value.is_meta or value.is_complex():
+            raise ValueError(f"{where} a tensor of real numbers, found {shown(value)}")
         if name not in own or own[name].shape != value.shape:
             expected = tuple(own[name].shape) if name in own else "a parameter's name"
-            raise ValueError(
-                f"params[{name!r}]: expected {expected}, found {tuple(value.shape)}"
-            )
+            raise ValueError(f"{where} {expected}, found {tuple(value.shape)}")
     for name, value in params.items():
         own[name].copy_(value)
 
@@ -206,7 +206,7 @@ class PromptLoss:
                 "stacking",
                 name,
                 f"tasks are computed one by one: {name} is not known to be right over "
-                "stacked parameters",
+                f"stacked parameters of {self.model.dtype}",
             )
             return False
         return True

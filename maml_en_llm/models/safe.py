@@ -212,6 +212,12 @@ def stacks(model: PreTrainedModel) -> bool:
     """Whether the model is known to run over stacked parameters."""
     if turns_with_length(model) or any(virtual_tokens(model)):
         return False
+    # "eager" attention, which a stack needs, takes most softmaxes in float32
+    double = model.dtype == torch.float64
+    if double and architecture(model) != "GPT2LMHeadModel":
+        return False
+    if getattr(text_config(model), "reorder_and_upcast_attn", False):  # float32 alone
+        return False
     kinds = adapters_of(model)
     if "TRAINABLE_TOKENS" in kinds and text_config(model).tie_word_embeddings:
         return False

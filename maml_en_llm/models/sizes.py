@@ -115,11 +115,12 @@ def width_of(model: PreTrainedModel) -> int:
 
 
 def rows_of(model: PreTrainedModel) -> int:
-    """How many token ids the model knows: rows of its word embedding."""
-    table = model.get_input_embeddings()
+    """How many token ids the model knows: rows of its word embedding and its head."""
+    table, head = model.get_input_embeddings(), model.get_output_embeddings()
+    rows = text_config(model).vocab_size
     if isinstance(table, torch.nn.Embedding):
-        return table.num_embeddings
-    return text_config(model).vocab_size
+        rows = table.num_embeddings
+    return min(rows, head.out_features) if isinstance(head, torch.nn.Linear) else rows
 
 
 def turns_with_length(model: PreTrainedModel) -> bool:

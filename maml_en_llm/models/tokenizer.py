@@ -36,6 +36,12 @@ def load_tokenizer(name: str | Path, *, revision: str | None = None):
         )
     name, revision = stands_for(name, revision, "tokenizer")
     folder = Path(name)
+    for path in map(folder.joinpath, _NAMED):  # else it would count as not there
+        if os.path.lexists(path) and not path.is_file():
+            raise ValueError(
+                f"{path}: expected a file of the tokenizer, found a folder, a pipe or "
+                "a link to nothing; put the file there, or take it away"
+            )
     hub = {} if revision is None or folder.is_dir() else {"revision": revision}
     try:
         if _is_bare_gpt2(folder):

@@ -1,12 +1,12 @@
 """What all optimizers share: pure updates and their adjoints."""
 
-import math
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 
-from ..errors import check_number, listed, nearest, shown
+from ..errors import check_number, check_rate, listed, nearest, shown
 from ..tensors import Tensors, check_floating, map_blocks
 
 
@@ -37,7 +37,8 @@ def check_optimizer(argument: str, value: Any, role: str = "") -> None:
 
     An ``update`` is all that is asked for. ``role`` says what it is wanted for.
     """
-    if isinstance(value, type) or not callable(getattr(value, "update", None)):
+    other = isinstance(value, (type, Mapping, Set))  # these have another update
+    if other or not callable(getattr(value, "update", None)):
         raise ValueError(
             f"{argument}: expected an optimizer{role}, such as SGD(0.1), found "
             f"{shown(value)}"
@@ -76,12 +77,13 @@ class Optimizer:
 
     def _checked(self, name: str, value):
         share = name in self.shares
-        most = 1.0 if share else math.inf
+        if name != "betas" and not share:
+            return check_rate(name, value)
         if name != "betas":
-            return check_number(name, value, most=most, below=share)
+            return check_number(name, value, most=1, below=True)
         if not isinstance(value, (tuple, list)) or len(value) != 2:
             raise ValueError(f"betas: expected two numbers, found {shown(value)}")
-        return tuple(check_number(name, beta, most=most, below=share) for beta in value)
+        return tuple(check_number(name, beta, most=1, below=True) for beta in value)
 
     def rule(self, t: int, g, p, *moments, out=(None,)) -> tuple[torch.Tensor, ...]:
         """(θ', moments') of update number ``t``, elementwise."""

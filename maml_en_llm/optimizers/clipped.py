@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ..errors import check_number
+from ..errors import check_rate
 from ..tensors import Tensors
 from .base import Optimizer, State
 
@@ -33,7 +33,7 @@ class Clipped:
     stacked: bool = False
 
     def __post_init__(self):
-        limit = check_number("limit", self.limit, above=True)
+        limit = check_rate("limit", self.limit, above=True)
         object.__setattr__(self, "limit", limit)
 
     @property

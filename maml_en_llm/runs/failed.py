@@ -4,6 +4,7 @@ import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ..errors import shown
 from ..provenance import check_file, plain
 from .json_lines import append_row, read_rows
 from .run import Run
@@ -28,7 +29,7 @@ def check_failures(log: str | Path) -> None:
 def note_failure(log: Path, run: Run, error: Exception) -> str:
     """Note down why a run failed, and say it. Where it cannot be noted it is said."""
     message = f"{type(error).__name__}: {error}"[:REASON]
-    warnings.warn(f"run {run.name!r} failed: {message}", stacklevel=4)
+    warnings.warn(f"run {shown(run.name)} failed: {message}", stacklevel=4)
     date = datetime.now(UTC).isoformat(timespec="seconds")
     row = dict(hash=run.hash, error=message, date=date, run=plain(run))
     try:

@@ -112,7 +112,9 @@ def checked(content: Any, where: str) -> Settings:
     found = Settings(lists, facts)
     known = found.names()
     for name in facts.keys() - known:  # of a task that no list names, or misspelt
-        near = get_close_matches(name, known - facts.keys(), n=1, cutoff=0.85)
+        without = known - facts.keys()
+        near = get_close_matches(name, without, n=1, cutoff=0.85)
+        near += [n for n in without if n.casefold() == name.strip().casefold()]
         if near:
             raise DataError(
                 f"{where}: tasks: expected {shown(near[0])}, which has no facts, found "
@@ -268,7 +270,7 @@ def _mapping(value: Any, where: str) -> dict:
 def _refuse_misspelt(content: Mapping, known: tuple[str, ...], where: str) -> None:
     """Other keys are the author's own, unless they are nearly one of ours."""
     for key in content:
-        near = get_close_matches(key, known, n=1, cutoff=0.8)
+        near = get_close_matches(key.strip().casefold(), known, n=1, cutoff=0.75)
         if near and key not in known:
             raise DataError(
                 f"{where}: expected a key {near[0]!r}, found {shown(key)}; rename it"

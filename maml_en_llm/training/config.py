@@ -5,7 +5,14 @@ from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
-from ..errors import check_choice, check_integer, check_number, check_truth, shown
+from ..errors import (
+    check_choice,
+    check_integer,
+    check_number,
+    check_rate,
+    check_truth,
+    shown,
+)
 from ..meta import DERIVATIVES
 from ..methods import METHODS, EpisodeSampler, Method
 from ..methods.episodes import INNER_BATCH, QUERY_TASKS, SAMPLING
@@ -33,9 +40,8 @@ class TrainConfig:
 
     The comment beside a field says what it is, with the published recipe's value in
     brackets, and ``python -m maml_en_llm train --help`` prints them all. Lengths are in
-    tokens. All fields are checked at once: whole numbers and numbers of other
-    libraries, paths and lists are taken and kept as plain Python values, so that
-    ``TrainConfig(**record["config"])`` gives the configuration of this version back.
+    tokens. All fields are checked at once. Other libraries' numbers, paths and lists
+    are kept as plain Python values: ``TrainConfig(**record["config"])`` is the same.
 
     Raises:
         ValueError: a value of a wrong type or range, by its field.
@@ -250,7 +256,8 @@ def _or_none(check: Callable) -> Callable:
 
 
 _share = partial(check_number, least=0, most=1, above=True)
-_positive = partial(check_number, above=True)
+_count = partial(check_integer, most=MOST_TASKS)
+_length = partial(check_integer, least=3, most=MOST_TOKENS)
 
 CHOICES: dict[str, Iterable[str]] = {
     "method": METHODS,
@@ -277,20 +284,15 @@ CHECKS: dict[str, Callable] = {
     "tokenizer": _or_none(_text),
     "seed": partial(check_integer, least=0, most=LARGEST),
     "steps": partial(check_integer, least=1, most=MOST_STEPS),
-    "tasks_per_step": partial(check_integer, least=1, most=MOST_TASKS),
-    "inner_steps": partial(check_integer, most=MOST_TASKS),
-    "prompts": partial(check_integer, least=1, most=MOST_TASKS),
-    "demonstrations": partial(check_integer, most=MOST_TASKS),
+    **dict.fromkeys(("tasks_per_step", "prompts"), partial(_count, least=1)),
+    **dict.fromkeys(("inner_steps", "demonstrations"), _count),
     "inner_optimizer": _or_none(partial(_choice, known=tuple(OPTIMIZERS))),
-    "lr": _positive,
-    "inner_lr": check_number,
+    **dict.fromkeys(("lr", "clip"), partial(check_rate, above=True)),
+    **dict.fromkeys(("inner_lr", "eps_root"), check_rate),
     "betas": _betas,
-    "eps_root": check_number,
-    "clip": _positive,
-    "max_length": partial(check_integer, least=3, most=MOST_TOKENS),
-    "max_example_length": partial(check_integer, least=3, most=MOST_TOKENS),
+    **dict.fromkeys(("max_length", "max_example_length"), _length),
     "lora": partial(check_integer, most=MOST_TOKENS),
-    "prompts_at_once": _or_none(partial(check_integer, least=1, most=MOST_TASKS)),
+    "prompts_at_once": _or_none(partial(_count, least=1)),
     "device": _device,
     "skip_steps": partial(check_integer, most=MOST_STEPS),
     "looks": partial(check_integer, most=MOST_LOOKS),

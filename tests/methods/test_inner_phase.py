@@ -176,7 +176,9 @@ def test_second_moments_where_there_are_no_others_are_frozen_ones():
     same(second.grads, frozen.grads)
 
 
-@pytest.mark.parametrize("inner", ["adam", 0.1, Adam, SGD, torch.optim.Adam, [ADAM]])
+@pytest.mark.parametrize(
+    "inner", ["adam", 0.1, Adam, SGD, torch.optim.Adam, [ADAM], {}, {"lr": 0.1}, set()]
+)
 @pytest.mark.parametrize("kind", [MAMLenLLM, Reptile])
 def test_what_is_no_optimizer_is_refused_at_once(inner, kind):
     message = r"^inner: expected an optimizer, such as SGD\(0.1\), found "

@@ -109,6 +109,12 @@ def test_write_back_takes_some_parameters_and_checks_before_it_writes():
         with pytest.raises(ValueError, match=r"params\['.*'\]: expected .*, found"):
             write_back(model, {name: new} | wrong)
         assert torch.equal(dict(model.named_parameters())[name], before[name])
+    numbers = new.numpy()
+    for value in (numbers, new.to("meta"), new.to(torch.cfloat), 1.0, None):
+        second = "transformer.h.0.mlp.c_proj.weight"
+        with pytest.raises(ValueError, match=r"expected a tensor of real numbers, "):
+            write_back(model, {name: new, second: value})
+        assert torch.equal(dict(model.named_parameters())[name], before[name])
     for kind in ([new], None, "weights"):
         with pytest.raises(ValueError, match="params: expected tensors by name, found"):
             write_back(model, kind)
@@ -456,6 +462,36 @@ def test_a_model_that_gives_tuples_is_refused():
     model.config.return_dict = False
     with pytest.raises(ValueError, match="found config.return_dict False, .* to True"):
         PromptLoss(model)
+
+
+def test_a_name_is_no_model_and_a_model_is_no_loss():
+    model, batch = small_model(), collate(PROMPTS)
+    for call in (parameters, lambda name: write_back(name, {})):
+        with pytest.raises(
+            ValueError, match="model: expected a module of torch, found"
+        ):
+            call("tiny-base")
+    with pytest.raises(ValueError, match=r"found a model, .*; PromptLoss\(model\) is"):
+        meta_gradient(model, parameters(model), [batch], batch, SGD(0.1))
+
+
+def test_a_target_that_the_head_does_not_have_is_refused():
+    model, batch = small_model(), collate(PROMPTS)
+    largest = int(batch.input_ids.max())
+    model.lm_head = torch.nn.Linear(model.config.hidden_size, largest, bias=False)
+    with pytest.raises(ValueError, match=f"token ids below {largest}, .* head, found"):
+        PromptLoss(model)(parameters(model), batch)
+
+
+def test_what_eager_attention_rounds_is_not_stacked():
+    """In float64 a stack of other classes than GPT-2 would have a float32 softmax."""
+    batches = [collate(PROMPTS[:2])] * 2
+    assert together(small_model("gpt2"), batches)
+    with pytest.warns(
+        UserWarning, match=r"LlamaForCausalLM is not .* of torch.float64"
+    ):
+        assert not together(small_model("llama"), batches)
+    assert together(small_model("llama", dtype=torch.float32), batches)
 
 
 @pytest.mark.parametrize("mode", ["reverse", "first_order"])

@@ -201,3 +201,18 @@ def test_weights_of_another_kind_do_not_get_gpt2s_words(tmp_path, monkeypatch):
     small_model("llama", dtype=torch.float32).save_pretrained(tmp_path / "llama")
     with pytest.raises(ValueError, match="tokenizer: expected that of a 'llama' model"):
         load_model(tmp_path / "llama")
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("kind", ["folder", "link to nothing"])
+def test_a_tokenizers_file_that_is_no_file_is_refused(tmp_path, file, kind):
+    """Counted as not there, it would take its special tokens with it."""
+    _, tokenizer = load_model("tiny-base")
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / file).unlink()
+    if kind == "folder":
+        (tmp_path / file).mkdir()
+    else:
+        (tmp_path / file).symlink_to(tmp_path / "gone")
+    with pytest.raises(ValueError, match=f"{file}: expected a file of the tokenizer"):
+        load_tokenizer(tmp_path)

@@ -266,7 +266,7 @@ def test_the_loss_of_a_training_is_that_of_steps_that_were_not_skipped(config):
         run = run_of_mini(given, "FOMAML")
         return run.compute(bench, *load_model(config.model))["loss"]
 
-    assert loss(1e-3) > 0 and loss(1e38) is None
+    assert loss(1e-3) > 0 and loss(1e34) is None
 
 
 @pytest.mark.parametrize("what", ["config.json", "vocab.json", "held tasks"])

@@ -179,6 +179,9 @@ SETTINGS = {
     "unknown kind": content(tasks={"c": {"kind": "clasification"}}),
     "kind a list": content(tasks={"c": {"kind": ["free-form"]}}),
     "misspelt kind": content(tasks={"c": {"kinds": "free-form"}}),
+    "misspelt kind, two letters": content(tasks={"c": {"knid": "free-form"}}),
+    "kind in capitals": content(tasks={"c": {"Kind": "free-form"}}),
+    "tasks in capitals": content(TASKS={"c": {"kind": "free-form"}}),
     "instruction a number": content(tasks={"c": {"instruction": 7}}),
     "domain a list": content(tasks={"c": {"domain": ["news"]}}),
     "unseen unknown": content({"unseen_domain_test": ["zzz"]}),
@@ -427,10 +430,11 @@ def test_truth_values_are_truth_values(folder, argument):
         load_benchmark(folder, "mini", **{argument: "no"})
 
 
-def test_facts_of_a_misspelt_task_are_refused(folder):
+@pytest.mark.parametrize("name", ["climate_fevre", "Climate_Fever", "climate_fever "])
+def test_facts_of_a_misspelt_task_are_refused(folder, name):
     path = folder / "settings.json"
     lists = {"train": ["climate_fever"], "test": ["c"], "unseen_domain_test": []}
-    facts = {"climate_fevre": {"instruction": "Is it true?"}}
+    facts = {name: {"instruction": "Is it true?"}}
     path.write_text(json.dumps({"settings": {"mini": lists}, "tasks": facts}))
     with pytest.raises(DataError, match="expected 'climate_fever', which has no facts"):
         load_benchmark(folder, "mini")

@@ -37,7 +37,7 @@ BAD = {
     "demonstrations": [-1, "2", 3.0],
     "optimizer": ["adamx", "Adam", None, 1],
     "inner_optimizer": ["adamx", "", 0],
-    "lr": [-1.0, 0, NAN, INF, "0.1", True, None],
+    "lr": [-1.0, 0, NAN, INF, 1e35, "0.1", True, None],
     "inner_lr": [-1e-9, NAN, INF, "0.1", None],
     "betas": [0.9, (0.9,), (0.9, 1.0), (0.9, NAN), (0.9, -0.1), "ab", (0.9, 0.9, 0.9)],
     "eps_root": [-1.0, NAN, INF, "0", None],
