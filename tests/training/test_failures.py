@@ -42,19 +42,21 @@ def test_a_rate_too_high_is_said_and_the_good_weights_are_kept(
 
 
 def test_a_run_that_diverges_leaves_the_model_as_it_was(config, tasks):
-    model = small_model()
-    high = replace(config, optimizer="sgd", lr=1e300, clip=1e300)
+    model = small_model(dtype=torch.float32)
+    high = replace(config, optimizer="sgd", lr=1e34, clip=1e34)
     with pytest.raises(FloatingPointError):
         meta_train(model, CharTokenizer(), tasks, high)
-    for p, q in zip(model.parameters(), small_model().parameters(), strict=True):
+    for p, q in zip(
+        model.parameters(), small_model(dtype=torch.float32).parameters(), strict=True
+    ):
         assert torch.equal(p, q)
 
 
 def test_an_inner_rate_too_high_is_said(config, tasks):
-    high = replace(config, optimizer="sgd", inner_lr=1e300)
+    high = replace(config, optimizer="sgd", inner_lr=1e34)
     message = r"step 0: .*lower inner_lr \(all losses are finite before the inner steps"
     with pytest.raises(FloatingPointError, match=message):
-        meta_train(small_model(), CharTokenizer(), tasks, high)
+        meta_train(small_model(dtype=torch.float32), CharTokenizer(), tasks, high)
 
 
 def test_damaged_weights_are_said_before_the_first_step(config, tasks):
@@ -102,10 +104,10 @@ def test_half_precision_is_said(config, tasks):
 
 def test_weights_after_the_last_step_are_checked(config, tasks):
     model = small_model(dtype=torch.float32)
-    high = replace(config, steps=1, method="metaicl", lr=3e38, clip=3e38)
+    high = replace(config, steps=1, method="metaicl", lr=1e34, clip=1e34)
     high = replace(high, optimizer="sgd")
     with torch.no_grad():  # large gradients
-        model.transformer.ln_f.weight.fill_(100)
+        model.transformer.ln_f.weight.fill_(1e7)
     with pytest.raises(FloatingPointError, match="step 1: expected finite weights aft"):
         meta_train(model, CharTokenizer(), tasks, high)
     assert all(p.isfinite().all() for p in model.parameters())
