@@ -175,14 +175,12 @@ def test_the_table_of_rows_says_what_the_records_of_e1_have():
         if line.startswith("|")
     ]
     assert len(told) == 6
+    rows = runs.published_rows("E1")
+    here = [r for r in rows if (r["setting"], r["mode"]) == ("hr_to_lr", "direct")]
     for row, *numbers in told:
         method = own.get(row, row.split(",")[0])
         kind = runs.RowKind(method=method, budget=budgets.get(row, "steps"))
-        (first, *_) = (
-            r
-            for r in runs.published_rows("E1")
-            if kind.holds(r) and (r["setting"], r["mode"]) == ("hr_to_lr", "direct")
-        )
+        (first, *_) = filter(kind.holds, here)
         batches = 1 if method == "MetaICL" else 2  # of support and of query
         found = [
             first["n"],
