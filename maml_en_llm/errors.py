@@ -11,6 +11,9 @@ from typing import Any
 
 SHOWN = 80  # characters of a value in a message
 LISTED = 12  # names in a message
+# Of a rate or a bound of a norm: float32 ends at 3e38, and a derivative multiplies a
+# rate by up to some thousands.
+LARGEST_RATE = 1e34
 
 
 class DataError(ValueError):
@@ -102,6 +105,11 @@ def check_number(
     return number
 
 
+def check_rate(argument: str, value, *, above: bool = False) -> float:
+    """``value`` as a ``float`` from 0, or with ``above`` beyond, to `LARGEST_RATE`."""
+    return check_number(argument, value, most=LARGEST_RATE, above=above)
+
+
 def check_path(path: str | Path, argument: str = "output") -> Path:
     """``path`` as a `Path`; `ValueError` for one that some library cannot write.
 
@@ -159,22 +167,6 @@ def listed(names: Iterable) -> str:
     names = [n[:SHOWN] if isinstance(n, str) else shown(n) for n in names]
     more = f", … and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more
-
-
-LARGEST_RATE = 1e34
-"""Of a rate or a bound of a norm. float32 ends at 3e38, and a derivative multiplies a
-rate by up to some thousands."""
-
-
-def check_rate(argument: str, value, *, above: bool = False) -> float:
-    """``value`` as a ``float`` from 0, or with ``above`` beyond, to `LARGEST_RATE`."""
-    number = check_number(argument, value, above=above)
-    if number > LARGEST_RATE:
-        raise ValueError(
-            f"{argument}: expected a number of at most {LARGEST_RATE:g}, found "
-            f"{shown(value)}"
-        )
-    return number
 
 
 def _as_float(value) -> float:

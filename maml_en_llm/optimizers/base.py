@@ -76,8 +76,7 @@ class Optimizer:
             object.__setattr__(self, field.name, value)
 
     def _checked(self, name: str, value):
-        share = name in self.shares
-        if name != "betas" and not share:
+        if name not in self.shares:
             return check_rate(name, value)
         if name != "betas":
             return check_number(name, value, most=1, below=True)

@@ -229,7 +229,7 @@ def test_frozen_takes_the_same_step_and_keeps_the_state():
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: SGD(-0.1), "lr: expected a finite number, at least 0, found -0.1"),
+        (lambda: SGD(-0.1), "lr: expected a finite number, at least 0 .* found -0.1"),
         (lambda: Adam(float("nan")), "lr: expected a finite number.* found nan"),
         (lambda: Adam(float("inf")), "lr: expected a finite number.* found inf"),
         (lambda: Adam("0.1"), "lr: expected a finite number.* found '0.1'"),
@@ -238,7 +238,7 @@ def test_frozen_takes_the_same_step_and_keeps_the_state():
         (lambda: Adam(0.1, betas=(0.9,)), r"betas: expected two numbers, found \(0.9,"),
         (lambda: Adam(0.1, betas="99"), "betas: expected two numbers, found '99'"),
         (lambda: Adam(0.1, betas=(0.9, None)), "betas: expected .* found None"),
-        (lambda: Adam(0.1, eps_root=-1.0), "eps_root: .* at least 0, found -1.0"),
+        (lambda: Adam(0.1, eps_root=-1.0), "eps_root: .* at least 0 .* found -1.0"),
         (lambda: NAdam(0.1, momentum_decay=-1), "momentum_decay: .* found -1"),
         (lambda: Momentum(0.1, 1.0), "momentum: .* less than 1, found 1.0"),
         (lambda: RMSprop(0.1, alpha=[0.9]), r"alpha: .* found \[0.9\]"),
