@@ -87,6 +87,7 @@ SETS = {
         dict(again=1, records=FEW),
         dict(again=3, records=ONE),
     ],
+    "appendix-new-seeds": [dict(records=NONE), dict(records=FEW), dict(records=ONE)],
     "appendix-fast-sweep": [dict(seed=2**63, preset="paper")],
     "appendix-robustness": [dict(records=NONE), dict(records=FEW), dict(records=ONE)],
 }

@@ -204,7 +204,8 @@ def test_figures_have_the_numbers_of_the_built_pages(book):
     """
     # two on the front page, of which book_pages draws the second
     assert book.labels["fig-loops"] == "1" and book.labels["fig-scorecard"] == "2"
-    for letter, name in (("A", "appendix-robustness"), ("B", "appendix-fast-sweep")):
+    appendices = ("appendix-new-seeds", "appendix-robustness", "appendix-fast-sweep")
+    for letter, name in zip("ABC", appendices, strict=True):
         captions = [
             cell.metadata["mystnb"]["figure"]["name"]
             for cell in book.notebooks[name].cells

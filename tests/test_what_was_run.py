@@ -1,0 +1,151 @@
+"""The table of what was run, on the page on comparison, says what the records hold."""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from maml_en_llm.runs import CONTROL, RowKind, published_rows
+
+PAGE = Path(__file__).parents[1] / "book" / "comparison.md"
+SECOND_BASE = "./_build/mini-base-1"
+FOUR = ("hr_to_lr", "class_to_class", "qa_to_qa", "non_qa_to_qa")
+TWO, ONE = FOUR[:2], FOUR[:1]
+RELATIONS = ("non_nli_to_nli", "non_paraphrase_to_paraphrase")
+SETTINGS = (*FOUR, "non_class_to_class", *RELATIONS)
+THREE = ("MetaICL", "MAML-en-LLM", CONTROL)
+ALL = (*THREE, "FOMAML")
+PROMPTS, GRADIENTS = dict(budget="prompts"), dict(budget="gradients")
+ADAPTED, LONG = dict(adapted=4), dict(train=dict(inner_steps=4))
+N_20 = dict(train=dict(tasks_per_step=20))
+
+
+def some(methods, settings=ONE, seeds=3, mode="direct", lr=None, **kind):
+    """What a line of the table promises: these rows in these cells, with this many
+    training seeds each; ``lr``: at this outer rate."""
+    return dict(
+        methods=[methods] if isinstance(methods, str) else methods,
+        cells=[(setting, mode) for setting in settings],
+        seeds=seeds,
+        lr=lr,
+        kind=kind,
+    )
+
+
+# records, outer steps, what the page says → what has to be there
+WAS_RUN: Mapping[tuple[str, str, str], list[dict]] = {
+    ("cells", "160", "the base model and MetaICL"): [
+        some("MetaICL", SETTINGS),
+        some("MetaICL", (*TWO, "non_class_to_class", *RELATIONS), mode="channel"),
+    ],
+    ("E1", "160", "the three rows and FOMAML in the four cells (5)"): [
+        some(ALL, FOUR, 5)
+    ],
+    ("E1", "160", "the three rows in non-NLI→NLI"): [some(THREE, RELATIONS)],
+    ("E1", "160", "channel mode: the three rows and FOMAML in four settings (3)"): [
+        some(ALL, (*TWO, *RELATIONS), mode="channel")
+    ],
+    ("E1", "160", "Reptile, MetaICT and multi-task training in HR→LR (5)"): [
+        some(("Reptile", "MetaICT", "multi-task zero-shot"), ONE, 5),
+        some(("Reptile", "MetaICT", "multi-task zero-shot"), FOUR[1:2], 3),
+    ],
+    ("E1", "160", "MetaICL at equal prompts in HR→LR (5) and Class→Class (3)"): [
+        some("MetaICL", ONE, 5, **PROMPTS),
+        some("MetaICL", FOUR[1:2], **PROMPTS),
+        some("MetaICL", TWO, **GRADIENTS),
+    ],
+    ("E1-more-seeds", "160", "the three rows and FOMAML in the four cells"): [
+        some(ALL, FOUR, 5)
+    ],
+    ("E1-longer", "320", "the three rows, FOMAML and MetaICL at equal prompts"): [
+        some(ALL, FOUR, steps=320),
+        some("MetaICL", FOUR, steps=320, **PROMPTS),
+    ],
+    ("E1-longer", "320", "MetaICL in non-Class→Class (3)"): [
+        some("MetaICL", ("non_class_to_class",), steps=320)
+    ],
+    ("E1-longer", "640", "HR→LR: the three rows, MetaICL at equal prompts"): [
+        some("MetaICL", lr=0.002, steps=640),
+        some(("MAML-en-LLM", CONTROL), lr=0.004, steps=640),
+        some("MetaICL", steps=640, **PROMPTS),
+        some("MetaICL", lr=0.001, steps=640),
+        some(CONTROL, lr=0.002, steps=640),
+        some("FOMAML", ONE, 2, steps=640),
+    ],
+    ("E1-longer", "1,280", "HR→LR: the three rows, MetaICL at equal prompts"): [
+        some("MetaICL", lr=0.002, steps=1280),
+        some(("MAML-en-LLM", CONTROL), steps=1280),
+        some("MetaICL", steps=1280, **PROMPTS),
+        some("MetaICL", lr=0.001, steps=1280),
+    ],
+    ("E2", "160", "HR→LR: the three rows after $j$ = 0 and 4 steps"): [
+        some(THREE, ONE, 5, **ADAPTED),
+        some(THREE, ONE, 5, adapted=0),
+        some("MetaICL", ONE, 5, **ADAPTED, **PROMPTS),
+    ],
+    ("E5-longer", "160", "HR→LR, $k = 4$, adapted"): [
+        some(("MAML-en-LLM", CONTROL), ONE, 5, **LONG, **ADAPTED),
+        some("FOMAML", ONE, 5, lr=0.004, **LONG, **ADAPTED),
+        some("MetaICL", ONE, 5, **N_20, **ADAPTED),
+        some(("MAML-en-LLM", CONTROL), ONE, 5, **LONG),
+        some("MetaICL", ONE, 5),
+    ],
+    ("E1-second-base", "160", "another base model: the three rows in the four"): [
+        some(THREE, FOUR[1:]),
+        some(THREE, ONE, 5),
+        some("MetaICL", ONE, 5, **PROMPTS),
+    ],
+    ("E2-second-base", "160", "another base model, HR→LR, after adaptation"): [
+        some(THREE, **ADAPTED),
+        some("MetaICL", **ADAPTED, **PROMPTS),
+    ],
+    ("E5-second-base", "160", "another base model, HR→LR, $k = 4$, adapted"): [
+        some(("MAML-en-LLM", CONTROL), **LONG, **ADAPTED),
+        some("MetaICL", **N_20, **ADAPTED),
+    ],
+}
+
+
+@cache
+def records(name: str) -> list[dict]:
+    more = dict(model=SECOND_BASE) if name.endswith("second-base") else {}
+    return published_rows(name, **more)
+
+
+def told() -> Iterator[tuple[str, str, str]]:
+    """The lines of the table; an empty cell stands for the one above."""
+    text = PAGE.read_text(encoding="utf-8").split("| records | outer steps |")[1]
+    name = steps = ""
+    for line in text.split("\n\n")[0].splitlines()[2:]:
+        first, second, what = (cell.strip(" `") for cell in line.split("|")[1:-1])
+        name, steps = first or name, second or steps
+        yield name, steps, what
+
+
+@pytest.mark.parametrize("line", list(told()), ids=" ".join)
+def test_a_line_says_what_the_records_hold(line):
+    name, steps, what = line
+    (promised,) = [
+        rows
+        for (*where, words), rows in WAS_RUN.items()
+        if where == [name, steps] and what.startswith(words)
+    ]
+    counts = set(re.findall(r"\((?:\d; in HR→LR )?(\d)\)", what))
+    assert counts <= {str(each["seeds"]) for each in promised}
+    for each in promised:
+        for method in each["methods"]:
+            kind = RowKind(method=method, **dict(steps=_number(steps)) | each["kind"])
+            for cell in each["cells"]:
+                found = {
+                    row["seed"]
+                    for row in filter(kind.holds, records(name))
+                    if (row["setting"], row["mode"]) == cell
+                    and each["lr"] in (None, row["lr"])
+                }
+                assert len(found) == each["seeds"], (method, cell, sorted(found))
+
+
+def _number(text: str) -> int:
+    return int(text.replace(",", ""))
