@@ -20,6 +20,15 @@ ALL = (*THREE, "FOMAML")
 PROMPTS, GRADIENTS = dict(budget="prompts"), dict(budget="gradients")
 ADAPTED, LONG = dict(adapted=4), dict(train=dict(inner_steps=4))
 N_20 = dict(train=dict(tasks_per_step=20))
+MOMENTS = (
+    {},
+    *(dict(moments=name) for name in ("fresh", "second", "shared-frozen")),
+    dict(moments="shared", clip_support=False),
+    dict(moments="shared", join="mean-gradient"),
+)
+INNER = [
+    dict(moments="fresh", inner_optimizer=name) for name in ("sgd", "momentum", "adamw")
+]
 
 
 def some(methods, settings=ONE, seeds=3, mode="direct", lr=None, **kind):
@@ -84,6 +93,48 @@ WAS_RUN: Mapping[tuple[str, str, str], list[dict]] = {
         some(THREE, ONE, 5, **ADAPTED),
         some(THREE, ONE, 5, adapted=0),
         some("MetaICL", ONE, 5, **ADAPTED, **PROMPTS),
+    ],
+    ("E3", "80", "HR→LR: the three rows and FOMAML with 5, 10, 25 and 100%"): [
+        some(ALL, train=share)
+        for share in (
+            *(dict(task_share=x) for x in (0.05, 0.1, 0.25, 1.0)),
+            dict(record_share=0.25),
+        )
+    ],
+    ("E4", "80", "HR→LR: MAML-en-LLM by its moments and by its inner optimizer"): [
+        *(some("MAML-en-LLM", lr=0.004, train=change) for change in MOMENTS),
+        *(some("MAML-en-LLM", lr=0.004, train=change) for change in INNER),
+        some("MetaICL", lr=0.004),
+    ],
+    ("E5", "80", "HR→LR: $n$ = 1 and 4"): [
+        some(ALL, train=dict(tasks_per_step=n)) for n in (1, 4)
+    ],
+    ("E5", "80", "the same four by the kind of tasks"): [
+        some(ALL, FOUR[1:2], train=dict(task_share=0.644444444)),
+        some(ALL, ("non_class_to_class",), train=dict(task_share=1.0)),
+    ],
+    ("E5", "80", "HR→LR: $k$ = 1, 2 and 4"): [
+        *(some(ALL[1:], train=dict(inner_steps=k)) for k in (1, 2, 4)),
+        some(ALL[1:], train=dict(inner_steps=1), **ADAPTED),
+        some(ALL[1:], ONE, 5, **LONG, **ADAPTED),
+    ],
+    ("E5", "80", "HR→LR: 1 and 8 prompts per batch"): [
+        some(THREE, train=dict(prompts=prompts)) for prompts in (1, 8)
+    ],
+    ("E5", "80", "HR→LR: 0 to 16 demonstrations at test"): [
+        some(THREE, k=k) for k in (0, 1, 2, 4, 8, 16)
+    ],
+    ("E6", "160", "HR→LR: MetaICL at 1.4 times and at twice its rate"): [
+        some("MetaICL", ONE, 5, lr=lr) for lr in (0.0028, 0.004)
+    ],
+    ("E6", "160", "Class→Class: MetaICL and FOMAML at twice their rates"): [
+        some(("MetaICL", "FOMAML"), FOUR[1:2], lr=0.004)
+    ],
+    ("E6", "160", "non-QA→QA: the control at half its rate"): [
+        some(CONTROL, FOUR[3:], 5, lr=0.002)
+    ],
+    ("draws", "160", "HR→LR, task and example drawn apart"): [
+        some(THREE[:2], train=dict(independent_draws=True))
     ],
     ("E5-longer", "160", "HR→LR, $k = 4$, adapted"): [
         some(("MAML-en-LLM", CONTROL), ONE, 5, **LONG, **ADAPTED),

@@ -74,7 +74,8 @@ def made_by(rows: Iterable[Record]) -> list[str]:
     lines = [
         f"{len(rows)} records of {when}, {', '.join(devices)}, {hours:.1f} hours of "
         "one core",
-        f"{current} made by this code and this torch, {len(rows) - current} by older",
+        f"{current} by this torch, and this code or code alike on a sample; "
+        f"{len(rows) - current} by older",
     ]
     commands = list(dict.fromkeys(about["command"] for about in made))
     if len(commands) > NAMED + 1:  # a line in place of one would save none

@@ -50,7 +50,7 @@ def test_the_newest_of_each_run_on_one_base_model(tmp_path):
 def test_a_training_that_several_rows_share_is_counted_once():
     lines = made_by([record(), record("b", date="2026-11-27T10:00:00")])
     assert lines[0].startswith("2 records of 2026-11-26 to 2026-11-27, cpu, 0.6 hours")
-    assert lines[1].startswith("0 made by this code")
+    assert lines[1].startswith("0 by this torch, and this code")
     assert lines[2:] == ["python -m x"]
     other = record("c") | dict(method="FOMAML")
     assert "1.1 hours" in made_by([record(), other])[0]
