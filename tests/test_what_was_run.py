@@ -65,8 +65,9 @@ WAS_RUN: Mapping[tuple[str, str, str], list[dict]] = {
         some("MetaICL", FOUR[1:2], **PROMPTS),
         some("MetaICL", TWO, **GRADIENTS),
     ],
-    ("E1-more-seeds", "160", "the three rows and FOMAML in the four cells"): [
-        some(ALL, FOUR, 5)
+    ("E1-more-seeds", "160", "the three rows, FOMAML and MetaICL at equal"): [
+        some(ALL, FOUR, 5),
+        some("MetaICL", FOUR, 5, **PROMPTS),
     ],
     ("E1-longer", "320", "the three rows, FOMAML and MetaICL at equal prompts"): [
         some(ALL, FOUR, steps=320),

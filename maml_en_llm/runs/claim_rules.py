@@ -112,9 +112,10 @@ def most_cells(rows: Sequence[Record], cells: Sequence[CellName]) -> Found:
     """C4: against the best of all rivals and the base, cell by cell.
 
     ``ours`` counts alive cells in which the mean is ahead, ``low`` those in which the
-    interval is, ``high`` those in which it is not behind. The claim holds if more than
-    half of the cells of each mode are ahead and the mean difference is above 0; it can
-    be tested where `TESTED` cells of each mode are alive and have rows.
+    interval is, ``high`` those in which it may be: also where targets of one family
+    leave the interval without ends. The claim holds if more than half of the cells of
+    each mode are ahead and the mean difference is above 0; it can be tested where
+    `TESTED` cells of each mode are alive and have rows.
     """
     found = {cell: gap for cell in cells if (gap := _against_best(rows, cell))}
     gaps = list(found.values())
