@@ -1,6 +1,6 @@
 """The loss of a causal language model as a pure function of its parameters."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -38,43 +38,6 @@ PARAMETERS = 2**22
 # On CUDA a small model's time is that of starting kernels, n times fewer together. Not
 # tuned: so many numbers fill a device
 TOGETHER_ON_CUDA = 2**20
-
-
-def parameters(model: torch.nn.Module) -> Tensors:
-    """The parameters that require grad, by name, detached, each tied tensor once.
-
-    A frozen one (``requires_grad`` false) is left out: training moves what is here.
-    GPT-2's head is ``transformer.wte.weight``. They share the model's memory: what
-    changes the model (`write_back`, `meta_train`, an optimizer of torch) changes them.
-    To keep weights, ``{name: p.clone() for name, p in parameters(model).items()}``.
-    """
-    guards.check_module(model)
-    moving = (named for named in model.named_parameters() if named[1].requires_grad)
-    return {name: parameter.detach() for name, parameter in moving}
-
-
-@torch.no_grad()
-def write_back(model: torch.nn.Module, params: Tensors) -> None:
-    """Make ``params`` the model's own weights; what they do not name stays as it is.
-
-    Raises `ValueError` for a name that the model does not have, or another shape,
-    before anything is written.
-    """
-    guards.check_module(model)
-    if not isinstance(params, Mapping):
-        adapted = "; take its .adapted" if hasattr(params, "adapted") else ""
-        kind = type(params).__name__
-        raise ValueError(f"params: expected tensors by name, found a {kind}{adapted}")
-    own = dict(model.named_parameters())
-    for name, value in params.items():
-        where = f"params[{shown(name)}]: expected"
-        if not isinstance(value, torch.Tensor) or value.is_meta or value.is_complex():
-            raise ValueError(f"{where} a tensor of real numbers, found {shown(value)}")
-        if name not in own or own[name].shape != value.shape:
-            expected = tuple(own[name].shape) if name in own else "a parameter's name"
-            raise ValueError(f"{where} {expected}, found {tuple(value.shape)}")
-    for name, value in params.items():
-        own[name].copy_(value)
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,8 @@ def test_write_back_takes_some_parameters_and_checks_before_it_writes():
             write_back(model, {name: new} | wrong)
         assert torch.equal(dict(model.named_parameters())[name], before[name])
     numbers = new.numpy()
-    for value in (numbers, new.to("meta"), new.to(torch.cfloat), 1.0, None):
+    odd = new.to("meta"), new.to_sparse(), new.to(torch.cfloat)
+    for value in (numbers, *odd, 1.0, None):
         second = "transformer.h.0.mlp.c_proj.weight"
         with pytest.raises(ValueError, match=r"expected a tensor of real numbers, "):
             write_back(model, {name: new, second: value})
@@ -122,6 +123,32 @@ def test_write_back_takes_some_parameters_and_checks_before_it_writes():
     for other_name, parameter in model.named_parameters():
         expected = new if other_name == name else before[other_name]
         assert torch.equal(parameter, expected)
+
+
+def test_a_models_own_weights_can_be_written_back_in_other_places():
+    """As they were before the first is written: layers swapped, a matrix turned."""
+    model = small_model()
+    own = parameters(model)
+    one, other = (f"transformer.h.{layer}.ln_1.weight" for layer in (0, 1))
+    square = "transformer.h.0.attn.c_proj.weight"
+    own[one].fill_(1.0)
+    own[other].fill_(2.0)
+    numbers = own[square].numpy().copy()
+    write_back(model, {one: own[other], other: own[one], square: own[square].T})
+    assert set(own[one].tolist()) == {2.0} and set(own[other].tolist()) == {1.0}
+    assert (own[square].numpy() == numbers.T).all() and numbers.std() > 0
+    write_back(model, own)  # each in its own place
+    assert set(own[one].tolist()) == {2.0}
+
+
+def test_weights_in_their_own_places_are_not_copied(monkeypatch):
+    model, copied = small_model(), []
+    usual = torch.Tensor.clone
+    monkeypatch.setattr(
+        torch.Tensor, "clone", lambda t, **how: copied.append(1) or usual(t, **how)
+    )
+    write_back(model, parameters(model))
+    assert not copied
 
 
 def test_ids_beyond_the_embedding_are_refused():
