@@ -13,7 +13,7 @@ from ..errors import check_integer, shown
 from ..meta.calculus import in_parts
 from ..prompts import Batch
 from ..tensors import Tensors
-from . import guards, safe
+from . import failing, guards, safe
 from .attention import using_attention
 from .checked_batch import check_batch
 from .lookups import constant_padding, looks_up_otherwise
@@ -126,7 +126,8 @@ class PromptLoss:
         inputs = inputs_for(self.model, input_ids, attention_mask)
 
         def call(**more):
-            return functional_call(self.model, params, (), inputs | more)
+            with failing.named(self.model, input_ids.shape[-1]):
+                return functional_call(self.model, params, (), inputs | more)
 
         logits = target_logits(self.model, call, positions)
         return mean_nll(logits, labels, valid).mean()

@@ -45,6 +45,14 @@ def check_optimizer(argument: str, value: Any, role: str = "") -> None:
         )
 
 
+def layers_of(optimizer: Any) -> list:
+    """An optimizer and, each inside the one before, those that it wraps."""
+    found = [optimizer]
+    while callable(getattr(getattr(found[-1], "optimizer", None), "update", None)):
+        found.append(found[-1].optimizer)
+    return found
+
+
 def check_alike(grads: Tensors, argument: str, tensors: Tensors) -> None:
     """Raise `ValueError` unless every gradient has a namesake of its own kind.
 

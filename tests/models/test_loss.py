@@ -5,7 +5,7 @@ from threading import Event, Thread
 
 import pytest
 import torch
-from helpers import LLAMA, WORDS, distance, rounding, small_model
+from helpers import CONFIGS, LLAMA, WORDS, distance, rounding, small_model
 from transformers import (
     Gemma3Config,
     GPT2Config,
@@ -500,6 +500,38 @@ def test_a_name_is_no_model_and_a_model_is_no_loss():
             call("tiny-base")
     with pytest.raises(ValueError, match=r"found a model, .*; PromptLoss\(model\) is"):
         meta_gradient(model, parameters(model), [batch], batch, SGD(0.1))
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_a_model_that_fails_on_a_batch_is_named(kind):
+    config = CONFIGS[kind]()
+    config.tie_word_embeddings = False
+    model, batch = small_model(config, dtype=torch.float32), collate(PROMPTS)
+    model.lm_head.to(torch.bfloat16)
+    message = (
+        f"^model: expected {type(model).__name__} to take prompts of up to 7 tokens, "
+        "found RuntimeError: .*; its weights are of torch.bfloat16, torch.float32: "
+        r"model.to\(one of them\)$"
+    )
+    with pytest.raises(ValueError, match=message) as caught:
+        meta_gradient(
+            PromptLoss(model), parameters(model), [], batch, None, mode="first_order"
+        )
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert len(str(caught.value)) < 480
+    model.to(torch.float32)
+    assert PromptLoss(model)(parameters(model), batch).isfinite()
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_model(monkeypatch):
+    model, batch = small_model(), collate(PROMPTS)
+
+    def fails(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(model, "forward", fails)
+    with pytest.raises(torch.OutOfMemoryError):
+        PromptLoss(model)(parameters(model), batch)
 
 
 def test_a_target_that_the_head_does_not_have_is_refused():
