@@ -7,9 +7,9 @@ from dataclasses import replace
 import torch
 
 from ..errors import check_integer, check_truth, listed, shown
-from ..models import safe
+from ..models import failing, safe
 from ..models.attention import using_attention
-from ..models.sizes import architecture, positions_of, rows_of, text_config
+from ..models.sizes import positions_of, rows_of, text_config
 from ..prompts import Format, Prompt, PromptEncoder
 from ..prompts.batches import check_prompts
 from ..tasks.examples import Example
@@ -222,7 +222,7 @@ def prompt_scores(
     tokens_at_once: int,
 ) -> list[float]:
     """The score of every prompt, in the fastest way that is known to be right."""
-    known, name = safe.shares(model), architecture(model)
+    known = safe.shares(model)
     if share_prefix and not known:
         safe.say_once(
             "sharing",
@@ -230,21 +230,13 @@ def prompt_scores(
             f"share_prefix: options are scored one by one, since {safe.known_as(model)}"
             " is not known to be right over a shared prefix; the scores are the same",
         )
-    try:
+    with failing.named(model, max(len(prompt.ids) for prompt in prompts)):
         if not known:
             return plain_scores(model, prompts, tokens_at_once)
         with using_attention(model, "sdpa"):
             if share_prefix and sees_everything(text_config(model)):
                 return shared_scores(model, prompts, prefix, tokens_at_once)
             return plain_scores(model, prompts, tokens_at_once)
-    except torch.OutOfMemoryError:
-        raise
-    except (LookupError, TypeError, AttributeError, RuntimeError) as error:
-        longest = max(len(prompt.ids) for prompt in prompts)
-        raise ValueError(
-            f"model: expected {name} to take prompts of up to {longest} tokens, found "
-            f"{type(error).__name__}: {str(error)[:160]}"
-        ) from error
 
 
 def sees_everything(config) -> bool:

@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import check_choice, nearest, shown
-from ..optimizers import Optimizer
-from ..optimizers.base import check_optimizer
+from ..optimizers import EightBit, Optimizer
+from ..optimizers.base import check_optimizer, layers_of
 from ..tensors import Tensors, check_floating
 from .calculus import as_loss, recorded
 from .steps import FromOneGraph, check_draws, random_states, steps_for
@@ -97,13 +97,13 @@ def meta_gradient(
     loss = as_loss(loss)
     loss.check(mode if support else "first_order")
     params = {name: p.detach() for name, p in params.items()}
+    if support and mode != "first_order":
+        _check_derivative(mode, inner)
     if support and state is None:
         state = inner.init({name: params[name] for name in names})
     if mode in ("unrolled", "first_order"):
         way = unrolled if mode == "unrolled" else first_order
         return MetaGradient(*way(loss, params, support, query, inner, state, names))
-    if support:
-        _check_adjoint(mode, inner)
     steps, before = steps_for(mode, loss, support, inner, names), random_states(params)
     found = reverse_sweep(loss, params, support, query, inner, state, steps)
     if not isinstance(steps, FromOneGraph):  # which compares all that it computes again
@@ -136,20 +136,28 @@ def _check_kinds(params, support, inner, state) -> None:
         )
 
 
-def _check_adjoint(mode: str, inner) -> None:
-    """`ValueError` for an optimizer whose steps cannot be gone back over."""
-    last = inner
-    while hasattr(last, "optimizer"):  # what wraps another
-        last = last.optimizer
-    kind = type(last)
-    back = getattr(kind, "pull_back_", None), getattr(kind, "adjoint", None)
-    empty = back == (Optimizer.pull_back_, Optimizer.adjoint)
-    if empty or not callable(getattr(inner, "pull_back_", None)):
-        raise ValueError(
-            f"inner: expected an optimizer with an adjoint, which mode {mode!r} needs, "
-            f"found {shown(inner)}; write {kind.__name__}.adjoint, or use mode "
-            "'unrolled'"
-        )
+def _check_derivative(mode: str, inner) -> None:
+    """`ValueError` for an optimizer whose steps the mode cannot differentiate.
+
+    Every one that wraps another is asked, and the last.
+    """
+    for step in layers_of(inner):
+        if isinstance(step, EightBit):
+            raise ValueError(
+                f"inner: expected an optimizer with a derivative, which mode {mode!r} "
+                f"needs, found {shown(step)}, which rounds its moments; take "
+                f"{shown(step.optimizer)}, or mode 'first_order'"
+            )
+        kind = type(step)
+        back = getattr(kind, "pull_back_", None), getattr(kind, "adjoint", None)
+        empty = back == (Optimizer.pull_back_, Optimizer.adjoint)
+        lacks = empty or not callable(getattr(step, "pull_back_", None))
+        if lacks and mode != "unrolled":
+            raise ValueError(
+                f"inner: expected an optimizer with an adjoint, which mode {mode!r} "
+                f"needs, found {shown(inner)}; write {kind.__name__}.adjoint, or use "
+                "mode 'unrolled'"
+            )
 
 
 def _to_adapt(adapt: Collection[str] | None, params: Tensors) -> list[str]:

@@ -13,15 +13,17 @@ with an inner rate of 0.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
 
 from ..errors import check_choice, check_rate, shown
-from ..optimizers import Clipped, Frozen
+from ..optimizers import Clipped, Frozen, Optimizer
 from ..optimizers.base import check_optimizer
 from ..tensors import Tensors, tree_map
+
+Note = Callable[[int, Tensors], Any]
 
 MOMENTS = ("shared", "shared-frozen", "fresh", "second")
 """What an inner phase sees of Adam's moments.
@@ -54,21 +56,73 @@ def check_inner(inner, moments: str, clip: float | None, join: str = "mean") -> 
     check_choice("join", join, JOINS)
     if clip is not None:
         check_rate("clip", clip, above=True)
-    if moments == "second" and "variance" not in getattr(inner, "slots", ()):
+    if moments == "second" and not _follows_alone(inner):
         raise ValueError(
             "moments: expected an inner optimizer with a second moment for 'second', "
-            f"found {shown(type(inner).__name__)}; choose 'shared-frozen' or 'fresh'"
+            f"and betas if it has a first, found {shown(type(inner).__name__)}; choose "
+            "'shared-frozen' or 'fresh'"
         )
 
 
-def inner_step(optimizer, moments: str, clip: float | None, *, stacked: bool = False):
-    """``optimizer`` as an inner phase uses it."""
-    step = optimizer
-    if moments == "second" and "betas" in [each.name for each in fields(step)]:
+def inner_step(
+    optimizer,
+    moments: str,
+    clip: float | None,
+    *,
+    stacked: bool = False,
+    note: Note | None = None,
+):
+    """``optimizer`` as an inner phase uses it.
+
+    ``note`` is told of every gradient as the innermost optimizer sees it, clipped.
+    """
+    step, limits, frozen = taken_apart(optimizer)
+    if moments == "second" and _has_betas(step):
         step = replace(step, betas=(0.0, step.betas[1]))
+    if note is not None:
+        step = Noted(step, note)
     if clip is not None:
-        step = Clipped(step, clip, stacked=stacked)
-    return Frozen(step) if moments in ("shared-frozen", "second") else step
+        limits = [clip, *limits]
+    for limit in reversed(limits):
+        step = Clipped(step, limit, stacked=stacked)
+    frozen = frozen or moments in ("shared-frozen", "second")
+    return Frozen(step) if frozen else step
+
+
+def taken_apart(optimizer) -> tuple[Any, list[float], bool]:
+    """The innermost optimizer, its clips' limits, and whether its state is frozen.
+
+    The outermost limit comes first. Others that wrap an optimizer, of one's own or in 8
+    bits, are taken as they are.
+    """
+    limits, frozen = [], False
+    while type(optimizer) in (Clipped, Frozen):
+        frozen = frozen or type(optimizer) is Frozen
+        if type(optimizer) is Clipped:
+            limits.append(optimizer.limit)
+        optimizer = optimizer.optimizer
+    return optimizer, limits, frozen
+
+
+def stackable(optimizer) -> bool:
+    """Whether one step on the stack of n tasks' parameters makes n tasks' own steps.
+
+    That is, whether it is elementwise but for its clips, which `inner_step` makes clip
+    each task alone. Whoever writes an ``update`` may look at whole tensors.
+    """
+    step = taken_apart(optimizer)[0]
+    return step is None or getattr(type(step), "update", None) is Optimizer.update
+
+
+def _follows_alone(optimizer) -> bool:
+    """Whether a step can be made to follow its own gradient, scaled by v."""
+    step = taken_apart(optimizer)[0]
+    known = isinstance(step, Optimizer) or _has_betas(step)
+    return known and "variance" in getattr(optimizer, "slots", ())
+
+
+def _has_betas(step) -> bool:
+    return is_dataclass(step) and "betas" in [each.name for each in fields(step)]
 
 
 @dataclass(frozen=True)
@@ -80,7 +134,7 @@ class Noted:
     """
 
     optimizer: Any
-    note: Callable[[int, Tensors], Any]
+    note: Note
 
     def __getattr__(self, name: str):
         return getattr(self.optimizer, name)
@@ -94,17 +148,19 @@ class Noted:
 class MeanGradients:
     """Sums up the tasks' clipped support gradients, step by step, for "mean-gradient".
 
-    ``noted`` is the plain optimizer as it goes inside the clip.
+    ``note`` is told of them. The state is advanced by the optimizer less its clips.
     """
 
     def __init__(self, optimizer, *, stacked: bool):
-        self.optimizer, self.stacked = optimizer, stacked
-        self.noted = Noted(optimizer, self._note)
+        step, _, frozen = taken_apart(optimizer)
+        self.optimizer = Frozen(step) if frozen else step
+        self.stacked = stacked
         self.own: dict[int, Tensors] = {}  # of the task, or the stack, under way
         self.totals: dict[int, Tensors] = {}
         self.tasks = 0
 
-    def _note(self, step: int, grads: Tensors) -> None:
+    def note(self, step: int, grads: Tensors) -> None:
+        """One gradient of the task, or the stack, under way, before update ``step``."""
         self.own[step] = {name: g.detach() for name, g in grads.items()}
 
     def counted(self, results: Iterable) -> Iterator:

@@ -13,7 +13,7 @@ from ..prompts import stack
 from ..tensors import Tensors, distance_moved, joint_norm, tree_map
 from .base import OuterGradient, Passes, average, check_episodes, check_method
 from .episodes import Episode
-from .inner import MeanGradients, Noted, check_inner, inner_step
+from .inner import MeanGradients, Noted, check_inner, inner_step, stackable
 
 LOOKED = ("query_before", "query_after", "moved", "support_norm")
 """What `MAMLenLLM.look` says of a task: its query loss at θ and at θᵢ in nats per
@@ -49,7 +49,8 @@ class MAMLenLLM:
     With ``together`` the n inner loops run as one, over stacked parameters: the same
     numbers up to rounding (with finite differences up to their error, since one h
     serves all tasks), in n times the memory; by default where the loss says that it is
-    faster. ``inner_steps`` is k: the sampler needs the same, and support batches
+    faster and ``inner`` is elementwise, which one with an ``update`` of its own may not
+    be. ``inner_steps`` is k: the sampler needs the same, and support batches
     beyond the k-th are not used. The inner loops move the parameters named by ``adapt``
     (default: all). With k = 0, or an inner rate of 0, the gradient is MetaICL's.
     """
@@ -68,7 +69,11 @@ class MAMLenLLM:
     def __post_init__(self):
         check_inner(self.inner, self.moments, self.clip, self.join)
         check_method(self)
-        check_truth("together", self.together, or_none=True)
+        if check_truth("together", self.together, or_none=True) and not self._stacks:
+            raise ValueError(
+                "together: expected an elementwise inner optimizer for True, whose "
+                f"update is Optimizer's own, found {shown(self.inner)}; leave it out"
+            )
         names = isinstance(self.adapt, Collection) and not isinstance(self.adapt, str)
         if self.adapt is not None and not names:
             raise ValueError(
@@ -92,17 +97,16 @@ class MAMLenLLM:
         """The gradient of one meta-batch, given the outer optimizer's state."""
         check_episodes(episodes, self.inner_steps)
         loss = as_loss(loss)
-        together = self.together
-        if together is None:
-            batches = [(*e.support, e.query) for e in episodes]
-            together = loss.faster_together(params, batches)
+        together = self._runs_together(loss, params, episodes)
         run = _together if together else _one_by_one
         if not self.advances or self.join == "mean":
             inner = inner_step(self.inner, self.moments, self.clip, stacked=together)
             results = run(loss, params, episodes, inner, **self._how(state))
             return average(results, state, self.advances)
         means = MeanGradients(self.inner, stacked=together)
-        inner = inner_step(means.noted, self.moments, self.clip, stacked=together)
+        inner = inner_step(
+            self.inner, self.moments, self.clip, stacked=together, note=means.note
+        )
         results = run(loss, params, episodes, inner, **self._how(state))
         outer = average(means.counted(results), state)
         return replace(outer, state=means.advanced(decoded(state), params))
@@ -136,6 +140,17 @@ class MAMLenLLM:
         mean = average(seen(), state)
         before = sum(row[0] for row in rows) / len(rows)
         return replace(mean, loss=before, inner_losses=tuple(rows))
+
+    def _runs_together(self, loss: Loss, params: Tensors, episodes) -> bool:
+        if self.together is not None:
+            return self.together
+        batches = [(*e.support, e.query) for e in episodes]
+        return self._stacks and loss.faster_together(params, batches)
+
+    @property
+    def _stacks(self) -> bool:
+        """Whether the inner steps of n tasks are those of a stack of them."""
+        return self.inner_steps == 0 or stackable(self.inner)
 
     def _how(self, state) -> dict[str, Any]:
         start = None if self.moments == "fresh" else decoded(state)

@@ -3,10 +3,11 @@
 from ..prompts.device import as_device
 from .attention import TWICE, using_attention
 from .loading import as_dtype, load_model
-from .loss import PromptLoss, parameters, write_back
+from .loss import PromptLoss
 from .sizes import positions_of
 from .source import source_of
 from .tokenizer import load_tokenizer
+from .weights import parameters, write_back
 
 __all__ = [
     "TWICE",

@@ -1,6 +1,6 @@
 """The loss of a causal language model as a pure function of its parameters."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +13,7 @@ from ..errors import check_integer, shown
 from ..meta.calculus import in_parts
 from ..prompts import Batch
 from ..tensors import Tensors
-from . import guards, safe
+from . import failing, guards, safe
 from .attention import using_attention
 from .checked_batch import check_batch
 from .lookups import constant_padding, looks_up_otherwise
@@ -38,43 +38,6 @@ PARAMETERS = 2**22
 # On CUDA a small model's time is that of starting kernels, n times fewer together. Not
 # tuned: so many numbers fill a device
 TOGETHER_ON_CUDA = 2**20
-
-
-def parameters(model: torch.nn.Module) -> Tensors:
-    """The parameters that require grad, by name, detached, each tied tensor once.
-
-    A frozen one (``requires_grad`` false) is left out: training moves what is here.
-    GPT-2's head is ``transformer.wte.weight``. They share the model's memory: what
-    changes the model (`write_back`, `meta_train`, an optimizer of torch) changes them.
-    To keep weights, ``{name: p.clone() for name, p in parameters(model).items()}``.
-    """
-    guards.check_module(model)
-    moving = (named for named in model.named_parameters() if named[1].requires_grad)
-    return {name: parameter.detach() for name, parameter in moving}
-
-
-@torch.no_grad()
-def write_back(model: torch.nn.Module, params: Tensors) -> None:
-    """Make ``params`` the model's own weights; what they do not name stays as it is.
-
-    Raises `ValueError` for a name that the model does not have, or another shape,
-    before anything is written.
-    """
-    guards.check_module(model)
-    if not isinstance(params, Mapping):
-        adapted = "; take its .adapted" if hasattr(params, "adapted") else ""
-        kind = type(params).__name__
-        raise ValueError(f"params: expected tensors by name, found a {kind}{adapted}")
-    own = dict(model.named_parameters())
-    for name, value in params.items():
-        where = f"params[{shown(name)}]: expected"
-        if not isinstance(value, torch.Tensor) or value.is_meta or value.is_complex():
-            raise ValueError(f"{where} a tensor of real numbers, found {shown(value)}")
-        if name not in own or own[name].shape != value.shape:
-            expected = tuple(own[name].shape) if name in own else "a parameter's name"
-            raise ValueError(f"{where} {expected}, found {tuple(value.shape)}")
-    for name, value in params.items():
-        own[name].copy_(value)
 
 
 @dataclass(frozen=True)
@@ -163,7 +126,8 @@ class PromptLoss:
         inputs = inputs_for(self.model, input_ids, attention_mask)
 
         def call(**more):
-            return functional_call(self.model, params, (), inputs | more)
+            with failing.named(self.model, input_ids.shape[-1]):
+                return functional_call(self.model, params, (), inputs | more)
 
         logits = target_logits(self.model, call, positions)
         return mean_nll(logits, labels, valid).mean()

@@ -45,17 +45,39 @@ def check_optimizer(argument: str, value: Any, role: str = "") -> None:
         )
 
 
+def layers_of(optimizer: Any) -> list:
+    """An optimizer and, each inside the one before, those that it wraps."""
+    found = [optimizer]
+    while callable(getattr(getattr(found[-1], "optimizer", None), "update", None)):
+        found.append(found[-1].optimizer)
+    return found
+
+
 def check_alike(grads: Tensors, argument: str, tensors: Tensors) -> None:
-    """Raise `ValueError` unless every gradient has a namesake of its shape."""
+    """Raise `ValueError` unless every gradient has a namesake of its own kind.
+
+    That is of its shape, its type and its device: in another type, torch would either
+    round the parameters to the gradient's, silently, or raise an error of its own.
+    """
     for name, g in grads.items():
         other = tensors.get(name)
-        if other is None or other.shape != g.shape:
-            found = "none" if other is None else tuple(other.shape)
+        if other is None:
             raise ValueError(
                 f"{argument}: expected a tensor of shape {tuple(g.shape)} for "
-                f"{shown(name)}, as its gradient is, found {found}"
-                f"{nearest(name, tensors) if other is None else ''}"
+                f"{shown(name)}, as its gradient is, found none{nearest(name, tensors)}"
             )
+        for kind in ("shape", "dtype", "device"):
+            expected, found = getattr(g, kind), getattr(other, kind, None)
+            if expected != found:
+                raise ValueError(
+                    f"{argument}: expected a tensor of {kind} {_said(expected)} for "
+                    f"{shown(name)}, as its gradient is, found {_said(found)}"
+                    f"{'' if kind == 'shape' else '; convert one of them (.to)'}"
+                )
+
+
+def _said(value) -> str:
+    return str(tuple(value) if isinstance(value, torch.Size) else value)
 
 
 class Optimizer:
@@ -144,7 +166,7 @@ class Optimizer:
 
         Raises:
             ValueError: a type that the update cannot be computed in, see `check`; a
-                state of other moments; names or shapes that differ.
+                state of other moments; names, shapes, types or devices that differ.
         """
         check_state(state, self.slots)
         optimizer = self
@@ -152,10 +174,10 @@ class Optimizer:
             optimizer = replace(self, lr=lr)  # type: ignore[type-var]  # a dataclass
         t = state.step + 1
         optimizer.check(grads, t, "grads")
+        optimizer.check({n: params[n] for n in grads if n in params}, t)
         check_alike(grads, "params", params)
         for moment in state.moments:
             check_alike(grads, "state", moment)
-        optimizer.check({n: params[n] for n in grads}, t)
         moved = {}
         for n, g in grads.items():
             inputs = [g, params[n], *(m[n] for m in state.moments)]

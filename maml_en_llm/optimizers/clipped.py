@@ -106,7 +106,8 @@ class Clipped:
 
 
 def _times(tensors: Tensors, scale: torch.Tensor) -> Tensors:
-    return {name: t * _beside(scale, t) for name, t in tensors.items()}
+    """In their own types, which the scale of a stack may be wider than."""
+    return {n: (t * _beside(scale, t)).to(t.dtype) for n, t in tensors.items()}
 
 
 def _beside(number: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:

@@ -293,6 +293,13 @@ KINDS = {
         "mode": "finite_difference",
     },
     "inner: .* an adjoint, .* OnlyForward.adjoint": {"inner": OnlyForward()},
+    "inner: .* an adjoint, .* found Clipped.* OnlyForward.adjoint": {
+        "inner": Clipped(OnlyForward(), 1.0),
+    },
+    "inner: .* an adjoint, .* found Frozen.* OnlyForward.adjoint": {
+        "inner": Frozen(Clipped(OnlyForward(), 1.0)),
+        "mode": "finite_difference",
+    },
     "state: .*with moments variance, found buffer": {
         "inner": RMSprop(0.1),
         "state": Momentum(0.1).init({"x": torch.ones(2)}),

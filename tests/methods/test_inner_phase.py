@@ -17,7 +17,17 @@ from maml_en_llm import (
     parameters,
 )
 from maml_en_llm.meta.calculus import loss_and_grad
-from maml_en_llm.optimizers import AdamW, Clipped, Lion, NAdam, RMSprop, State
+from maml_en_llm.methods.inner import stackable
+from maml_en_llm.optimizers import (
+    AdamW,
+    Clipped,
+    Frozen,
+    Lion,
+    NAdam,
+    Optimizer,
+    RMSprop,
+    State,
+)
 from maml_en_llm.tensors import clip_by_norm, joint_norm, tree_map
 
 pytestmark = pytest.mark.numeric
@@ -142,6 +152,110 @@ def test_clipped_tasks_together_equal_tasks_one_by_one(join, moments, mode):
     assert distance(both.grads, one.grads) < 1e-9
     for a, b in zip(both.state.moments, one.state.moments, strict=True):
         assert distance(a, b) < 1e-12
+
+
+class Lars:
+    """Steps as long as the weights: it looks at whole tensors (You et al. 2017)."""
+
+    lr = 0.01
+
+    def init(self, params):
+        return State((), 0)
+
+    def update(self, grads, state, params, **how):
+        moved = {}
+        for name, g in grads.items():
+            length = params[name].norm() / (g.norm() + 1e-9)
+            moved[name] = params[name] - self.lr * length * g
+        return {**params, **moved}, State((), state.step + 1)
+
+
+class Halved(Optimizer):
+    """An elementwise rule in an update of its own, which may be anything."""
+
+    lr, slots = 0.1, ()
+
+    def __init__(self):
+        pass
+
+    def update(self, grads, state, params, **how):
+        return SGD(0.05).update(grads, state, params, **how)
+
+
+CHAINS = [
+    (Clipped(SGD(0.1), 0.1), "unrolled"),
+    (Clipped(Adam(1e-3), 0.1), "reverse"),
+    (Clipped(Adam(1e-3), 0.1, stacked=True), "reverse"),
+    (Frozen(Clipped(Clipped(Adam(1e-3), 0.1), 0.2)), "reverse"),
+    (Lars(), "unrolled"),
+    (Lars(), "first_order"),
+    (Clipped(Lars(), 0.1), "first_order"),
+    (Halved(), "first_order"),
+]
+
+
+@pytest.mark.parametrize("clip", [None, 0.05])
+@pytest.mark.parametrize(("inner", "mode"), CHAINS)
+def test_tasks_do_not_see_each_other_whatever_the_optimizer(inner, mode, clip):
+    """By default, where the loss would rather stack them: each task by itself."""
+    model = small_model()
+    prompts, params = PromptLoss(model), parameters(model)
+    episodes = [
+        Episode(
+            str(s),
+            (batch_for(model, s), batch_for(model, s + 10)),
+            batch_for(model, s + 20),
+        )
+        for s in range(3)
+    ]
+    assert prompts.faster_together(params, [(*e.support, e.query) for e in episodes])
+    method = MAMLenLLM(
+        inner=inner, inner_steps=2, mode=mode, moments="fresh", clip=clip
+    )
+    found = method.gradient(prompts, params, episodes, None).grads
+    alone = [method.gradient(prompts, params, [e], None).grads for e in episodes]
+    assert distance(found, mean(alone)) < 1e-9
+    if stackable(inner):
+        replace(method, together=True)
+    else:
+        with pytest.raises(ValueError, match="^together: .* for True, .* found"):
+            replace(method, together=True)
+
+
+@pytest.mark.parametrize("join", ["mean", "mean-gradient"])
+@pytest.mark.parametrize("moments", ["shared", "shared-frozen", "fresh", "second"])
+@pytest.mark.parametrize("mode", ["reverse", "unrolled", "first_order"])
+def test_a_clip_that_is_handed_in_is_that_of_the_method(mode, moments, join):
+    """So β₁ = 0 reaches the optimizer within, and joins are of clipped gradients."""
+    how = dict(mode=mode, moments=moments, join=join)
+    found, expected = (
+        maml(inner=inner, clip=clip, **how).gradient(loss, PARAMS, EPISODES, warm())
+        for inner, clip in ((Clipped(ADAM, CLIP), None), (ADAM, CLIP))
+    )
+    same(found.grads, expected.grads)
+    same(found.state[:2], expected.state[:2])
+
+
+def test_a_frozen_state_that_is_handed_in_stays():
+    for join in ("mean", "mean-gradient"):
+        method = maml(inner=Frozen(ADAM), join=join)
+        same(method.gradient(loss, PARAMS, EPISODES, warm()).state[:2], warm()[:2])
+
+
+class Around:
+    """A wrapper of one's own, which says of no first moment how it is made."""
+
+    slots = ("mean", "variance")
+
+    def update(self, grads, state, params, **how):
+        return ADAM.update(grads, state, params, **how)
+
+
+@pytest.mark.parametrize("kind", [MAMLenLLM, Reptile])
+def test_a_first_moment_that_cannot_be_left_out_is_refused(kind):
+    for inner in (Around(), Clipped(Around(), 1.0)):
+        with pytest.raises(ValueError, match="^moments: .* betas if it has a first"):
+            kind(inner=inner, moments="second")
 
 
 @pytest.mark.parametrize("inner", [ADAM, AdamW(0.05), NAdam(0.05)])

@@ -5,7 +5,7 @@ from threading import Event, Thread
 
 import pytest
 import torch
-from helpers import LLAMA, WORDS, distance, rounding, small_model
+from helpers import CONFIGS, LLAMA, WORDS, distance, rounding, small_model
 from transformers import (
     Gemma3Config,
     GPT2Config,
@@ -110,7 +110,8 @@ def test_write_back_takes_some_parameters_and_checks_before_it_writes():
             write_back(model, {name: new} | wrong)
         assert torch.equal(dict(model.named_parameters())[name], before[name])
     numbers = new.numpy()
-    for value in (numbers, new.to("meta"), new.to(torch.cfloat), 1.0, None):
+    odd = new.to("meta"), new.to_sparse(), new.to(torch.cfloat)
+    for value in (numbers, *odd, 1.0, None):
         second = "transformer.h.0.mlp.c_proj.weight"
         with pytest.raises(ValueError, match=r"expected a tensor of real numbers, "):
             write_back(model, {name: new, second: value})
@@ -122,6 +123,32 @@ def test_write_back_takes_some_parameters_and_checks_before_it_writes():
     for other_name, parameter in model.named_parameters():
         expected = new if other_name == name else before[other_name]
         assert torch.equal(parameter, expected)
+
+
+def test_a_models_own_weights_can_be_written_back_in_other_places():
+    """As they were before the first is written: layers swapped, a matrix turned."""
+    model = small_model()
+    own = parameters(model)
+    one, other = (f"transformer.h.{layer}.ln_1.weight" for layer in (0, 1))
+    square = "transformer.h.0.attn.c_proj.weight"
+    own[one].fill_(1.0)
+    own[other].fill_(2.0)
+    numbers = own[square].numpy().copy()
+    write_back(model, {one: own[other], other: own[one], square: own[square].T})
+    assert set(own[one].tolist()) == {2.0} and set(own[other].tolist()) == {1.0}
+    assert (own[square].numpy() == numbers.T).all() and numbers.std() > 0
+    write_back(model, own)  # each in its own place
+    assert set(own[one].tolist()) == {2.0}
+
+
+def test_weights_in_their_own_places_are_not_copied(monkeypatch):
+    model, copied = small_model(), []
+    usual = torch.Tensor.clone
+    monkeypatch.setattr(
+        torch.Tensor, "clone", lambda t, **how: copied.append(1) or usual(t, **how)
+    )
+    write_back(model, parameters(model))
+    assert not copied
 
 
 def test_ids_beyond_the_embedding_are_refused():
@@ -473,6 +500,38 @@ def test_a_name_is_no_model_and_a_model_is_no_loss():
             call("tiny-base")
     with pytest.raises(ValueError, match=r"found a model, .*; PromptLoss\(model\) is"):
         meta_gradient(model, parameters(model), [batch], batch, SGD(0.1))
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_a_model_that_fails_on_a_batch_is_named(kind):
+    config = CONFIGS[kind]()
+    config.tie_word_embeddings = False
+    model, batch = small_model(config, dtype=torch.float32), collate(PROMPTS)
+    model.lm_head.to(torch.bfloat16)
+    message = (
+        f"^model: expected {type(model).__name__} to take prompts of up to 7 tokens, "
+        "found RuntimeError: .*; its weights are of torch.bfloat16, torch.float32: "
+        r"model.to\(one of them\)$"
+    )
+    with pytest.raises(ValueError, match=message) as caught:
+        meta_gradient(
+            PromptLoss(model), parameters(model), [], batch, None, mode="first_order"
+        )
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert len(str(caught.value)) < 480
+    model.to(torch.float32)
+    assert PromptLoss(model)(parameters(model), batch).isfinite()
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_model(monkeypatch):
+    model, batch = small_model(), collate(PROMPTS)
+
+    def fails(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(model, "forward", fails)
+    with pytest.raises(torch.OutOfMemoryError):
+        PromptLoss(model)(parameters(model), batch)
 
 
 def test_a_target_that_the_head_does_not_have_is_refused():

@@ -121,6 +121,19 @@ def test_stacked_tasks_are_clipped_alone(limit):
             torch.testing.assert_close(joint.grads[name][i], each.grads[name])
 
 
+def test_stacked_weights_of_two_types_keep_them():
+    grads = {
+        "a": torch.tensor([[3.0], [30.0]], dtype=torch.bfloat16),
+        "b": torch.tensor([[4.0], [40.0]]),
+    }
+    params = {name: torch.zeros_like(g) for name, g in grads.items()}
+    step = Clipped(SGD(1.0), 1.0, stacked=True)
+    found, _ = step.update(grads, step.init(params), params)
+    for name, share in (("a", -0.6), ("b", -0.8)):  # of norms 5 and 50
+        expected = torch.full_like(grads[name], share)
+        torch.testing.assert_close(found[name], expected)
+
+
 @pytest.mark.parametrize("mode", ["reverse", "unrolled"])
 def test_no_gradient_at_all_has_a_derivative(mode):
     params = tensors(0)

@@ -14,9 +14,10 @@ from maml_en_llm import (
     MetaICL,
     PromptLoss,
     Reptile,
+    meta_gradient,
     parameters,
 )
-from maml_en_llm.optimizers import make_optimizer
+from maml_en_llm.optimizers import Adam8Bit, Clipped, Frozen, make_optimizer
 from maml_en_llm.optimizers.eight_bit import NUMBERS_PER_SCALE as BLOCK
 from maml_en_llm.optimizers.eight_bit import SMALLEST, Coded, EightBit, decoded
 
@@ -128,6 +129,23 @@ def test_training_follows_adam(method):
     fall = losses["adam"][0] - losses["adam"][-2]  # of the same batch
     assert fall > 0
     assert losses["adam-8bit"] == pytest.approx(losses["adam"], abs=0.1 * fall)
+
+
+@pytest.mark.parametrize("mode", ["reverse", "unrolled", "finite_difference"])
+@pytest.mark.parametrize("wrap", [lambda o: o, Frozen, lambda o: Clipped(o, 1.0)])
+def test_what_is_rounded_has_no_derivative(wrap, mode):
+    """Autograd sees no way through the coding, and would leave it out."""
+    inner, batches = wrap(Adam8Bit(1e-3)), [0.5, 0.3]
+
+    def loss(params, batch):
+        assert mode == "first_order", "no work is done before"
+        return sum((p * batch).sin().square().sum() for p in params.values())
+
+    with pytest.raises(ValueError, match=r"^inner: .* derivative, .* take Adam\(lr"):
+        meta_gradient(loss, tensors(0), batches, 0.1, inner, mode=mode)
+    mode = "first_order"
+    found = meta_gradient(loss, tensors(0), batches, 0.1, inner, mode=mode)
+    assert found.grads["large"].isfinite().all()
 
 
 def test_what_has_no_gradient_keeps_its_moments():

@@ -279,6 +279,25 @@ def test_what_does_not_belong_together_is_refused(optimizer, wrap, change, messa
     assert len(str(refused.value)) < 400
 
 
+@pytest.mark.parametrize("wrap", [lambda o: o, Frozen, lambda o: Clipped(o, 1.0)])
+@pytest.mark.parametrize("optimizer", ALL, ids=name)
+def test_tensors_of_two_types_or_devices_are_refused(optimizer, wrap):
+    """A step that took the gradient's type would round the parameters, silently."""
+    inner, wide = wrap(optimizer), {"a": torch.ones(5, dtype=torch.float64)}
+    narrow, none = {"a": torch.ones(5)}, {"a": torch.ones(5, device="meta")}
+    state = inner.init(wide)
+    cases = [
+        (narrow, state, wide, "params: .*torch.float32 for 'a'.*found torch.float64"),
+        (none, inner.init(none), narrow, "params: .*device meta for 'a'.*found cpu"),
+    ]
+    if state.moments:
+        cases.append((wide, inner.init(narrow), wide, "state: .*found torch.float32"))
+    for grads, before, params, message in cases:
+        with pytest.raises(ValueError, match=message):
+            inner.update(grads, before, params)
+    assert inner.update(wide, state, wide)[0]["a"].dtype == torch.float64
+
+
 def test_states_of_the_same_moments_and_those_made_by_hand_are_taken():
     params, state = warm(Adam(0.1))
     by_hand = State(state.moments, state.step)
