@@ -45,6 +45,10 @@ class RunsFailed(ValueError):
         self.rows = list(rows)
         self.reasons = list(reasons)
 
+    def __reduce__(self):
+        """So that it comes out of another process: pickle passes on ``args`` alone."""
+        return type(self), (*self.args, self.rows, self.reasons)
+
 
 def reproduce(
     runs: Iterable[Run],

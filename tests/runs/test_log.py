@@ -1,9 +1,11 @@
 """The log: what counts, what is refused, and who may write at the same time."""
 
+import copy
 import hashlib
 import json
 import multiprocessing
 import os
+import pickle
 import sys
 import time
 from dataclasses import replace
@@ -106,6 +108,13 @@ def test_what_has_changed_in_a_folder_is_read_again(config, tmp_path):
     settings.write_text(settings.read_text().replace('"c", "d"', '"d"'))
     assert (lists, lists_of(config.benchmark)["mini"]["test"]) == (["c", "d"], ["d"])
     assert list(reproduce(run, log)[0]["tasks"]) == ["d"]
+
+
+def test_what_failed_can_come_from_another_process():
+    failed = RunsFailed("1 of 2 runs failed", [{"a": 1}], ["why"])
+    for again in (pickle.loads(pickle.dumps(failed)), copy.deepcopy(failed)):
+        assert isinstance(again, RunsFailed) and str(again) == str(failed)
+        assert (again.rows, again.reasons) == ([{"a": 1}], ["why"])
 
 
 def test_a_buffer_that_is_saved_is_part_of_a_model(config, tmp_path):
