@@ -112,6 +112,12 @@ def check_rate(argument: str, value, *, above: bool = False) -> float:
     return check_number(argument, value, most=LARGEST_RATE, above=above)
 
 
+def check_callable(argument: str, value, what: str = "a function") -> None:
+    """Raise `ValueError` unless ``value`` can be called."""
+    if not callable(value):
+        raise ValueError(f"{argument}: expected {what}, found {shown(value)}")
+
+
 def check_path(path: str | Path, argument: str = "output") -> Path:
     """``path`` as a `Path`; `ValueError` for one that some library cannot write.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import (
     DataError,
+    check_callable,
     check_choice,
     check_integer,
     check_truth,
@@ -32,10 +33,11 @@ from .arguments import (
 from .metrics import (
     accuracy,
     calibration_error,
+    check_queries,
     checked_table,
     macro_f1,
-    predict,
-    probabilities,
+    smallest,
+    softmax,
 )
 from .scoring import score_options, score_pmi
 from .telling import Untold, teller
@@ -121,6 +123,7 @@ def evaluate_by(
     warning and its message under ``failed``. Where none can be scored the first error
     is raised, and any that ``progress`` raises.
     """
+    check_callable("scorer", scorer, "a function of task, seed and queries")
     seeds, max_records = check_sizes(benchmark, seeds, max_records)
     tell = teller(progress)
     tasks: dict[str, dict] = {}
@@ -160,13 +163,14 @@ def score_predictions(
     of one number per option.
     """
     check_choice("kind", kind, KINDS, DataError)
-    metric = macro_f1 if kind == "classification" else accuracy
-    gold = [label_of(query.output) for query in queries]
-    return 100 * metric(_answers(queries, checked_table(queries, scores)), gold)
+    check_queries(queries)
+    return _points(kind, queries, _answers(queries, checked_table(queries, scores)))
 
 
 def metric_name(task: Task) -> str:
     """What `score_predictions` measures on this task."""
+    if not isinstance(task, Task):
+        raise ValueError(f"task: expected a Task, found {shown(task)}")
     return "macro-F1" if task.kind == "classification" else "accuracy"
 
 
@@ -214,8 +218,9 @@ def _task_row(
     scores, errors = {}, []
     for seed in seeds:
         table = checked_table(queries, scorer(task, seed, queries))
-        scores[seed] = score_predictions(task.kind, queries, table)
-        errors.append(_calibration(queries, table))
+        answers = _answers(queries, table)
+        scores[seed] = _points(task.kind, queries, answers)
+        errors.append(_calibration(queries, answers, table))
         tell(task.name, seed, scores[seed])
     return dict(
         metric=metric_name(task),
@@ -226,16 +231,21 @@ def _task_row(
     )
 
 
-def _answers(queries, scores) -> list[str]:
-    pairs = zip(queries, scores, strict=True)
-    return [label_of(query.options[predict(row)]) for query, row in pairs]
+def _answers(queries, table) -> list[str]:
+    pairs = zip(queries, table, strict=True)
+    return [label_of(query.options[smallest(row)]) for query, row in pairs]
 
 
-def _calibration(queries, scores) -> float:
+def _points(kind: str, queries, answers: list[str]) -> float:
+    metric = macro_f1 if kind == "classification" else accuracy
+    return 100 * metric(answers, [label_of(query.output) for query in queries])
+
+
+def _calibration(queries, answers: list[str], table) -> float:
     """Expected calibration error of one table of scores, in points."""
-    pairs = zip(_answers(queries, scores), queries, strict=True)
+    pairs = zip(answers, queries, strict=True)
     hits = [answer == label_of(query.output) for answer, query in pairs]
-    return 100 * calibration_error([max(probabilities(row)) for row in scores], hits)
+    return 100 * calibration_error([max(softmax(row)) for row in table], hits)
 
 
 def _totals(tasks: dict[str, dict]) -> dict[str, float | None]:
