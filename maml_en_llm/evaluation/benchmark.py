@@ -119,9 +119,9 @@ def evaluate_by(
     (`calibration_error`, `probabilities`), and the totals are means over tasks
     (protocol 4.5, 4.6).
 
-    A task that cannot be scored, for whatever reason, is left out of the totals, with a
-    warning and its message under ``failed``. Where none can be scored the first error
-    is raised, and any that ``progress`` raises.
+    A task that cannot be scored is left out of the totals, with a warning and its
+    message under ``failed``; where none can be, the first error is raised. So is any
+    that ``progress`` raises, and `ValueError` for a scorer that cannot be called.
     """
     check_callable("scorer", scorer, "a function of task, seed and queries")
     seeds, max_records = check_sizes(benchmark, seeds, max_records)
@@ -136,11 +136,8 @@ def evaluate_by(
             raise error.why from None
         except Exception as error:  # of any library: the other tasks are not lost
             first = first or error
-            failed[task.name] = _message(error)
-            warnings.warn(
-                f"task {shown(task.name)} is left out: {failed[task.name]}",
-                stacklevel=3,
-            )
+            failed[task.name] = why = _message(error)
+            warnings.warn(f"task {shown(task.name)} is left out: {why}", stacklevel=3)
         else:
             tasks[task.name] = row | dict(unseen=task.name in benchmark.unseen)
     if first is not None and not tasks:
@@ -164,7 +161,7 @@ def score_predictions(
     """
     check_choice("kind", kind, KINDS, DataError)
     check_queries(queries)
-    return _points(kind, queries, _answers(queries, checked_table(queries, scores)))
+    return _points(kind, queries, checked_table(queries, scores))
 
 
 def metric_name(task: Task) -> str:
@@ -218,9 +215,8 @@ def _task_row(
     scores, errors = {}, []
     for seed in seeds:
         table = checked_table(queries, scorer(task, seed, queries))
-        answers = _answers(queries, table)
-        scores[seed] = _points(task.kind, queries, answers)
-        errors.append(_calibration(queries, answers, table))
+        scores[seed] = _points(task.kind, queries, table)
+        errors.append(_calibration(queries, table))
         tell(task.name, seed, scores[seed])
     return dict(
         metric=metric_name(task),
@@ -236,14 +232,16 @@ def _answers(queries, table) -> list[str]:
     return [label_of(query.options[smallest(row)]) for query, row in pairs]
 
 
-def _points(kind: str, queries, answers: list[str]) -> float:
+def _points(kind: str, queries, table) -> float:
+    """`score_predictions` of a table that was looked at."""
     metric = macro_f1 if kind == "classification" else accuracy
-    return 100 * metric(answers, [label_of(query.output) for query in queries])
+    gold = [label_of(query.output) for query in queries]
+    return 100 * metric(_answers(queries, table), gold)
 
 
-def _calibration(queries, answers: list[str], table) -> float:
+def _calibration(queries, table) -> float:
     """Expected calibration error of one table of scores, in points."""
-    pairs = zip(answers, queries, strict=True)
+    pairs = zip(_answers(queries, table), queries, strict=True)
     hits = [answer == label_of(query.output) for answer, query in pairs]
     return 100 * calibration_error([max(softmax(row)) for row in table], hits)
 
