@@ -12,6 +12,7 @@ from importlib import import_module
 import torch
 import transformers
 from peers import METHODS, gradient
+from report import distance
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from maml_en_llm import PromptLoss, meta_gradient, optimizers, parameters
@@ -125,11 +126,10 @@ def measure(case: Case, method: str, reference: str | None) -> dict:
         finite=finite,
         model_bytes=sum(p.nbytes for p in model.parameters()),
     )
-    return result | (
-        _errors(found, torch.load(reference, map_location="cpu"))
-        if reference and finite
-        else {}
-    )
+    if reference and finite:
+        exact = torch.load(reference, map_location="cpu")
+        result["error"] = distance(found, exact)
+    return result
 
 
 def write_reference(case: Case, path: str) -> dict:
@@ -145,7 +145,7 @@ def write_reference(case: Case, path: str) -> dict:
     exact = gradient("unrolled", model, tasks, case.optimizer, RATES[case.optimizer])
     torch.save(exact, path)
     first = gradient("first_order", model, tasks, case.optimizer, RATES[case.optimizer])
-    return dict(second_order_share=_errors(first, exact)["error"])
+    return dict(second_order_share=distance(first, exact))
 
 
 def rounding(case: Case, path: str) -> dict:
@@ -166,7 +166,7 @@ def rounding(case: Case, path: str) -> dict:
             n: (0 if mean is None else mean[n]) + g / case.tasks
             for n, g in grads.items()
         }
-    return dict(rounding=_errors(mean, torch.load(path, map_location="cpu"))["error"])
+    return dict(rounding=distance(mean, torch.load(path, map_location="cpu")))
 
 
 @dataclass
@@ -245,15 +245,6 @@ class Memory:
             return torch.cuda.memory_allocated()
         with open("/proc/self/statm") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _errors(found, exact) -> dict:
-    gap = sum(
-        (found[n].double().cpu() - g.cpu()).square().sum() for n, g in exact.items()
-    )
-    return dict(
-        error=(gap / sum(g.cpu().square().sum() for g in exact.values())).sqrt().item()
-    )
 
 
 def _synchronize(device: str) -> None:

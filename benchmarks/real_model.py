@@ -21,7 +21,7 @@ import sys
 import time
 
 import torch
-from report import at_least_one, new_file
+from report import at_least_one, distance, new_file
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 from transformers.utils import logging
 
@@ -214,13 +214,6 @@ def exactness(device: str, length: int = 64) -> list[dict]:
         row["second_order_share"] = distance(first, unrolled)
         rows.append({"exact": row})
     return rows
-
-
-def distance(found, exact) -> float:
-    """Relative Euclidean distance of two gradients."""
-    gap = sum((found[n].double() - g.double()).square().sum() for n, g in exact.items())
-    size = sum(g.double().square().sum() for g in exact.values())
-    return float((gap / size).sqrt())
 
 
 def cases(options) -> list[dict]:

@@ -14,6 +14,7 @@ import torch
 
 from maml_en_llm.errors import check_integer
 from maml_en_llm.provenance import check_file, command
+from maml_en_llm.tensors import Tensors
 
 
 def new_file(text: str) -> Path:
@@ -149,10 +150,17 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def distance(grads, expected) -> float:
-    """‖a − b‖ / ‖b‖ over all parameters."""
-    gap = sum((grads[name] - g).square().sum() for name, g in expected.items())
-    return (gap / sum(g.square().sum() for g in expected.values())).sqrt().item()
+def distance(found: Tensors, exact: Tensors) -> float:
+    """‖found − exact‖ / ‖exact‖ over the tensors of ``exact``, in float64.
+
+    One tensor after the other, wherever they lie: those of a large model fill a device.
+    """
+    gap = size = torch.zeros((), dtype=torch.float64)
+    for name, tensor in exact.items():
+        wanted = tensor.cpu().double()
+        gap = gap + (found[name].cpu().double() - wanted).square().sum()
+        size = size + wanted.square().sum()
+    return (gap / size).sqrt().item()
 
 
 def verdict(

@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from report import new_file
+from report import distance, new_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from maml_en_llm import Adam, PromptLoss, load_benchmark, load_model, meta_gradient
@@ -156,12 +156,12 @@ def measure(case: Case, state: State | None, eps_root: float) -> dict:
         for mode in ("reverse", "first_order")
     )
     found = [_coarse(case, adam, state, order) for order in range(3)]
-    spread = [apart(found[i], found[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+    spread = [distance(found[i], found[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
     return dict(
         step=step_ratio(case, adam, state),
-        error=max(apart(one, exact) for one in found),
+        error=max(distance(one, exact) for one in found),
         spread=max(spread),
-        second_order=apart(first, exact),
+        second_order=distance(first, exact),
         largest=max(g.abs().max().item() for g in exact.values()),
     )
 
@@ -198,12 +198,6 @@ def step_ratio(case: Case, adam: Adam, state: State | None) -> float:
         moved, _ = optimizer.update(grads, state, params)
         sizes.append(joint_norm({n: moved[n] - p for n, p in params.items()}).item())
     return sizes[0] / sizes[1]
-
-
-def apart(a: Tensors, b: Tensors) -> float:
-    """‖a − b‖ / ‖b‖ over all parameters."""
-    gap = joint_norm({n: a[n].double() - b[n].double() for n in b})
-    return (gap / joint_norm({n: t.double() for n, t in b.items()})).item()
 
 
 def run(case: Case, done: list[dict]) -> Iterator[dict]:

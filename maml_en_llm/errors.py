@@ -3,14 +3,16 @@
 import math
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
+from itertools import accumulate
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 SHOWN = 80  # characters of a value in a message
 LISTED = 12  # names in a message
+ROOM = 3 * (SHOWN + 2)  # characters of all names that are listed: three fit anyway
 # Of a rate or a bound of a norm: float32 ends at 3e38, and a derivative multiplies a
 # rate by up to some thousands.
 LARGEST_RATE = 1e34
@@ -110,6 +112,12 @@ def check_rate(argument: str, value, *, above: bool = False) -> float:
     return check_number(argument, value, most=LARGEST_RATE, above=above)
 
 
+def check_callable(argument: str, value, what: str = "a function") -> None:
+    """Raise `ValueError` unless ``value`` can be called."""
+    if not callable(value):
+        raise ValueError(f"{argument}: expected {what}, found {shown(value)}")
+
+
 def check_path(path: str | Path, argument: str = "output") -> Path:
     """``path`` as a `Path`; `ValueError` for one that some library cannot write.
 
@@ -147,7 +155,7 @@ def nearest(value, known: Iterable[str]) -> str:
     names = [str(name) for name in known]
     asked = value[:SHOWN] if isinstance(value, str) else shown(value)
     close = get_close_matches(asked, names, n=3)
-    return f"; nearest: {', '.join(close)}" if close else ""
+    return f"; nearest: {', '.join(_fitting(close, ROOM // 2))}" if close else ""
 
 
 def shown(value) -> str:
@@ -162,11 +170,22 @@ def shown(value) -> str:
     return text if len(text) <= SHOWN + 2 else f"{text[:SHOWN]}…"
 
 
-def listed(names: Iterable) -> str:
-    """Names joined by commas, the first `LISTED` of them and how many more."""
-    names = [n[:SHOWN] if isinstance(n, str) else shown(n) for n in names]
-    more = f", … and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
+def listed(names: Iterable, room: int = ROOM) -> str:
+    """Names joined by commas, and how many more.
+
+    The first `LISTED` of them, or as many of these as ``room`` characters hold.
+    """
+    names = [n if isinstance(n, str) else shown(n) for n in names]
+    first = _fitting(names[:LISTED], room)
+    more = f", … and {len(names) - len(first)} more" if names[len(first) :] else ""
+    return ", ".join(first) + more
+
+
+def _fitting(names: Sequence[str], room: int) -> list[str]:
+    """The first of ``names`` that fit into ``room``; each is cut to `SHOWN`."""
+    cut = [name[:SHOWN] for name in names]
+    ends = accumulate(len(name) + 2 for name in cut)
+    return cut[: sum(end - 2 <= room for end in ends)]
 
 
 def _as_float(value) -> float:

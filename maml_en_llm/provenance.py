@@ -82,10 +82,18 @@ def plain(value):
 
 
 def weights_hash(model) -> str:
-    """SHA-256 over names and float32 values of a model's parameters."""
+    """SHA-256 over names and float32 values of a model's parameters.
+
+    And of the buffers that are saved with them, as a router's bias; most have none.
+    """
     found = hashlib.sha256()
     for name, weight in sorted(model.named_parameters()):
         found.update(name.encode() + weight.detach().float().cpu().numpy().tobytes())
+    saved = model.state_dict()  # other buffers follow from the configuration
+    for name, buffer in sorted(model.named_buffers()):
+        if name in saved:
+            exact = buffer.float() if buffer.is_floating_point() else buffer
+            found.update(name.encode() + exact.detach().cpu().numpy().tobytes())
     return found.hexdigest()
 
 
@@ -134,12 +142,8 @@ def check_output(path: str | Path, argument: str = "output") -> Path:
     path = check_path(path, argument)
     try:
         _make_folder(path.parent)
-        path.lstat()  # a name that is too long shows here
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise _not_writable(path, argument, error) from error
-    try:
+        with suppress(FileNotFoundError):
+            path.lstat()  # a name that is too long shows here
         with tempfile.TemporaryFile(dir=path.parent) as file:
             file.write(b" " * 4096)  # a full disk shows here
     except OSError as error:

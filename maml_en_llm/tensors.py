@@ -4,11 +4,13 @@ They are walked in one fixed order, or block by block.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import torch
+
+from .errors import shown
 
 Tensors = dict[str, torch.Tensor]
 GIB = 2**30
@@ -93,14 +95,24 @@ def check_memory(what: str, need: float, cure: str) -> None:
         )
 
 
+def check_named(**arguments) -> None:
+    """Raise `ValueError` for an argument that holds no values by name."""
+    for argument, values in arguments.items():
+        if not isinstance(values, Mapping):
+            raise ValueError(
+                f"{argument}: expected tensors by name, found {shown(values)}"
+            )
+
+
 def check_floating(tensors: Tensors, argument: str = "params") -> set[torch.dtype]:
     """The types of ``tensors``; `ValueError` unless all are real floating point."""
+    check_named(**{argument: tensors})
     for name, tensor in tensors.items():
         if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
             kind = getattr(tensor, "dtype", type(tensor).__name__)
             raise ValueError(
                 f"{argument}: expected floating-point tensors, found {kind} for "
-                f"{str(name)[:80]!r}; convert it, or leave it out"
+                f"{shown(name)}; convert it, or leave it out"
             )
     return {tensor.dtype for tensor in tensors.values()}
 

@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 
-from ..errors import check_integer, check_rate, shown
+from ..errors import check_callable, check_integer, check_rate, shown
 from ..optimizers import Adam
 from ..optimizers.base import Optimizer
 from ..protocol import SHOTS
@@ -67,6 +67,7 @@ def choose_rate(
     """
     rates = _check_rates(rates)
     steps = check_integer("steps", steps, 1)
+    check_callable("make", make, "a function of a rate")
     check_integer("n_tasks", n_tasks, 1)
     check_integer("seed", seed)
     held = Benchmark((), _judges(tasks, n_tasks, seed))

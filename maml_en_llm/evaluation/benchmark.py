@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import (
     DataError,
+    check_callable,
     check_choice,
     check_integer,
     check_truth,
@@ -32,10 +33,11 @@ from .arguments import (
 from .metrics import (
     accuracy,
     calibration_error,
+    check_queries,
     checked_table,
     macro_f1,
-    predict,
-    probabilities,
+    smallest,
+    softmax,
 )
 from .scoring import score_options, score_pmi
 from .telling import Untold, teller
@@ -117,10 +119,11 @@ def evaluate_by(
     (`calibration_error`, `probabilities`), and the totals are means over tasks
     (protocol 4.5, 4.6).
 
-    A task that cannot be scored, for whatever reason, is left out of the totals, with a
-    warning and its message under ``failed``. Where none can be scored the first error
-    is raised, and any that ``progress`` raises.
+    A task that cannot be scored is left out of the totals, with a warning and its
+    message under ``failed``; where none can be, the first error is raised. So is any
+    that ``progress`` raises, and `ValueError` for a scorer that cannot be called.
     """
+    check_callable("scorer", scorer, "a function of task, seed and queries")
     seeds, max_records = check_sizes(benchmark, seeds, max_records)
     tell = teller(progress)
     tasks: dict[str, dict] = {}
@@ -133,11 +136,8 @@ def evaluate_by(
             raise error.why from None
         except Exception as error:  # of any library: the other tasks are not lost
             first = first or error
-            failed[task.name] = _message(error)
-            warnings.warn(
-                f"task {shown(task.name)} is left out: {failed[task.name]}",
-                stacklevel=3,
-            )
+            failed[task.name] = why = _message(error)
+            warnings.warn(f"task {shown(task.name)} is left out: {why}", stacklevel=3)
         else:
             tasks[task.name] = row | dict(unseen=task.name in benchmark.unseen)
     if first is not None and not tasks:
@@ -160,13 +160,14 @@ def score_predictions(
     of one number per option.
     """
     check_choice("kind", kind, KINDS, DataError)
-    metric = macro_f1 if kind == "classification" else accuracy
-    gold = [label_of(query.output) for query in queries]
-    return 100 * metric(_answers(queries, checked_table(queries, scores)), gold)
+    check_queries(queries)
+    return _points(kind, queries, checked_table(queries, scores))
 
 
 def metric_name(task: Task) -> str:
     """What `score_predictions` measures on this task."""
+    if not isinstance(task, Task):
+        raise ValueError(f"task: expected a Task, found {shown(task)}")
     return "macro-F1" if task.kind == "classification" else "accuracy"
 
 
@@ -214,7 +215,7 @@ def _task_row(
     scores, errors = {}, []
     for seed in seeds:
         table = checked_table(queries, scorer(task, seed, queries))
-        scores[seed] = score_predictions(task.kind, queries, table)
+        scores[seed] = _points(task.kind, queries, table)
         errors.append(_calibration(queries, table))
         tell(task.name, seed, scores[seed])
     return dict(
@@ -226,16 +227,23 @@ def _task_row(
     )
 
 
-def _answers(queries, scores) -> list[str]:
-    pairs = zip(queries, scores, strict=True)
-    return [label_of(query.options[predict(row)]) for query, row in pairs]
+def _answers(queries, table) -> list[str]:
+    pairs = zip(queries, table, strict=True)
+    return [label_of(query.options[smallest(row)]) for query, row in pairs]
 
 
-def _calibration(queries, scores) -> float:
+def _points(kind: str, queries, table) -> float:
+    """`score_predictions` of a table that was looked at."""
+    metric = macro_f1 if kind == "classification" else accuracy
+    gold = [label_of(query.output) for query in queries]
+    return 100 * metric(_answers(queries, table), gold)
+
+
+def _calibration(queries, table) -> float:
     """Expected calibration error of one table of scores, in points."""
-    pairs = zip(_answers(queries, scores), queries, strict=True)
+    pairs = zip(_answers(queries, table), queries, strict=True)
     hits = [answer == label_of(query.output) for answer, query in pairs]
-    return 100 * calibration_error([max(probabilities(row)) for row in scores], hits)
+    return 100 * calibration_error([max(softmax(row)) for row in table], hits)
 
 
 def _totals(tasks: dict[str, dict]) -> dict[str, float | None]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from ..errors import DataError, check_integer, shown
+from ..errors import DataError, check_callable, check_integer, shown
 from ..protocol import SHOTS
 from ..tasks import Example, Task, load_held
 from ..tasks.labels import label_of
@@ -61,8 +61,9 @@ def held_set(
 
 def few_per_family(tasks: Sequence[Task], count: int | None) -> tuple[Task, ...]:
     """``count`` tasks of each family, at equal distances, in their order."""
+    tasks = checked_tasks("tasks", tasks)
     if count is None:
-        return tuple(tasks)
+        return tasks
     check_integer("per_family", count, 1)
     families: dict[str, list[Task]] = {}
     for task in tasks:
@@ -85,7 +86,7 @@ def hold_back(
     """
     check_integer("examples", examples, SHOTS + 1)
     rest, held = [], []
-    for task in tasks:
+    for task in checked_tasks("tasks", tasks):
         if task.kind == "free-form" or len(task.train) <= examples:
             rest.append(task)
             continue
@@ -102,7 +103,8 @@ def as_targets(tasks: Sequence[Task]) -> tuple[Task, ...]:
     """
     last = SHOTS + HELD_EXAMPLES
     return tuple(
-        replace(_as_target(task, task.train[:last]), train=task.train) for task in tasks
+        replace(_as_target(task, task.train[:last]), train=task.train)
+        for task in checked_tasks("tasks", tasks)
     )
 
 
@@ -134,6 +136,7 @@ def held_out(
     Raises `ValueError` for no task, or one that cannot be scored: before any is.
     """
     demonstrations = check_integer("demonstrations", demonstrations)
+    check_callable("family", family, "a function of a task's name")
     if max_records is not None:
         max_records = check_integer("max_records", max_records, 1)
     rows: dict[str, list[tuple[float, float]]] = {}
@@ -168,6 +171,12 @@ def _with_queries(
 
 def overall(held: Mapping[str, Held]) -> Held:
     """The mean over families, each counting once; `ValueError` where there is none."""
+    if not isinstance(held, Mapping) or not all(
+        isinstance(row, Held) for row in held.values()
+    ):
+        raise ValueError(
+            f"held: expected a Held by family, as of held_out, found {shown(held)}"
+        )
     if not held:
         raise ValueError("held: expected at least one family, found none")
     rows = [(row.score, row.nll) for row in held.values()]

@@ -6,26 +6,31 @@ from collections.abc import Mapping, Sequence
 from ..errors import check_integer, check_number, shown
 from ..tasks import Example
 from ..tasks.labels import label_of
+from .arguments import checked_examples
 
 _ROUNDING = 1e-6  # by which a confidence in float32 may be more than 1
+
+
+def check_queries(queries: Sequence[Example]) -> None:
+    """Raise `ValueError` for what is no example, or one whose answer is no option."""
+    if not isinstance(queries, Sequence):
+        raise ValueError(
+            f"queries: expected a list of examples, found {shown(queries)}"
+        )
+    for n, query in enumerate(checked_examples("queries", queries)):
+        options = map(label_of, query.options or ())
+        if not isinstance(query.output, str) or label_of(query.output) not in options:
+            raise ValueError(
+                f"queries[{n}]: expected an answer that is one of the options, "
+                f"{shown(query.options)}, found {shown(query.output)}"
+            )
 
 
 def checked_table(queries: Sequence[Example], scores) -> list:
     """``scores`` as a list of rows, as `predict` takes them, of one number per option.
 
-    Raises `ValueError` unless there is one row per query, and for a query whose answer
-    is none of its options.
+    Raises `ValueError` unless there is one row per query.
     """
-    if not isinstance(queries, Sequence):
-        raise ValueError(
-            f"queries: expected a list of examples, found {shown(queries)}"
-        )
-    for n, query in enumerate(queries):
-        if label_of(query.output) not in map(label_of, query.options):
-            raise ValueError(
-                f"queries[{n}]: expected an answer that is one of the options, "
-                f"{shown(query.options)}, found {shown(query.output)}"
-            )
     try:
         rows = list(scores)
     except TypeError:
@@ -47,7 +52,7 @@ def predict(scores: Sequence[float]) -> int:
     score that is not finite. An option may be ruled out by an infinite score.
     """
     _check_row("scores", scores)
-    return min(range(len(scores)), key=lambda n: scores[n])
+    return smallest(scores)
 
 
 def accuracy(predictions: Sequence, gold: Sequence) -> float:
@@ -79,8 +84,18 @@ def probabilities(scores: Sequence[float]) -> list[float]:
     Raises `ValueError` as `predict` does.
     """
     _check_row("scores", scores)
-    best = min(scores)
-    weights = [math.exp(best - score) for score in scores]
+    return softmax(scores)
+
+
+def smallest(row: Sequence[float]) -> int:
+    """`predict` of a row that was looked at, as those of `checked_table`."""
+    return min(range(len(row)), key=lambda n: row[n])
+
+
+def softmax(row: Sequence[float]) -> list[float]:
+    """`probabilities` of a row that was looked at."""
+    best = min(row)
+    weights = [math.exp(best - score) for score in row]
     total = sum(weights)
     return [weight / total for weight in weights]
 

@@ -18,7 +18,9 @@ from functools import lru_cache
 
 from ..errors import shown
 from ..minicrossfit import lexicon
+from ..prompts.form import check_is_example
 from ..tasks import Example
+from .arguments import checked_examples
 
 PRIOR = 0.1  # pseudo-count of an answer: small, as what decides mostly decides always
 Views = dict[tuple, object]  # what is seen, by view
@@ -27,21 +29,24 @@ Views = dict[tuple, object]  # what is seen, by view
 def oracle_answer(demonstrations: Sequence[Example], query: Example) -> str:
     """The option that the demonstrations speak for; of equals the first.
 
-    Raises `ValueError` for a query without options.
+    Raises `ValueError` for a query without options, and for what is no example.
     """
+    demonstrations = checked_examples("demonstrations", demonstrations)
+    check_is_example(query, "query")
     if not query.options:
         raise ValueError(
             f"query: expected options to choose from, found none: {shown(query.input)}"
         )
     lists = {example.options for example in (*demonstrations, query)}
     rule = _classify if len(lists) == 1 else _choose
-    return max(query.options, key=rule(tuple(demonstrations), query))
+    return max(query.options, key=rule(demonstrations, query))
 
 
 def oracle_accuracy(
     demonstrations: Sequence[Example], queries: Sequence[Example]
 ) -> float:
     """Share of the queries that it gets right; `ValueError` where there is none."""
+    queries = checked_examples("queries", queries)
     if not queries:
         raise ValueError("queries: expected at least one example, found none")
     answers = [oracle_answer(demonstrations, query) for query in queries]

@@ -4,7 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from ..errors import check_integer, listed, shown
+from ..errors import check_callable, check_integer, listed, shown
 from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example
 from ..tasks.labels import label_of
@@ -44,8 +44,11 @@ def by_rule(
 ) -> Scorer:
     """A scorer from a rule: ``k`` demonstrations and a query → the option it names.
 
-    It raises `ValueError` for an answer that is none of the query's options.
+    Raises `ValueError` for what cannot be called; the scorer does for an answer that is
+    none of the query's options.
     """
+    check_callable("rule", rule, "a function of demonstrations and a query")
+    k = check_integer("k", k)
 
     def scorer(task, seed, queries):
         named = [rule(task.few_shot(seed, k), query) for query in queries]

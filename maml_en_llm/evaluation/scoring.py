@@ -11,7 +11,7 @@ from ..models import failing, safe
 from ..models.attention import using_attention
 from ..models.sizes import positions_of, rows_of, text_config
 from ..prompts import Format, Prompt, PromptEncoder
-from ..prompts.batches import check_prompts
+from ..prompts.batches import checked_ids
 from ..tasks.examples import Example
 from ..tasks.labels import is_blank, label_of
 from .arguments import check_model, checked_examples, prefix_of
@@ -92,7 +92,7 @@ def score_prompts(
     tokens_at_once = _tokens_of_a_call(tokens_at_once, model)
     if not isinstance(prompts, Sequence):
         raise ValueError(f"prompts: expected a list of Prompt, found {shown(prompts)}")
-    check_prompts(prompts)
+    checked_ids(prompts)
     for n, prompt in enumerate(prompts):
         _check_sizes(model, [prompt], f"prompts[{n}]")
     scores = prompt_scores(model, prompts, (), False, tokens_at_once)

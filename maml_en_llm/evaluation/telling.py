@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ..errors import shown
+from ..errors import check_callable
 
 
 class Untold(BaseException):
@@ -19,11 +19,8 @@ def teller(progress: Callable | None) -> Callable[..., None]:
     Raises:
         ValueError: what cannot be called.
     """
-    if progress is not None and not callable(progress):
-        raise ValueError(
-            "progress: expected a function of task, seed and score, found "
-            f"{shown(progress)}"
-        )
+    if progress is not None:
+        check_callable("progress", progress, "a function of task, seed and score")
 
     def tell(*news) -> None:
         try:

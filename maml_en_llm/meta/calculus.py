@@ -8,8 +8,8 @@ from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 import torch
 from torch.autograd import grad
 
-from ..errors import shown
-from ..tensors import Tensors, add_to
+from ..errors import nearest, shown
+from ..tensors import Tensors, add_to, check_named
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -138,6 +138,9 @@ def loss_and_grad(
     With ``names`` the gradient is by these parameters only, which is less work. For
     stacked tasks the number is a list of one loss per task.
     """
+    check_named(params=params)
+    if names is not None:
+        names = checked_names("names", names, params)
     loss = as_loss(loss)
     total: Any = 0.0
     grads = None
@@ -183,6 +186,8 @@ def hessian_vector_product(
     By differentiating the gradient: about three gradients' work, in the memory of one
     part of the batch.
     """
+    check_named(params=params, vector=vector)
+    checked_names("vector", vector, params)
     loss = as_loss(loss)
     product = None
     for weight, part in loss.split(batch):
@@ -255,6 +260,23 @@ def leaves_of(params: Tensors, names: Collection[str] | None = None) -> Tensors:
     return {
         name: p.detach().requires_grad_(name in tracked) for name, p in params.items()
     }
+
+
+def checked_names(argument: str, names: Any, params: Tensors) -> list[str]:
+    """Names of some of ``params``; `ValueError` for another, and for none at all."""
+    if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
+        raise ValueError(
+            f"{argument}: expected a list of parameters' names, found {shown(names)}"
+        )
+    chosen = list(names)
+    unknown = [x for x in chosen if not isinstance(x, str) or x not in params]
+    if unknown or not chosen:
+        found = unknown[0] if unknown else names
+        raise ValueError(
+            f"{argument}: expected names of parameters, found {shown(found)}"
+            f"{nearest(found, params)}"
+        )
+    return chosen
 
 
 def _some(tensors: Tensors, names: Collection[str] | None) -> Tensors:

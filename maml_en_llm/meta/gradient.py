@@ -21,15 +21,23 @@ model's forward pass detaches (DoRA's norms, early cycles that run without
 gradients) is a constant to all modes but the last.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+<<<<<<< HEAD
 from ..errors import check_choice, nearest, shown
 from ..optimizers import EightBit, Optimizer
 from ..optimizers.base import check_optimizer, layers_of
 from ..tensors import Tensors, check_floating
 from .calculus import as_loss, recorded
+=======
+from ..errors import check_choice, shown
+from ..optimizers import Optimizer
+from ..optimizers.base import check_optimizer
+from ..tensors import Tensors, check_floating, check_named
+from .calculus import as_loss, checked_names, recorded
+>>>>>>> 7b4edaf8d7ec6bae832c1625773410b2218c330c
 from .steps import FromOneGraph, check_draws, random_states, steps_for
 from .sweep import reverse_sweep
 from .textbook import first_order, unrolled
@@ -113,8 +121,7 @@ def meta_gradient(
 
 def _check_kinds(params, support, inner, state) -> None:
     """`ValueError` for arguments that are of another kind altogether."""
-    if not isinstance(params, Mapping):
-        raise ValueError(f"params: expected tensors by name, found {shown(params)}")
+    check_named(params=params)
     if not params:  # as of a frozen model
         raise ValueError(
             "params: expected one tensor or more, found none; those of a model have to "
@@ -161,19 +168,8 @@ def _check_derivative(mode: str, inner) -> None:
 
 
 def _to_adapt(adapt: Collection[str] | None, params: Tensors) -> list[str]:
-    if isinstance(adapt, (str, bytes)) or not isinstance(adapt, Iterable | None):
-        raise ValueError(
-            f"adapt: expected a list of parameters' names, found {shown(adapt)}"
-        )
     if adapt is None:
         return list(params)
-    chosen = list(adapt)
-    unknown = [x for x in chosen if not isinstance(x, str) or x not in params]
-    if unknown or not chosen:
-        found = unknown[0] if unknown else adapt
-        raise ValueError(
-            f"adapt: expected names of parameters, found {shown(found)}"
-            f"{nearest(found, params)}"
-        )
-    of_these = set(chosen)  # which has no order of its own
+    # a set has no order of its own
+    of_these = set(checked_names("adapt", adapt, params))
     return [name for name in params if name in of_these]

@@ -10,7 +10,7 @@ from ..errors import check_choice, check_truth, shown
 from ..meta import DERIVATIVES, Loss, MetaGradient, as_loss, meta_gradient
 from ..optimizers import decoded
 from ..prompts import stack
-from ..tensors import Tensors, distance_moved, joint_norm, tree_map
+from ..tensors import Tensors, check_named, distance_moved, joint_norm, tree_map
 from .base import OuterGradient, Passes, average, check_episodes, check_method
 from .episodes import Episode
 from .inner import MeanGradients, Noted, check_inner, inner_step, stackable
@@ -95,6 +95,7 @@ class MAMLenLLM:
         self, loss: Loss, params: Tensors, episodes: Sequence[Episode], state: Any
     ) -> OuterGradient:
         """The gradient of one meta-batch, given the outer optimizer's state."""
+        check_named(params=params)
         check_episodes(episodes, self.inner_steps)
         loss = as_loss(loss)
         together = self._runs_together(loss, params, episodes)

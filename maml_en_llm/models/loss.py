@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from ..errors import check_integer, shown
 from ..meta.calculus import in_parts
 from ..prompts import Batch
-from ..tensors import Tensors
+from ..tensors import Tensors, check_named
 from . import failing, guards, safe
 from .attention import using_attention
 from .checked_batch import check_batch
@@ -95,6 +95,7 @@ class PromptLoss:
         `ValueError` for what `check_batch` refuses, for a name that the model does not
         have, and for two names of one tensor.
         """
+        check_named(params=params)
         if not params.keys() <= self.names:
             guards.check_names(self.model, params)
         if self.tied:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 
 from ..errors import check_number, check_rate, listed, nearest, shown
-from ..tensors import Tensors, check_floating, map_blocks
+from ..tensors import Tensors, check_floating, check_named, map_blocks
 
 
 class State(NamedTuple):
@@ -168,6 +168,7 @@ class Optimizer:
             ValueError: a type that the update cannot be computed in, see `check`; a
                 state of other moments; names, shapes, types or devices that differ.
         """
+        check_named(grads=grads, params=params)
         check_state(state, self.slots)
         optimizer = self
         if lr not in (None, self.lr):

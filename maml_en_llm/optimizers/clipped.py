@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from ..errors import check_rate
-from ..tensors import Tensors
+from ..tensors import Tensors, check_named
 from .base import Optimizer, State
 
 
@@ -60,6 +60,7 @@ class Clipped:
         out: Any = None,
     ) -> tuple[Tensors, State]:
         """One step of the wrapped optimizer on the clipped gradients."""
+        check_named(grads=grads)
         clipped = _times(grads, self._scale(self._norm(grads)))
         return self.optimizer.update(clipped, state, params, lr=lr, out=out)
 

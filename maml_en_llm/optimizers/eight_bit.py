@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 
-from ..tensors import Tensors
+from ..tensors import Tensors, check_named
 from .base import Optimizer, State, check_alike, check_state
 from .rules import Adam
 
@@ -45,6 +45,7 @@ class EightBit:
 
     def init(self, params: Tensors) -> State:
         """The wrapped optimizer's state, coded. Raises `ValueError` for float64."""
+        check_named(params=params)
         for name, tensor in params.items():
             if tensor.dtype == torch.float64 and tensor.numel() >= SMALLEST:
                 raise ValueError(
@@ -63,6 +64,7 @@ class EightBit:
         out: Any = None,  # noqa: ARG002  # moments change their form in between
     ) -> tuple[Tensors, State]:
         """One step of the wrapped optimizer; the new state is coded, the old may be."""
+        check_named(grads=grads, params=params)
         check_state(state, self.optimizer.slots)
         check_alike(grads, "params", params)
         params = dict(params)

@@ -69,25 +69,26 @@ def collate(prompts: Iterable[Prompt]) -> Batch:
     if isinstance(prompts, Prompt) or not isinstance(prompts, Iterable):
         raise ValueError(f"prompts: expected a list of them, found {shown(prompts)}")
     prompts = list(prompts)
-    check_prompts(prompts)
+    ids_of = checked_ids(prompts)
     width = max(len(prompt.ids) for prompt in prompts)
     ids = torch.zeros(len(prompts), width, dtype=torch.long)
     real = torch.zeros(len(prompts), width, dtype=torch.long)
     target = torch.zeros(len(prompts), width, dtype=torch.bool)
     for row, prompt in enumerate(prompts):
         n = len(prompt.ids)
-        ids[row, :n] = _as_ids(row, prompt)
+        ids[row, :n] = ids_of[row]
         real[row, :n] = 1
         target[row, n - prompt.n_target : n] = True
     return Batch(ids, real, target)
 
 
-def check_prompts(prompts: Sequence) -> None:
-    """`ValueError` for no prompt, and for one without a target or a token before it."""
+def checked_ids(prompts: Sequence) -> list[torch.Tensor]:
+    """The ids of every prompt; `ValueError` as `collate` says."""
     if not prompts:
         raise ValueError("prompts: expected at least one, found none")
     for n, prompt in enumerate(prompts):
         _check_target(n, prompt)
+    return [_as_ids(n, prompt) for n, prompt in enumerate(prompts)]
 
 
 def _check_target(n: int, prompt: Prompt) -> None:
@@ -123,8 +124,10 @@ def bucket(batches: Sequence[Batch], tokens: int) -> list[tuple[float, Batch]]:
 
     Each comes with its share of the old batches, whose prompts weigh alike only if they
     are as many: others are not joined. A new batch holds at most ``tokens`` tokens with
-    its padding, or a single old batch.
+    its padding, or a single old batch. Raises `ValueError` for what is no `Batch`.
     """
+    batches = _checked(batches)
+    check_integer("tokens", tokens)
     groups: list[list[Batch]] = []
     by_length = sorted(batches, key=lambda batch: batch.input_ids.shape[-1])
     for batch in by_length:  # the last of a group is its widest
@@ -138,6 +141,21 @@ def bucket(batches: Sequence[Batch], tokens: int) -> list[tuple[float, Batch]]:
     return [(len(group) / len(batches), _flat(stack(group))) for group in groups]
 
 
+def _checked(batches) -> list[Batch]:
+    """Batches in a list; `ValueError` for anything else."""
+    if isinstance(batches, Batch) or not isinstance(batches, Iterable):
+        raise ValueError(f"batches: expected a list of Batch, found {shown(batches)}")
+    found = list(batches)
+    for batch in found:
+        if not isinstance(batch, Batch):
+            raise ValueError(
+                "batches: expected each a Batch, as collate makes them, found "
+                f"{shown(batch)}; stack your own, or choose together=False and "
+                "tokens_at_once=0"
+            )
+    return found
+
+
 def _flat(batch: Batch) -> Batch:
     """(n, B, T) as (n · B, T)."""
     return batch.each(lambda part: part.flatten(0, 1))
@@ -149,12 +167,7 @@ def stack(batches: Sequence[Batch]) -> Batch:
     All are padded to the longest. Raises `ValueError` for none, or other numbers, and
     for what is no `Batch`.
     """
-    for batch in batches:
-        if not isinstance(batch, Batch):
-            raise ValueError(
-                "batches: expected each a Batch, as collate makes them, found "
-                f"{shown(batch)}; stack your own, or choose together=False"
-            )
+    batches = _checked(batches)
     rows = [len(batch.input_ids) for batch in batches]
     if len({*rows}) != 1:
         raise ValueError(

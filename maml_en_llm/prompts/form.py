@@ -61,6 +61,8 @@ def pieces(text: str, answer: str, fmt: Format, *, first: bool) -> tuple[str, st
             "example: expected strings as input, output and options, found "
             f"{shown(answer if isinstance(text, str) else text)}"
         )
+    if not isinstance(fmt, Format):
+        raise ValueError(f"fmt: expected a Format, found {shown(fmt)}")
     delta, sep = SEPARATORS[fmt.separator]
     empty = fmt.separator == "newline" and not text
     if fmt.mode == "direct":
@@ -85,10 +87,10 @@ def as_list(argument: str, examples) -> Sequence[Example]:
     return tuple(examples)
 
 
-def check_is_example(example) -> None:
+def check_is_example(example, argument: str = "example") -> None:
     """Raise `ValueError` for what is no `Example`."""
     if not isinstance(example, Example):
         raise ValueError(
-            "example: expected an Example of input, output and options, found "
+            f"{argument}: expected an Example of input, output and options, found "
             f"{shown(example)}"
         )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import shown
+from ..errors import check_callable, shown
 from ..models import load_model
 from ..provenance import check_file
 from ..sittings import torch_version
@@ -44,6 +44,10 @@ class RunsFailed(ValueError):
         super().__init__(message)
         self.rows = list(rows)
         self.reasons = list(reasons)
+
+    def __reduce__(self):
+        """So that it comes out of another process: pickle passes on ``args`` alone."""
+        return type(self), (*self.args, self.rows, self.reasons)
 
 
 def reproduce(
@@ -98,8 +102,8 @@ def reproduce(
 def _checked(runs, progress) -> list[Run]:
     if not isinstance(runs, Iterable):
         raise ValueError(f"runs: expected a list of runs, found {shown(runs)}")
-    if progress is not None and not callable(progress):
-        raise ValueError(f"progress: expected a function, found {shown(progress)}")
+    if progress is not None:
+        check_callable("progress", progress)
     found = list(runs)
     for run in found:
         if not isinstance(run, Run):

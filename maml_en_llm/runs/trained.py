@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..errors import DataError
+from ..errors import DataError, shown
 from ..evaluation import evaluate, evaluate_adapted, held_out, held_set
 from ..evaluation.arguments import check_shown
 from ..evaluation.held import overall
@@ -173,7 +173,7 @@ def check_askable(run: Run, bench: Benchmark, tokenizer) -> None:
         if not held.test:
             raise DataError(
                 "held: expected meta-training tasks with options, found none in the "
-                f"setting {run.config.setting!r}; set held=0"
+                f"setting {shown(run.config.setting)}; set held=0"
             )
         check_shown(held, k, SEEDS[:1], adapts=isinstance(adapt, Chosen))
 

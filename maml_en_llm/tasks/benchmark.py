@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DataError, check_truth, listed, nearest, shown
+from ..errors import ROOM, DataError, check_truth, listed, nearest, shown
 from ..protocol import SEEDS
 from . import exchange
 from .examples import Example, read_examples
@@ -153,7 +153,7 @@ def load_training(
     train = opened.select(setting, faithful=faithful).train
     if not train:
         raise DataError(
-            f"setting: expected tasks to train on in {setting!r}, found none"
+            f"setting: expected tasks to train on in {shown(setting)}, found none"
         )
     selection = Selection(setting, train, test=(), unseen=frozenset())
     return _read(opened, selection, (), allow_missing)
@@ -221,8 +221,8 @@ def _missing_message(
     opened: Source, selection: Selection, missing: tuple[str, ...]
 ) -> str:
     return (
-        f"{opened.name}: {len(missing)} tasks of setting {selection.setting!r} lack "
-        f"their files: {listed(missing)}"
+        f"{opened.name}: {len(missing)} tasks of setting {shown(selection.setting)} "
+        f"lack their files: {listed(missing)}"
     )
 
 
@@ -231,7 +231,7 @@ def _first_lacking(fetched: Fetched) -> str:
     file = next(file for file, path in fetched.paths.items() if path is None)
     names = [name for name in file.names if not name.endswith(".gz")]
     one = "one of " if len(names) > 1 else ""
-    return f"{one}{listed(names)} (or .gz)"
+    return f"{one}{listed(names, ROOM // 2)} (or .gz)"
 
 
 def _other_seeds(opened: Source, selection: Selection, fetched: Fetched) -> str:

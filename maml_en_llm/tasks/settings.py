@@ -189,7 +189,7 @@ def _wanted(tasks: Iterable[str], lists: Mapping, setting: str) -> frozenset[str
     for name in names:
         if not isinstance(name, str) or name not in known:
             raise DataError(
-                f"tasks: {shown(name)} is not in setting {setting!r}"
+                f"tasks: {shown(name)} is not in setting {shown(setting)}"
                 f"{nearest(name, known)}"
             )
     _refuse_doubled(names, "tasks")

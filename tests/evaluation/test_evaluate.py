@@ -84,7 +84,7 @@ def test_totals_are_means_of_means_and_of_the_worst(benchmark, monkeypatch):
     # by name: the package's attribute ``evaluate`` is the function
     monkeypatch.setattr(
         sys.modules["maml_en_llm.evaluation.benchmark"],
-        "score_predictions",
+        "_points",
         lambda kind, queries, table: table[0][0],
     )
     found = evaluate_by(
@@ -99,6 +99,19 @@ def test_totals_are_means_of_means_and_of_the_worst(benchmark, monkeypatch):
     } == {"c": (25.0, 10.0), "d": (40.0, 30.0), "e": (80.0, 70.0)}
     assert (found["mean"], found["worst"]) == pytest.approx((145 / 3, 110 / 3))
     assert (found["unseen_mean"], found["unseen_worst"]) == (60.0, 50.0)
+
+
+def test_a_row_of_scores_is_looked_at_once(benchmark, monkeypatch):
+    metrics = sys.modules["maml_en_llm.evaluation.metrics"]
+    seen, check = [], metrics._check_row
+
+    def noted(where, row, count=None):
+        seen.append(where)
+        check(where, row, count)
+
+    monkeypatch.setattr(metrics, "_check_row", noted)
+    majority(benchmark, seeds=(100, 13))
+    assert len(seen) == 2 * sum(len(task.test) for task in benchmark.test)
 
 
 def test_calibration_is_that_of_the_options_scores(record, benchmark):

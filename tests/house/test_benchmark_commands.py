@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import script
 
 from maml_en_llm.provenance import command as command_line
@@ -118,3 +119,12 @@ def test_a_log_is_reported_as_of_the_machine_it_was_measured_on(command, tmp_pat
     command("meta_gradient", *of_log)
     found = json.loads((tmp_path / "r.json").read_text())
     assert found["machine"] == about | {"measured": ["2026-01-01"]}
+
+
+def test_a_distance_is_that_of_all_tensors_in_float64():
+    distance = script("benchmarks", "report").distance
+    exact = {"a": torch.tensor([3.0, 0.0]), "b": torch.tensor([[4.0]])}
+    found = {"b": torch.tensor([[4.0]]), "a": torch.tensor([3.0, 1e-30]), "c": None}
+    # its square is 0 in float32
+    assert distance(found, exact) == pytest.approx(2e-31, abs=0)
+    assert distance(exact, exact) == 0.0

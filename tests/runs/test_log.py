@@ -1,8 +1,11 @@
 """The log: what counts, what is refused, and who may write at the same time."""
 
+import copy
+import hashlib
 import json
 import multiprocessing
 import os
+import pickle
 import sys
 import time
 from dataclasses import replace
@@ -11,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import records, write_benchmark, write_lines, write_model
+from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
 
 from maml_en_llm import TrainConfig, load_model
 from maml_en_llm.errors import DataError
@@ -104,6 +108,57 @@ def test_what_has_changed_in_a_folder_is_read_again(config, tmp_path):
     settings.write_text(settings.read_text().replace('"c", "d"', '"d"'))
     assert (lists, lists_of(config.benchmark)["mini"]["test"]) == (["c", "d"], ["d"])
     assert list(reproduce(run, log)[0]["tasks"]) == ["d"]
+
+
+def test_what_failed_can_come_from_another_process():
+    failed = RunsFailed("1 of 2 runs failed", [{"a": 1}], ["why"])
+    for again in (pickle.loads(pickle.dumps(failed)), copy.deepcopy(failed)):
+        assert isinstance(again, RunsFailed) and str(again) == str(failed)
+        assert (again.rows, again.reasons) == ([{"a": 1}], ["why"])
+
+
+def test_a_buffer_that_is_saved_is_part_of_a_model(config, tmp_path):
+    """As a router's bias, which is no parameter and decides what a model answers."""
+    log, run = tmp_path / "log", runs_of(config, "zero-shot")
+    load_model(config.model)[1].save_pretrained(config.model)
+    sizes = ("intermediate_size", "moe_intermediate_size", "kv_lora_rank")
+    heads = ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+    few = ("num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+    shape = dict.fromkeys(sizes, 16) | dict.fromkeys(heads, 8) | dict.fromkeys(few, 2)
+    experts = dict(n_routed_experts=4, num_experts_per_tok=1, n_group=1, topk_group=1)
+    model = DeepseekV3ForCausalLM(
+        DeepseekV3Config(
+            vocab_size=257,
+            hidden_size=16,
+            q_lora_rank=16,
+            first_k_dense_replace=0,
+            **shape,
+            **experts,
+        )
+    )
+    model.save_pretrained(config.model)
+    (first,) = reproduce(run, log)
+    name = "model.layers.1.mlp.gate.e_score_correction_bias"
+    model.get_buffer(name)[0] += 1
+    model.save_pretrained(config.model)
+    (second,) = reproduce(run, log)
+    assert first["weights"] != second["weights"] == weights_hash(model)
+    assert len(read_log(log)) == 2
+
+
+def test_the_hash_of_a_model_without_saved_buffers_is_of_its_parameters():
+    """So that the hashes of older records stay as they are."""
+    model = torch.nn.Linear(2, 1)
+    parts = [("bias", model.bias), ("weight", model.weight)]
+    content = [name.encode() + p.detach().numpy().tobytes() for name, p in parts]
+    expected = hashlib.sha256(b"".join(content)).hexdigest()
+    assert weights_hash(model) == expected
+    model.register_buffer("places", torch.arange(2), persistent=False)
+    assert weights_hash(model) == expected
+    model.register_buffer("table", torch.tensor(2**24))
+    found = weights_hash(model)
+    model.table += 1  # which float32 does not tell apart
+    assert expected != found != weights_hash(model)
 
 
 def test_what_changes_while_a_record_is_computed_makes_none(
