@@ -25,19 +25,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-<<<<<<< HEAD
-from ..errors import check_choice, nearest, shown
+from ..errors import check_choice, shown
 from ..optimizers import EightBit, Optimizer
 from ..optimizers.base import check_optimizer, layers_of
-from ..tensors import Tensors, check_floating
-from .calculus import as_loss, recorded
-=======
-from ..errors import check_choice, shown
-from ..optimizers import Optimizer
-from ..optimizers.base import check_optimizer
 from ..tensors import Tensors, check_floating, check_named
 from .calculus import as_loss, checked_names, recorded
->>>>>>> 7b4edaf8d7ec6bae832c1625773410b2218c330c
 from .steps import FromOneGraph, check_draws, random_states, steps_for
 from .sweep import reverse_sweep
 from .textbook import first_order, unrolled
