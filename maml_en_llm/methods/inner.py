@@ -76,6 +76,7 @@ def inner_step(
 
     ``note`` is told of every gradient as the innermost optimizer sees it, clipped.
     """
+    step: Any  # of many kinds, the more it is wrapped
     step, limits, frozen = taken_apart(optimizer)
     if moments == "second" and _has_betas(step):
         step = replace(step, betas=(0.0, step.betas[1]))
@@ -89,7 +90,7 @@ def inner_step(
     return Frozen(step) if frozen else step
 
 
-def taken_apart(optimizer) -> tuple[Any, list[float], bool]:
+def taken_apart(optimizer: Any) -> tuple[Any, list[float], bool]:
     """The innermost optimizer, its clips' limits, and whether its state is frozen.
 
     The outermost limit comes first. Others that wrap an optimizer, of one's own or in 8
