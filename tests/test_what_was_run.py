@@ -107,6 +107,10 @@ WAS_RUN: Mapping[tuple[str, str, str], list[dict]] = {
         *(some("MAML-en-LLM", lr=0.004, train=change) for change in INNER),
         some("MetaICL", lr=0.004),
     ],
+    ("E4", "80", "HR→LR: FOMAML and the control with shared moments"): [
+        some(("FOMAML", CONTROL)),
+        some(("FOMAML", CONTROL), ONE, 2, train=dict(moments="fresh")),
+    ],
     ("E5", "80", "HR→LR: $n$ = 1 and 4"): [
         some(ALL, train=dict(tasks_per_step=n)) for n in (1, 4)
     ],

@@ -96,13 +96,15 @@ def taken_apart(optimizer: Any) -> tuple[Any, list[float], bool]:
     The outermost limit comes first. Others that wrap an optimizer, of one's own or in 8
     bits, are taken as they are.
     """
+    step: Any = optimizer
     limits, frozen = [], False
-    while type(optimizer) in (Clipped, Frozen):
-        frozen = frozen or type(optimizer) is Frozen
-        if type(optimizer) is Clipped:
-            limits.append(optimizer.limit)
-        optimizer = optimizer.optimizer
-    return optimizer, limits, frozen
+    while type(step) in (Clipped, Frozen):
+        if isinstance(step, Clipped):
+            limits.append(step.limit)
+        else:
+            frozen = True
+        step = step.optimizer
+    return step, limits, frozen
 
 
 def stackable(optimizer) -> bool:

@@ -13,11 +13,19 @@ from .as_made import altered_part
 from .attention import using_attention
 from .folder import BUFFERS, LOADED, shapes_in
 from .safe import classes_with
-from .sizes import architecture, attention_of, own_configs, rows_of, text_config
+from .sizes import (
+    architecture,
+    attention_of,
+    base_of,
+    own_configs,
+    rows_of,
+    text_config,
+)
 
 # What a configuration may ask for beyond the weights: `check_complete` says which
 # tensors are missing, but only once they are made
 _LAYERS, _NUMBERS = 100, 2**26
+FLAGGED = 3  # names of layers in a message
 
 
 def check_size(folder: Path) -> None:
@@ -114,9 +122,10 @@ _passed: WeakKeyDictionary[PreTrainedModel, tuple] = WeakKeyDictionary()
 def check_causal(model: PreTrainedModel) -> None:
     """Refuse a model that sees later words, and so the answer.
 
-    BERT's family does unless told to be a decoder, others if told to look both ways.
-    The classes that are known to be right with attention "twice" are causal unless
-    their configuration says otherwise; any other one is tried, once as it is.
+    BERT's family does unless told to be a decoder, others if told to look both ways, in
+    the configuration or layer by layer (``is_causal``, as LLM2Vec does). The classes
+    that are known to be right with attention "twice" are causal unless told otherwise;
+    any other one is tried, once as it is.
     """
     _check_one_attention(model)
     config = text_config(model)
@@ -127,18 +136,27 @@ def check_causal(model: PreTrainedModel) -> None:
         getattr(module, "attention_type", None) == "block_sparse"
         for module in model.modules()
     )
-    # one that is told to look both ways may do so only without a mask
-    looks = told, altered_part(model)
-    known = architecture(model) in classes_with("twice") and not any(looks)
+    # one that is told to look both ways may do so only without a mask, or in a part
+    # that is not asked here, as one for pictures
+    flagged = _flagged(model)
+    odd = told, altered_part(model), flagged
+    looks = (*odd, attention_of(model))
+    known = architecture(model) in classes_with("twice") and not any(odd)
     sees = None if known or _passed.get(model) == looks else _sees_later(model)
     if both or blocks or sees:
         raise ValueError(
             "model: expected one that sees only the words before, found "
             f"{architecture(model)}, which sees later ones, too; set "
-            f"{_cure(config, blocks)} in its configuration"
+            f"{_cure(config, blocks, [] if told else flagged)}"
         )
     if sees is False:
         _passed[model] = looks
+
+
+def _flagged(model: PreTrainedModel) -> list[str]:
+    """Names of the modules that are told to look both ways."""
+    modules = model.named_modules()
+    return [n for n, m in modules if getattr(m, "is_causal", None) is False]
 
 
 def _check_one_attention(model: PreTrainedModel) -> None:
@@ -156,17 +174,35 @@ def _check_one_attention(model: PreTrainedModel) -> None:
         )
 
 
-def _cure(config, blocks: bool) -> str:
+def _cure(config, blocks: bool, flagged: list[str]) -> str:
+    entry = f"{'causal' if hasattr(config, 'causal') else 'is_decoder'}=True"
     if blocks:
-        return "attention_type='original_full'"
-    if getattr(config, "attn_type", None) == "bi":
-        return "attn_type='uni'"
-    name = "causal" if hasattr(config, "causal") else "is_decoder"
-    return f"{name}=True, or is_causal, or name another model where it has none,"
+        entry = "attention_type='original_full'"
+    elif getattr(config, "attn_type", None) == "bi":
+        entry = "attn_type='uni'"
+    elif flagged:
+        more = f" and {len(flagged) - FLAGGED} more" if len(flagged) > FLAGGED else ""
+        return f"is_causal to True in {listed(flagged[:FLAGGED])}{more}"
+    else:
+        entry += ", or is_causal, or name another model where it has none,"
+    return f"{entry} in its configuration"
+
+
+def _sees_later(model: PreTrainedModel) -> bool | None:
+    """Whether the model sees later words in any attention that it is called with.
+
+    Without a mask of their own, layers may do so in one and not in another. None where
+    its own cannot be tried.
+    """
+    ways = [attention_of(model), "eager"]
+    if getattr(base_of(model), "_supports_sdpa", False):
+        ways.append("sdpa")
+    found = [_sees_later_in(model, way) for way in dict.fromkeys(ways)]
+    return True if True in found else found[0]
 
 
 @torch.no_grad()  # what a model keeps from its first call would serve no derivative
-def _sees_later(model: PreTrainedModel) -> bool | None:
+def _sees_later_in(model: PreTrainedModel, attention: str) -> bool | None:
     """Whether another last word of four changes the logits of the first three.
 
     None for a model that cannot be called so; it says why where it is used.
@@ -175,7 +211,7 @@ def _sees_later(model: PreTrainedModel) -> bool | None:
     later = ids.clone()
     later[0, -1] -= 1
     try:
-        with using_attention(model, "eager"):
+        with using_attention(model, attention):
             first, second = (_logits(model, i)[:, :-1] for i in (ids, later))
     except Exception:
         return None

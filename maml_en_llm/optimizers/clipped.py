@@ -7,7 +7,7 @@ import torch
 
 from ..errors import check_rate
 from ..tensors import Tensors, check_named
-from .base import Optimizer, State
+from .base import State
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Clipped:
     Raises `ValueError` for a limit that is no number above 0.
     """
 
-    optimizer: Optimizer
+    optimizer: Any  # an `Optimizer`, or one that is wrapped
     limit: float
     stacked: bool = False
 

@@ -9,7 +9,16 @@ import torch
 from helpers import CONFIGS, CharTokenizer, small_model
 from torch.nn.utils import parametrizations, parametrize, weight_norm
 
-from maml_en_llm import SGD, PromptLoss, load_model, meta_gradient, parameters
+from maml_en_llm import (
+    SGD,
+    PromptLoss,
+    Task,
+    TrainConfig,
+    load_model,
+    meta_gradient,
+    meta_train,
+    parameters,
+)
 from maml_en_llm.evaluation import score_options
 from maml_en_llm.meta import loss_and_grad
 from maml_en_llm.models import safe, using_attention
@@ -204,6 +213,82 @@ def test_a_model_that_was_made_to_look_ahead_is_refused_whenever_it_was():
         score_options(model, tokenizer, SHOWN, ASKED[:1])
     layer.mlp = usual
     score_options(model, tokenizer, SHOWN, ASKED[:1])
+
+
+def flag(model, causal, layers=(0, 1)):
+    """As LLM2Vec does it; the names of the layers' attentions."""
+    names = []
+    for name, module in model.named_modules():
+        if hasattr(module, "is_causal") and any(f".{n}." in name for n in layers):
+            module.is_causal = causal
+            names.append(name)
+    return names
+
+
+def changed_by_the_last_word(model):
+    """How much another last word changes the logits before it."""
+    rows = torch.tensor([[5, 6, 7, 8, 9], [5, 6, 7, 8, 3]])
+    with torch.no_grad():
+        first, second = (model(row[None]).logits[0, :-1] for row in rows)
+    return (first - second).abs().max().item()
+
+
+@pytest.mark.parametrize("layers", [(0, 1), (1,)])
+@pytest.mark.parametrize("attention", ["eager", "sdpa", "twice"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_layers_that_are_told_to_look_both_ways_are_refused(kind, attention, layers):
+    """Scores are computed by "sdpa", which heeds what a layer is told."""
+    model, tokenizer = small_model(kind, attention=attention), CharTokenizer()
+    score_options(model, tokenizer, SHOWN, ASKED[:1])
+    names = flag(model, False, layers)
+    with using_attention(model, "sdpa"):
+        assert changed_by_the_last_word(model) > 1e-3
+    message = f"sees later ones, too; set is_causal to True in {', '.join(names)}$"
+    with pytest.raises(ValueError, match=message):
+        score_options(model, tokenizer, SHOWN, ASKED[:1])
+    task = Task("t", "classification", train=(*SHOWN, *ASKED))
+    config = TrainConfig(method="metaicl", steps=1, tasks_per_step=1, demonstrations=1)
+    with pytest.raises(ValueError, match=message):
+        meta_train(model, tokenizer, [task], config)
+    flag(model, True, layers)
+    score_options(model, tokenizer, SHOWN, ASKED[:1])
+
+
+def test_parts_that_look_both_ways_and_are_not_asked_are_let_pass():
+    """Attention to what another model has read, which there is none of here."""
+    config = CONFIGS["gpt2"]()
+    config.add_cross_attention = True
+    model = small_model(config, attention="sdpa")
+    assert not model.transformer.h[0].crossattention.is_causal
+    assert changed_by_the_last_word(model) == 0
+    check_causal(model)
+
+
+class Unmasked(torch.nn.Module):
+    """A part that looks at the whole row where no mask says otherwise."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x, attention_mask=None, **how):
+        found, weights = self.inner(x, attention_mask=attention_mask, **how)
+        if attention_mask is None:
+            found = found + x.mean(1, keepdim=True)
+        return found, weights
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_a_model_is_tried_in_each_attention_that_it_may_be_called_with(attention):
+    model = small_model(attention=attention)
+    layer = model.transformer.h[0]
+    layer.attn = Unmasked(layer.attn)
+    with using_attention(model, "eager"):
+        assert changed_by_the_last_word(model) == 0
+    with using_attention(model, "sdpa"):
+        assert changed_by_the_last_word(model) > 1e-3
+    with pytest.raises(ValueError, match="which sees later ones"):
+        check_causal(model)
 
 
 def test_a_trial_that_fails_lets_no_model_pass_for_good():
