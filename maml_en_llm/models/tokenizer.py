@@ -12,6 +12,7 @@ from transformers.utils.hub import cached_file
 
 from ..base.weights import SHIPPED
 from ..errors import shown
+from ..prompts.keeping import cuts_of
 from .folder import has_weights, reason
 from .sizes import rows_of
 from .smollm2 import SMOLLM2, located
@@ -180,7 +181,8 @@ def _written(path: Path, prefix_space) -> tokenizers.Tokenizer:
 
 
 def _of_bytes(tokenizer: tokenizers.Tokenizer) -> bool:
-    return "ByteLevel" in str(tokenizer.pre_tokenizer)
+    parts = cuts_of(tokenizer.pre_tokenizer)
+    return any(part["type"] == "ByteLevel" for part in parts)
 
 
 def _is_bare_gpt2(folder: Path) -> bool:
