@@ -18,6 +18,8 @@ from .marks import marks_of, refused_ids
 
 _ANCHORS = ("a", "0", ".", "\n")  # texts to stand before a piece
 _SPACES = " \u2581\u0120"  # as tokens spell them: plain, sentencepiece's, GPT-2's
+# long words, of several tokens each, so that one left to chance is cut otherwise
+_PROBE = "unquestionably, internationally recognised photographers misunderstand " * 4
 
 
 class _Anchor(NamedTuple):
@@ -30,7 +32,8 @@ class TextEncoder:
     """Token ids of texts by one tokenizer, none of them a special token.
 
     A tokenizer without ``decode`` is taken at its word. ``keeps_all`` says that no text
-    without special tokens has to be tried: this tokenizer keeps them all.
+    without special tokens has to be tried: this tokenizer keeps them all. Raises
+    `ValueError` for one that leaves to chance how it cuts a text.
     """
 
     def __init__(self, tokenizer: Any):
@@ -40,6 +43,7 @@ class TextEncoder:
         self._mark_ids = refused_ids(tokenizer)
         self._warned = False
         self._reads = hasattr(tokenizer, "decode")
+        self._check_alike()
         self._no_spaces = self._reads and self._drops_spaces()
         words_only = self._no_spaces and self._unknown is not None
         self.keeps_all = not self._reads or surely_keeps(
@@ -172,6 +176,23 @@ class TextEncoder:
         return self.tokenizer.decode(
             list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
+
+    def _check_alike(self) -> None:
+        """`ValueError` for a tokenizer that gives a text other ids at another call."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        dropout = getattr(getattr(backend, "model", None), "dropout", None)
+        if dropout:
+            raise ValueError(
+                "tokenizer: expected the same ids of a text at every call, found a "
+                f"dropout of merges of {dropout}; "
+                "tokenizer.backend_tokenizer.model.dropout = None"
+            )
+        if self._reads and len({self._ids(_PROBE) for _ in range(3)}) > 1:
+            raise ValueError(
+                "tokenizer: expected the same ids of a text at every call, found "
+                f"others at another one ({type(self.tokenizer).__name__}); load it "
+                "without sampling (enable_sampling, dropout)"
+            )
 
     def _drops_spaces(self) -> bool:
         """Whether the tokenizer knows words only, and no space between them."""

@@ -5,6 +5,7 @@ tokens; and any texts at all.
 """
 
 import string
+from random import Random
 
 import pytest
 from helpers import CharTokenizer
@@ -409,6 +410,43 @@ def test_what_cannot_be_a_query_is_known_before_it_is_drawn(make, keeps):
                 encoder.training_prompt(DEMONSTRATIONS[:1], example)
         else:
             encoder.training_prompt(examples[n : n + 1], example)
+
+
+def left_to_chance() -> PreTrainedTokenizerFast:
+    """Of BPE, half of all merges are left out at each call."""
+    tokenizer = bytes_tokenizer()
+    words = tokenizer.get_vocab() | {"th": 258, "in": 259, "re": 260}
+    merges = [("t", "h"), ("i", "n"), ("r", "e")]
+    model = models.BPE(vocab=words, merges=merges, dropout=0.5)
+    tokenizer.backend_tokenizer.model = model
+    return tokenizer
+
+
+def test_a_tokenizer_that_leaves_out_merges_is_refused():
+    """One that was handed in; `load_tokenizer` switches this off."""
+    tokenizer = left_to_chance()
+    with pytest.raises(ValueError, match=r"a dropout .* of 0.5; tokenizer\.backend"):
+        PromptEncoder(tokenizer)
+    tokenizer.backend_tokenizer.model.dropout = None  # as the message says
+    assert PromptEncoder(tokenizer).tokens("a thin thread")
+
+
+class Sampling:
+    """A tokenizer of one's own that draws its ids, as SentencePiece can."""
+
+    def __init__(self):
+        self.drawn = Random(0)
+
+    def encode(self, text: str, **_) -> list[int]:
+        return [2 * ord(letter) + (self.drawn.random() < 0.02) for letter in text]
+
+    def decode(self, ids: list[int], **_) -> str:
+        return "".join(chr(id // 2) for id in ids)
+
+
+def test_a_tokenizer_that_draws_its_ids_is_refused():
+    with pytest.raises(ValueError, match="same ids of a text .*Sampling.; load it"):
+        PromptEncoder(Sampling())
 
 
 def test_the_answer_of_most_tokens_is_named():
