@@ -51,7 +51,7 @@ def evaluate_adapted(
     k = check_integer("k", k)
     seeds, max_records = check_sizes(benchmark, seeds, max_records)
     check_shown(benchmark, k, seeds, adapts=True)
-    check_model(model, asked[-1])
+    check_model(model, asked[-1], tokenizer)
     warn_of_shown(benchmark, k, seeds, max_records, adapts=True)
     tables: dict[tuple[str, int], dict[int, list | ScoresNotFinite]] = {}
 

@@ -16,6 +16,7 @@ from ..errors import (
 )
 from ..models.complete import check_causal
 from ..models.guards import check_kind, check_no_dropout
+from ..models.tokenizer import check_tokenizer
 from ..prompts import Format, PromptEncoder
 from ..prompts.form import as_list
 from ..protocol import SHOTS
@@ -23,11 +24,11 @@ from ..tasks import Benchmark, Example, Task
 from ..tasks.labels import label_of
 
 
-def check_model(model, steps: int | None = None) -> None:
+def check_model(model, steps: int | None = None, tokenizer=None) -> None:
     """Refuse what is no model, and one whose dropout is random.
 
     For ``steps`` of adaptation, one that none of them would move, and for any number of
-    them one that cannot be copied.
+    them one that cannot be copied. With a ``tokenizer``, one that has not all its ids.
     """
     check_kind(model)
     check_causal(model)
@@ -42,6 +43,8 @@ def check_model(model, steps: int | None = None) -> None:
         _check_moves(model)
     if steps is not None:
         _check_copies(model)
+    if tokenizer is not None:
+        check_tokenizer(tokenizer, model)
 
 
 def check_adaptable(model, steps: int) -> None:

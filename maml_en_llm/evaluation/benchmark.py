@@ -91,7 +91,7 @@ def evaluate(
     seeds, max_records = check_sizes(benchmark, seeds, max_records)
     k = _check_options(k, mode, instructions, pmi, adapt)
     check_shown(benchmark, k, seeds, instructions, adapt is not None)
-    check_model(model, None if adapt is None else adapt.steps)
+    check_model(model, None if adapt is None else adapt.steps, tokenizer)
     scorer = _model_scorer(model, tokenizer, k, fmt, pmi, adapt, instructions)
     warn_of_shown(benchmark, k, seeds, max_records, adapt is not None)
     asked: dict[str, Any] = dict(seeds=seeds, max_records=max_records)

@@ -16,7 +16,7 @@ from ..protocol import SHOTS
 from ..tasks import Example, Task, load_held
 from ..tasks.labels import label_of
 from ..tasks.task import checked_tasks
-from .arguments import checked_queries
+from .arguments import check_model, checked_queries
 from .benchmark import score_predictions
 from .scoring import ScoresNotFinite, score_options
 
@@ -139,8 +139,10 @@ def held_out(
     check_callable("family", family, "a function of a task's name")
     if max_records is not None:
         max_records = check_integer("max_records", max_records, 1)
+    asked = _with_queries(held, max_records, demonstrations)
+    check_model(model, tokenizer=tokenizer)
     rows: dict[str, list[tuple[float, float]]] = {}
-    for task, queries in _with_queries(held, max_records, demonstrations):
+    for task, queries in asked:
         shots = task.few_shot(next(iter(task.demonstrations), 0), demonstrations)
         table = score_options(model, tokenizer, shots, queries, **format_options)
         score = score_predictions(task.kind, queries, table)

@@ -156,7 +156,7 @@ class Probe:
     """A model, as it is and after a step."""
 
     def __init__(self, model, tokenizer, options: StepOptions, format_options: Mapping):
-        check_model(model, steps=1)
+        check_model(model, 1, tokenizer)
         self.options = options
         self.encoder = PromptEncoder(tokenizer, format_of(format_options))
         self.model = deepcopy(model)

@@ -12,6 +12,8 @@ from transformers.utils.hub import cached_file
 
 from ..base.weights import SHIPPED
 from ..errors import shown
+from ..prompts.keeping import cuts_of
+from ..prompts.marks import refused_ids
 from .folder import has_weights, reason
 from .sizes import rows_of
 from .smollm2 import SMOLLM2, located
@@ -121,9 +123,10 @@ def check_tokenizer(
 ) -> None:
     """Raise `ValueError` where a text can have ids beyond the model's embedding.
 
-    Special tokens that no text uses, such as an added [PAD], may lie beyond. Where the
-    tokenizer is ``borrowed``, GPT-2's for trained weights that came without one, the
-    model may have a few rows more, and not another vocabulary.
+    Special tokens that no text may have, such as an added [PAD], may lie beyond. Where
+    the tokenizer is ``borrowed``, GPT-2's for trained weights that came without one,
+    the model may have a few rows more, and not another vocabulary. A tokenizer of one's
+    own that lists no words is taken at its word.
     """
     rows = rows_of(model)
     if borrowed and rows - len(tokenizer) > _SPARE_ROWS:
@@ -133,16 +136,16 @@ def check_tokenizer(
             "tokenizer.json and tokenizer_config.json, or name it: "
             "load_model(..., tokenizer=…)"
         )
-    special = set(tokenizer.all_special_ids)
-    special |= {n for n, word in tokenizer.added_tokens_decoder.items() if word.special}
-    largest = max(
-        (n for n in tokenizer.get_vocab().values() if n not in special), default=0
-    )
+    known = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else {}
+    unused = refused_ids(tokenizer)
+    words = {n: word for word, n in known.items() if n not in unused}
+    largest = max(words, default=0)
     if largest >= rows:
         raise ValueError(
             f"tokenizer: expected token ids below {rows}, the rows of the model's "
-            f"embedding, found {largest}, one of {len(tokenizer)}; name the tokenizer "
-            "that belongs to the model"
+            f"embedding, found {largest}, one of {len(known)}, of "
+            f"{shown(words[largest])}; name the tokenizer that belongs to the model, "
+            f"or after adding words model.resize_token_embeddings({largest + 1})"
         )
 
 
@@ -180,7 +183,8 @@ def _written(path: Path, prefix_space) -> tokenizers.Tokenizer:
 
 
 def _of_bytes(tokenizer: tokenizers.Tokenizer) -> bool:
-    return "ByteLevel" in str(tokenizer.pre_tokenizer)
+    parts = cuts_of(tokenizer.pre_tokenizer)
+    return any(part["type"] == "ByteLevel" for part in parts)
 
 
 def _is_bare_gpt2(folder: Path) -> bool:

@@ -48,8 +48,9 @@ class PromptEncoder:
 
     Raises:
         ValueError: no `Format`; a BOS asked of a tokenizer that has none, newlines of
-            one that knows none; in every method, examples that are none, or a text that
-            the tokenizer cannot stand for (`encoding`).
+            one that knows none; a tokenizer that gives a text other ids at every call;
+            in every method, examples that are none, or a text that the tokenizer cannot
+            stand for (`encoding`).
     """
 
     tokenizer: Any

@@ -12,16 +12,14 @@ import unicodedata
 import warnings
 from typing import Any, NamedTuple
 
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import ByteLevel
-
 from ..errors import shown
+from .keeping import surely_keeps
+from .marks import marks_of, refused_ids
 
 _ANCHORS = ("a", "0", ".", "\n")  # texts to stand before a piece
 _SPACES = " \u2581\u0120"  # as tokens spell them: plain, sentencepiece's, GPT-2's
-# as GPT-2 spells them; eleven others, in no text, are left out by some vocabularies
-_BYTES = {*ByteLevel.alphabet()} - {*"\xc0\xc1", *map(chr, range(0xF5, 0x100))}
-_DROPPED_SPACE = 'Split(pattern=String(" "), behavior=Removed'
+# long words, of several tokens each, so that one left to chance is cut otherwise
+_PROBE = "unquestionably, internationally recognised photographers misunderstand " * 4
 
 
 class _Anchor(NamedTuple):
@@ -34,19 +32,23 @@ class TextEncoder:
     """Token ids of texts by one tokenizer, none of them a special token.
 
     A tokenizer without ``decode`` is taken at its word. ``keeps_all`` says that no text
-    without special tokens has to be tried: this tokenizer keeps them all.
+    without special tokens has to be tried: this tokenizer keeps them all. Raises
+    `ValueError` for one that leaves to chance how it cuts a text.
     """
 
     def __init__(self, tokenizer: Any):
         self.tokenizer = tokenizer
-        marks = _special(tokenizer)
         self._unknown = getattr(tokenizer, "unk_token_id", None)
-        self._marks = frozenset(marks)
-        self._mark_ids = frozenset(marks.values()) - {self._unknown}
+        self._marks = frozenset(marks_of(tokenizer))
+        self._mark_ids = refused_ids(tokenizer)
         self._warned = False
         self._reads = hasattr(tokenizer, "decode")
+        self._check_alike()
         self._no_spaces = self._reads and self._drops_spaces()
-        self.keeps_all = not self._reads or self._surely_keeps()
+        words_only = self._no_spaces and self._unknown is not None
+        self.keeps_all = not self._reads or surely_keeps(
+            tokenizer, self._marks, words_only=words_only
+        )
         self._anchors: list[_Anchor] = []
         if self._reads:
             for text in _ANCHORS:
@@ -175,22 +177,22 @@ class TextEncoder:
             list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
 
-    def _surely_keeps(self) -> bool:
-        """Whether tokens are bytes, or words with one for all others, of texts as is.
-
-        NFC alone may come before, which changes no text into another one.
-        """
+    def _check_alike(self) -> None:
+        """`ValueError` for a tokenizer that gives a text other ids at another call."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        if backend is None or str(backend.normalizer) not in ("None", "NFC()"):
-            return False
-        cuts = str(backend.pre_tokenizer)
-        if "ByteLevel" in cuts:
-            return set(self.tokenizer.get_vocab()) >= _BYTES
-        if not isinstance(backend.model, WordLevel) or backend.decoder is not None:
-            return False
-        cuts = cuts.replace(_DROPPED_SPACE, "")
-        whole = not any(word in cuts for word in ("Removed", "Delimiter"))
-        return whole and self._no_spaces and self._unknown is not None
+        dropout = getattr(getattr(backend, "model", None), "dropout", None)
+        if dropout:
+            raise ValueError(
+                "tokenizer: expected the same ids of a text at every call, found a "
+                f"dropout of merges of {dropout}; "
+                "tokenizer.backend_tokenizer.model.dropout = None"
+            )
+        if self._reads and len({self._ids(_PROBE) for _ in range(3)}) > 1:
+            raise ValueError(
+                "tokenizer: expected the same ids of a text at every call, found "
+                f"others at another one ({type(self.tokenizer).__name__}); load it "
+                "without sampling (enable_sampling, dropout)"
+            )
 
     def _drops_spaces(self) -> bool:
         """Whether the tokenizer knows words only, and no space between them."""
@@ -222,34 +224,3 @@ def first_token(tokenizer: Any) -> int | None:
         return None
     ids = tokenizer.encode("a")
     return bos if len(ids) > 0 and ids[0] == bos else None
-
-
-def _special(tokenizer: Any) -> dict[str, int]:
-    """Special tokens by how they are written.
-
-    A word of the language that serves as padding too, such as "!", stays a word.
-    """
-    added = getattr(tokenizer, "added_tokens_decoder", {})
-    found = {token.content: id for id, token in added.items() if token.special}
-    texts = getattr(tokenizer, "all_special_tokens", [])
-    ids = getattr(tokenizer, "all_special_ids", [])
-    found.update(zip(texts, ids, strict=False))
-    return {text: id for text, id in found.items() if _is_mark(tokenizer, text, id)}
-
-
-def _is_mark(tokenizer: Any, text: str, id: int) -> bool:
-    """Whether a special token is written as no word is: ``<s>``, ``>>ANSWER<<``."""
-    if len(text) < 3:
-        return False
-    if text[0] in "<[" and text[-1] in ">]":
-        return True
-    if any(unicodedata.category(end)[0] not in "PS" for end in (text[0], text[-1])):
-        return False
-    ordinary = {"add_special_tokens": False, "split_special_tokens": True}
-    try:
-        return all(
-            id not in tokenizer.encode(part, verbose=False, **ordinary)
-            for part in (text, f"a{text}")
-        )
-    except TypeError:  # one that knows no such argument
-        return False

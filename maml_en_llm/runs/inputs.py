@@ -23,6 +23,10 @@ SETTINGS = (
     *("config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json"),
     *("special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt"),
     *("merges.txt", "*.model", "*.spm", "*.tiktoken"),
+    # of tokenizers that few models have
+    *("*.codes", "*.tokenizer", "dict.txt", "tekken.json", "emoji.json"),
+    *("vocab-*.json", "target_vocab.json", "entity_vocab.json", "byte_maps.json"),
+    *("normalizer.json", "word_shape.json", "word_pronunciation.json"),
 )
 
 

@@ -17,6 +17,7 @@ from ..models import PromptLoss, parameters, positions_of, write_back
 from ..models.complete import check_causal
 from ..models.guards import check_kind, check_no_dropout
 from ..models.sizes import base_of
+from ..models.tokenizer import check_tokenizer
 from ..provenance import weights_hash
 from ..tasks import Task
 from ..tensors import clip_by_norm
@@ -63,7 +64,8 @@ def meta_train(
     were finite.
 
     Raises:
-        ValueError: examples, prompts or an attention that do not fit, before any step.
+        ValueError: examples, prompts, token ids or an attention that do not fit, before
+            any step.
         FloatingPointError: a loss or gradient that is not finite, with its step, tasks
             and first prompt.
     """
@@ -119,6 +121,7 @@ class Loop:
         loss = PromptLoss(model, config.prompts_at_once)
         _check_forward(model)
         loss.check(method.derivative)
+        check_tokenizer(tokenizer, model)
         sampler = config.make_sampler(tasks, tokenizer)
         sampler.check_positions(positions_of(model))
         outer = config.make_outer_optimizer()

@@ -1,13 +1,16 @@
 """The record of a run: what was measured, and where it comes from."""
 
 import hashlib
+import inspect
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ..errors import listed, shown
 from ..models import source_of
-from ..provenance import describe, filled
+from ..provenance import describe, digest, filled
 from ..sittings import versions
 from ..tasks import Task
 from .config import TrainConfig
@@ -114,7 +117,30 @@ def origin_of(model, tokenizer, tasks: Iterable[Task], weights: str) -> dict[str
         f"settings of the model (transformers {used['transformers']})": _json_hash(
             settings
         ),
+        **_saved_words(tokenizer, used["transformers"]),
     }
+
+
+def _saved_words(tokenizer, version: str) -> dict[str, str]:
+    """Hash of what one written in Python saves, with its switches such as lower case.
+
+    Its merges or pieces are in these files alone; a backend is hashed whole.
+    """
+    has_backend = getattr(tokenizer, "backend_tokenizer", None) is not None
+    if has_backend or not hasattr(tokenizer, "save_vocabulary"):
+        return {}
+    taken = inspect.signature(type(tokenizer)).parameters
+    given = getattr(tokenizer, "init_kwargs", {})
+    switches = {n: x for n, x in given.items() if n in taken and isinstance(x, bool)}
+    with TemporaryDirectory() as folder:
+        try:
+            tokenizer.save_vocabulary(folder)
+        except (NotImplementedError, OSError):  # the files it copies may be gone
+            return {}
+        files = [file for file in sorted(Path(folder).iterdir()) if file.is_file()]
+        parts = [part for file in files for part in (file.name, file.read_bytes())]
+    name = f"tokens as saved (transformers {version})"
+    return {name: digest(json.dumps(switches, sort_keys=True), *parts)}
 
 
 def _vocabulary_of(tokenizer) -> list:

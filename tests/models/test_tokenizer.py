@@ -8,7 +8,19 @@ from helpers import small_model, write_bpe, write_model
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
 
-from maml_en_llm import Example, load_model, score_options
+from maml_en_llm import (
+    SGD,
+    Benchmark,
+    Example,
+    Task,
+    TrainConfig,
+    evaluate,
+    load_model,
+    meta_train,
+    score_options,
+)
+from maml_en_llm.evaluation import evaluate_adapted, held_out
+from maml_en_llm.evaluation.inner_step import StepOptions, inner_steps
 from maml_en_llm.models import load_tokenizer
 
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -179,6 +191,63 @@ def test_an_unused_padding_word_beyond_the_embedding_is_fine(tmp_path):
             score_options(model, tokenizer, (), [QUERY, written])
         except ValueError as error:
             assert "queries[1]: expected token ids below 256" in str(error)
+
+
+MANY = [Example(f"text {n}", "yes", ("yes", "no")) for n in range(9)]
+TASKS = [
+    Task(
+        name, "classification", train=MANY, demonstrations={0: MANY[:4]}, test=MANY[4:]
+    )
+    for name in "ab"
+]
+CONFIG = TrainConfig(steps=1, tasks_per_step=1, prompts=2, demonstrations=1, lr=1e-3)
+TARGETS = Benchmark(train=(), test=TASKS)
+ONE_STEP = {"steps": [1], "optimizer": SGD(1e-3)}
+ONE_INNER_STEP = StepOptions(supports=[1], rates=[1e-3], queries=1, demonstrations=1)
+LONG_WORKS = {
+    "evaluate": lambda *have: evaluate(*have, TARGETS, k=1, seeds=[0]),
+    "evaluate_adapted": lambda *have: evaluate_adapted(
+        *have, TARGETS, **ONE_STEP, k=1, seeds=[0]
+    ),
+    "held_out": lambda *have: held_out(*have, TASKS, demonstrations=1),
+    "inner_steps": lambda *have: inner_steps(*have, TASKS, options=ONE_INNER_STEP),
+    "meta_train": lambda *have: meta_train(*have, TASKS, CONFIG),
+}
+ADDED = {
+    "zebra": lambda words: words.add_tokens(["zebra"]),
+    "PAD": lambda words: words.add_special_tokens({"pad_token": "PAD"}),
+    "UNK": lambda words: words.add_special_tokens({"unk_token": "UNK"}),
+    "[PAD]": lambda words: words.add_special_tokens({"pad_token": "[PAD]"}),
+    "<unk>": lambda words: words.add_special_tokens({"unk_token": "<unk>"}),
+}
+
+
+@pytest.mark.parametrize("work", LONG_WORKS.values(), ids=LONG_WORKS)
+@pytest.mark.parametrize(("word", "add"), ADDED.items(), ids=ADDED)
+def test_a_word_beyond_the_embedding_is_found_before_any_work(
+    tmp_path, word, add, work
+):
+    """Though no text has it: the next might. No text may have a mark, ``[PAD]``."""
+    model, words = load_model(write_model(tmp_path / "model"))
+    add(words)
+    assert words.convert_tokens_to_ids(word) == 257 == model.config.vocab_size
+    if word[0] in "<[":
+        assert work(model, words)
+        return
+    with pytest.raises(ValueError, match=f"below 257, .* 257, .*{word}") as found:
+        work(model, words)
+    assert len(str(found.value)) < 480
+    assert "resize_token_embeddings(258)" in str(found.value)
+    model.resize_token_embeddings(258)
+    assert work(model, words)
+
+
+def test_a_padding_word_beyond_the_embedding_is_refused_when_loading(tmp_path):
+    """It is written as a word is, and is read as one where a text has it."""
+    folder = write_model(tmp_path / "model", words=256)
+    byte_tokenizer(pad_token="PAD").save_pretrained(tmp_path / "words")
+    with pytest.raises(ValueError, match="token ids below 256, .* of 'PAD'"):
+        load_model(folder, tokenizer=tmp_path / "words")
 
 
 def test_half_an_emoji_is_a_query_s_own_trouble(tmp_path):

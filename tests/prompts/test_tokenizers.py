@@ -5,12 +5,14 @@ tokens; and any texts at all.
 """
 
 import string
+from random import Random
 
 import pytest
 from helpers import CharTokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import (
+    AddedToken,
     Regex,
     Tokenizer,
     decoders,
@@ -313,8 +315,59 @@ def deaf_to_commas() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def cut_by(*parts) -> PreTrainedTokenizerFast:
+    """GPT-2's kind, whose texts are cut in these ways before they become bytes."""
+    tokenizer = bytes_tokenizer()
+    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    cut = pre_tokenizers.Sequence([*parts, to_bytes])
+    tokenizer.backend_tokenizer.pre_tokenizer = cut
+    return tokenizer
+
+
+def with_word(word: str, special=False, **how) -> PreTrainedTokenizerFast:
+    tokenizer = bytes_tokenizer()
+    added = AddedToken(word, special=special, **how)
+    tokenizer.add_tokens([added], special_tokens=special)
+    return tokenizer
+
+
+def in_words_of_bytes() -> PreTrainedTokenizerFast:
+    tokenizer = bytes_tokenizer()
+    words = models.WordLevel(tokenizer.get_vocab(), unk_token="<bos>")
+    tokenizer.backend_tokenizer.model = words
+    return tokenizer
+
+
+def without_a_way_back() -> PreTrainedTokenizerFast:
+    tokenizer = bytes_tokenizer()
+    tokenizer.backend_tokenizer.decoder = decoders.Fuse()
+    return tokenizer
+
+
+SCRIPTS = [r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"\s+$", "[\u4e00-\u9fa5]+"]
+DEEPSEEK = [pre_tokenizers.Split(Regex(cut), "isolated") for cut in SCRIPTS]
+
+
 KEEPING = {
     "GPT-2": (bytes_tokenizer, True),
+    "GPT-2 with a space in front": (FAITHFUL["GPT-2 with a space in front"], False),
+    "DeepSeek": (lambda: cut_by(*DEEPSEEK, pre_tokenizers.Digits(True)), True),
+    "bytes, spaces removed": (
+        lambda: cut_by(pre_tokenizers.Split(" ", "removed")),
+        False,
+    ),
+    "bytes, all but letters removed": (
+        lambda: cut_by(pre_tokenizers.Whitespace()),
+        False,
+    ),
+    "bytes, words of them": (in_words_of_bytes, False),
+    "bytes, not read back": (without_a_way_back, False),
+    "a word added": (lambda: with_word("zebra"), True),
+    "a word alone added": (lambda: with_word("zebra", single_word=True), True),
+    "a word that takes the space before": (lambda: with_word("a", lstrip=True), False),
+    "a word that takes the space behind": (lambda: with_word("a", rstrip=True), False),
+    "a word that is a byte's name": (lambda: with_word("\xe9"), False),
+    "RoBERTa": (lambda: with_word("<mask>", special=True, lstrip=True), True),
     "Qwen": (FAITHFUL["Qwen"], True),
     "words": (build_tokenizer, True),
     "characters": (CharTokenizer, True),
@@ -331,6 +384,69 @@ def test_where_all_is_kept_short_examples_are_not_tokenised(make, keeps, monkeyp
     monkeypatch.setattr(encoder, "tokens", lambda text, **_: asked.append(text) or (1,))
     encoder.check_target(Example("ann sees", "red"))
     assert (not asked) == keeps
+
+
+DIFFICULT = [
+    " a  b ",
+    "so a zebra",
+    "zebras\n\n a",
+    "caf\xe9 e\u0301",
+    "x\u3000\u4e00 12, a.",
+]
+
+
+@pytest.mark.parametrize(("make", "keeps"), KEEPING.values(), ids=KEEPING)
+def test_what_cannot_be_a_query_is_known_before_it_is_drawn(make, keeps):
+    """Also where no text is tokenised for it."""
+    encoder = PromptEncoder(make())
+    if isinstance(encoder.tokenizer, CharTokenizer):  # knows ASCII, and no other text
+        return
+    examples = [Example(text, "yes", ("yes", "no")) for text in DIFFICULT]
+    left_out = encoder.misfits(examples)
+    for n, example in enumerate(examples):
+        if n in left_out:
+            assert not keeps
+            with pytest.raises(ValueError, match="text: expected"):
+                encoder.training_prompt(DEMONSTRATIONS[:1], example)
+        else:
+            encoder.training_prompt(examples[n : n + 1], example)
+
+
+def left_to_chance() -> PreTrainedTokenizerFast:
+    """Of BPE, half of all merges are left out at each call."""
+    tokenizer = bytes_tokenizer()
+    words = tokenizer.get_vocab() | {"th": 258, "in": 259, "re": 260}
+    merges = [("t", "h"), ("i", "n"), ("r", "e")]
+    model = models.BPE(vocab=words, merges=merges, dropout=0.5)
+    tokenizer.backend_tokenizer.model = model
+    return tokenizer
+
+
+def test_a_tokenizer_that_leaves_out_merges_is_refused():
+    """One that was handed in; `load_tokenizer` switches this off."""
+    tokenizer = left_to_chance()
+    with pytest.raises(ValueError, match=r"a dropout .* of 0.5; tokenizer\.backend"):
+        PromptEncoder(tokenizer)
+    tokenizer.backend_tokenizer.model.dropout = None  # as the message says
+    assert PromptEncoder(tokenizer).tokens("a thin thread")
+
+
+class Sampling:
+    """A tokenizer of one's own that draws its ids, as SentencePiece can."""
+
+    def __init__(self):
+        self.drawn = Random(0)
+
+    def encode(self, text: str, **_) -> list[int]:
+        return [2 * ord(letter) + (self.drawn.random() < 0.02) for letter in text]
+
+    def decode(self, ids: list[int], **_) -> str:
+        return "".join(chr(id // 2) for id in ids)
+
+
+def test_a_tokenizer_that_draws_its_ids_is_refused():
+    with pytest.raises(ValueError, match="same ids of a text .*Sampling.; load it"):
+        PromptEncoder(Sampling())
 
 
 def test_the_answer_of_most_tokens_is_named():

@@ -3,13 +3,16 @@
 import json
 import math
 import multiprocessing
+import re
 import shutil
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from helpers import distance, records, write_benchmark, write_lines, write_model
 from safetensors.torch import load_file, save_file
 
@@ -39,6 +42,7 @@ from maml_en_llm.runs import (
 from maml_en_llm.runs.again import is_here, stored_records
 from maml_en_llm.runs.costs import Pace, units_of_group
 from maml_en_llm.runs.failed import failures_of
+from maml_en_llm.runs.inputs import SETTINGS
 from maml_en_llm.runs.log import missing, read_log, trained_by
 from maml_en_llm.runs.store import Store, checksum_of
 from maml_en_llm.runs.workers import How, compute
@@ -293,6 +297,24 @@ def test_a_record_counts_for_what_it_was_read_from_only(config, tmp_path, what):
     assert not is_here(run, first) and is_here(run, second)
     path.write_text(before)
     assert reproduce([run], log) == [first] and len(read_log(log)) == 2
+
+
+def files_of_tokenizers() -> set[str]:
+    """The names of all files that a tokenizer of `transformers` is read from."""
+    names = re.compile(r"^VOCAB_FILES_NAMES = {([^}]*)}", re.MULTILINE)
+    folder = Path(transformers.__file__).parent / "models"
+    codes = [path.read_text() for path in folder.glob("*/tokenization_*.py")]
+    found = [part for code in codes for part in names.findall(code)]
+    return {name for part in found for name in re.findall(r': "([^"]+)"', part)}
+
+
+def test_whatever_file_a_tokenizer_is_read_from_is_an_input(tmp_path):
+    files = files_of_tokenizers()
+    assert {"vocab.json", "merges.txt", "bpe.codes", "emoji.json"} <= files
+    for file in files:
+        (tmp_path / file).write_text("")
+    read = {path.name for kind in SETTINGS for path in tmp_path.glob(kind)}
+    assert files - read == set()
 
 
 def test_a_record_of_before_these_were_hashed_counts(config, tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from maml_en_llm import checkpoint, load_benchmark, load_model, meta_train, train
 from maml_en_llm.checkpoint import check_room
+from maml_en_llm.models import load_tokenizer
 from maml_en_llm.training import Interrupted, run
 from maml_en_llm.training.record import origin_of
 
@@ -317,6 +318,65 @@ def with_other_words(model, config):
     words["a"], words["e"] = words["e"], words["a"]
     (model / "vocab.json").write_text(json.dumps(words))
     return config
+
+
+def write_python_words(folder, merges=("g o", "t e"), **given):
+    """The tokenizer of CTRL, written in Python, of letters and some pairs of them.
+
+    It has every pair for a word, merged or not.
+    """
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    words = [each + end for each in (*letters, "go", "te") for end in ("@@", "")]
+    numbers = {word: n for n, word in enumerate([*words, "<unk>"])}
+    (folder / "vocab.json").write_text(json.dumps(numbers))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]))
+    about = {"tokenizer_class": "CTRLTokenizer", "unk_token": "<unk>"} | given
+    (folder / "tokenizer_config.json").write_text(json.dumps(about))
+
+
+def test_other_merges_of_a_tokenizer_in_python_are_noticed(config, tmp_path):
+    """Its words and their numbers are the same; no backend says what is merged."""
+    write_model(tmp_path / "model", words=99)
+    write_python_words(tmp_path / "model")
+    own = replace(config, model=str(tmp_path / "model"), separator="space", steps=3)
+    for output in (tmp_path / "run", tmp_path / "whole"):
+        with pytest.raises(Stop):
+            train(own, output=output, progress=stop_after(2))
+    train(own, output=tmp_path / "whole")  # nothing has changed
+    write_python_words(tmp_path / "model", merges=("o o",))
+    with pytest.raises(ValueError, match="began with other tokens as saved"):
+        train(own, output=tmp_path / "run")
+    with pytest.warns(UserWarning, match="complete, and began with other tokens as"):
+        train(own, output=tmp_path / "whole")
+
+
+def write_tweet_words(folder, merges=("g o",), **given):
+    """BERTweet's files: a list of words with counts, and codes."""
+    words = [letter + end for letter in "abcdefghijklmnopqrst" for end in ("", "@@")]
+    (folder / "vocab.txt").write_text("".join(f"{word} 1\n" for word in words))
+    (folder / "bpe.codes").write_text("".join(f"{merge} 1\n" for merge in merges))
+    about = {"tokenizer_class": "BertweetTokenizer"} | given
+    (folder / "tokenizer_config.json").write_text(json.dumps(about))
+
+
+@pytest.mark.filterwarnings("ignore")  # of packages that BERTweet's can do without
+@pytest.mark.parametrize("write", [write_python_words, write_tweet_words])
+def test_a_tokenizer_in_python_is_known_by_all_that_it_is_made_from(tmp_path, write):
+    model, words = load_model(write_model(tmp_path / "model"))
+
+    def origin(folder, **given):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder, **given)
+        return origin_of(model, load_tokenizer(tmp_path / folder), [], "")
+
+    first = origin("first")
+    (name,) = first.keys() - origin_of(model, words, [], "").keys()
+    assert name.startswith("tokens as saved (transformers ")
+    assert origin("same") == first
+    other = origin("other", merges=("o o", "g o"))
+    assert [each for each in first if other[each] != first[each]] == [name]
+    if write is write_tweet_words:
+        assert origin("switch", normalization=True)[name] != first[name]
 
 
 def test_a_checkpoint_that_says_nothing_of_tokens_is_gone_on_with(
