@@ -2,6 +2,8 @@
 
 import json
 import os
+import warnings
+from pathlib import Path
 
 from .errors import check_integer, listed
 from .options import Bar, Parser, add_fields, given, quiet
@@ -28,9 +30,33 @@ def evaluate_command(arguments: list[str]) -> None:
     # shared: the optimizers need not have the same
     own: dict = dict(gradient="first_order", moments="fresh")
     config = TrainConfig(**given(options, TrainConfig), **own)
+    _warn_of_other_prompts(config)
     adapt = _adaptation(options.adaptation_steps, config)
     _check_before(options, config)
     _score(options, config, adapt)
+
+
+def _warn_of_other_prompts(config) -> None:
+    """Say where a model that `train` wrote is asked in another form than in training.
+
+    That may be meant, as with fewer demonstrations, and is no error.
+    """
+    from .training.card import ASKED_SO
+
+    try:
+        record = json.loads((Path(str(config.model)) / "record.json").read_text())
+        trained = {name: record["config"].get(name) for name in ASKED_SO[2:]}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return  # not a folder of `train`, or damaged: `load_model` says so
+    other = [
+        f"--{name.replace('_', '-')} {value}"
+        for name, value in trained.items()
+        if value is not None and value != getattr(config, name)
+    ]
+    if other:
+        warnings.warn(
+            f"--model: trained with {listed(other)}, and asked otherwise", stacklevel=2
+        )
 
 
 def _score(options, config, adapt) -> None:
@@ -175,7 +201,8 @@ def _report(record: dict, output: str | None) -> None:
     failed = f"; left out: {listed(record['failed'])}" if record["failed"] else ""
     lacking = record["missing_tasks"]
     missing = f"; missing: {listed(lacking)}" if lacking else ""
-    mean = f"mean {record['mean']:.2f} points"
+    form = f"{record['protocol']['mode']} mode, k = {record['protocol']['k']}"
+    mean = f"{form}, mean {record['mean']:.2f} points"
     print(f"{said} {len(record['tasks'])} tasks, {mean}{failed}{missing}")
 
 

@@ -151,16 +151,19 @@ def _write_rates(out, rows: list[dict]) -> None:
 def _check(options: argparse.Namespace, name: str | None) -> None:
     """Exit with 1 where a record is not what the code computes."""
     from .runs.again import compute_again, stored_records
+    from .runs.published import record_folder
 
     check_integer("--check", options.check, 1)
+    # one's own, where there are any; else those that come with the package
+    folder = Path(RESULTS) if os.path.isdir(RESULTS) else record_folder()
     found = [
         (path, row)
-        for path, row in stored_records(RESULTS)
+        for path, row in stored_records(folder)
         if name is None or path.stem == name
     ]
     if not found:
         raise ValueError(
-            f"--check: expected records in {RESULTS}, found none; compute some first"
+            f"--check: expected records in {folder}, found none; compute some first"
         )
     device = "cpu" if options.device is None else options.device
     done = compute_again([row for _, row in found], options.check, device=device)

@@ -183,7 +183,7 @@ class Worker:
     def __init__(self, log: Path, how: How, jobs: int):
         spawn = multiprocessing.get_context("spawn")
         self.connection, theirs = spawn.Pipe()
-        threads = max((os.cpu_count() or 1) // jobs, 1)
+        threads = max(_cores() // jobs, 1)
         given: tuple[Any, ...] = (theirs, log, how.store, how.old, threads)
         self.process = spawn.Process(target=_serve, args=given, daemon=True)
         self.group: Sequence[Run] = ()
@@ -205,6 +205,14 @@ class Worker:
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
+
+
+def _cores() -> int:
+    """Processors that this process may use, which on a shared node are not all."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1
 
 
 @contextmanager

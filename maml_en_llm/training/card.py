@@ -1,6 +1,7 @@
 """The model card of a run: what the weights are, of what, and how to get them again."""
 
 import os
+import shlex
 from pathlib import Path
 
 from ..base import SHIPPED
@@ -18,6 +19,9 @@ LICENCES = {
     "gpt2-medium": "mit",
     "gpt2-large": "mit",
 }
+# what an evaluation has to be told to ask as the training did
+ASKED_SO = ("benchmark", "setting", "mode", "separator", "demonstrations", "bos")
+ASKED_SO += ("max_length", "max_example_length")
 ON_HUB = {SMOLLM2: SMOLLM2_HUB}
 _ON_BASE = (
     "It looks for the base `{base}` where `record.json` says. Elsewhere\n"
@@ -57,8 +61,12 @@ def model_card(record: dict) -> str:
         "",
         *_settings(config),
         "",
-        "`record.json` has every setting, loss and version. Scores on target tasks:",
-        "`python -m maml_en_llm evaluate --model FOLDER`.",
+        "`record.json` has every setting, loss and version. Scores on target tasks,",
+        "asked as in training:",
+        "",
+        "```",
+        f"python -m maml_en_llm evaluate --model FOLDER{_asked_so(config)}",
+        "```",
         *([_ON_BASE.format(base=base)] if config.lora else []),
         "",
     ]
@@ -74,6 +82,18 @@ def _settings(config: TrainConfig) -> list[str]:
     """Lines on what differs from the defaults of today; a hash has older ones."""
     found = changed(config, {})
     return [f"- `{name}`: `{_told(value)}`" for name, value in found.items()]
+
+
+def _asked_so(config: TrainConfig) -> str:
+    """Options that ask for the tasks and the form of prompts of the training."""
+    found = changed(config, {})
+    options = ""
+    for name in ASKED_SO:
+        if name in found:
+            value = found[name]
+            text = "" if value is True else f" {shlex.quote(str(_told(value)))}"
+            options += f" --{name.replace('_', '-')}{text}"
+    return options
 
 
 def _told(value):
