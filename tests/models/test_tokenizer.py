@@ -68,6 +68,15 @@ CUTS = {
             ]
         )
     },
+    "seven parts": {
+        "pre_tokenizer": pre_tokenizers.Sequence(
+            [
+                *(pre_tokenizers.Split(each, "isolated") for each in "123.,"),
+                pre_tokenizers.Digits(individual_digits=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False),
+            ]
+        )
+    },
     "prefix": {"pre_tokenizer": pre_tokenizers.ByteLevel(add_prefix_space=True)},
     "spaces": {
         "pre_tokenizer": pre_tokenizers.WhitespaceSplit(),
@@ -103,6 +112,17 @@ def test_texts_are_cut_as_tokenizer_json_says(tmp_path, parts, kind, named):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(given))
     if kind:
         (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    found = load_tokenizer(tmp_path)
+    for text in TEXTS:
+        ids = found.encode(text, add_special_tokens=False)
+        assert ids == own.encode(text, add_special_tokens=False).ids, text
+
+
+def test_bytes_after_many_other_cuts_are_found(tmp_path):
+    """DeepSeek's kind, under a class that reads no bytes by itself."""
+    own = write_words(tmp_path, **CUTS["seven parts"])
+    named = {"tokenizer_class": "GemmaTokenizer"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(named))
     found = load_tokenizer(tmp_path)
     for text in TEXTS:
         ids = found.encode(text, add_special_tokens=False)
