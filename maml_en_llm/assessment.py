@@ -3,6 +3,7 @@
 import json
 import os
 import warnings
+from dataclasses import fields
 from pathlib import Path
 
 from .errors import check_integer, listed
@@ -41,11 +42,12 @@ def _warn_of_other_prompts(config) -> None:
 
     That may be meant, as with fewer demonstrations, and is no error.
     """
-    from .training.card import ASKED_SO
+    from .prompts import Format
 
+    form = ("demonstrations", *(field.name for field in fields(Format)))
     try:
         record = json.loads((Path(str(config.model)) / "record.json").read_text())
-        trained = {name: record["config"].get(name) for name in ASKED_SO[2:]}
+        trained = {name: record["config"].get(name) for name in form}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return  # not a folder of `train`, or damaged: `load_model` says so
     other = [

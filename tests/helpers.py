@@ -31,6 +31,7 @@ from transformers import (
 from transformers.utils import logging
 
 from maml_en_llm.meta import loss_and_grad
+from maml_en_llm.methods import Episode
 from maml_en_llm.optimizers import SGD, Adam, AdamW, Lion, Momentum, NAdam, RMSprop
 from maml_en_llm.prompts import Prompt, collate
 from maml_en_llm.protocol import SEEDS
@@ -256,6 +257,18 @@ def batch_for(model, seed: int = 0, prompts: int = 2):
         torch.randint(0, words, (12 - n,), generator=source) for n in range(prompts)
     ]
     return collate([Prompt(tuple(row.tolist()), 2) for row in rows])
+
+
+def episodes_for(model) -> list[Episode]:
+    """Three tasks of two random support batches and one query batch each."""
+    return [
+        Episode(
+            str(seed),
+            (batch_for(model, seed), batch_for(model, seed + 10)),
+            batch_for(model, seed + 20),
+        )
+        for seed in range(3)
+    ]
 
 
 def name(optimizer) -> str:

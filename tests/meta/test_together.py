@@ -6,6 +6,7 @@ import pytest
 from helpers import (
     batch_for,
     distance,
+    episodes_for,
     name,
     rounding,
     small_model,
@@ -29,14 +30,7 @@ pytestmark = pytest.mark.numeric
 @pytest.mark.parametrize("moments", ["shared", "shared-frozen", "fresh"])
 def test_tasks_together_equal_tasks_one_by_one(gpt2, moments, mode):
     loss, params = PromptLoss(gpt2), parameters(gpt2)
-    episodes = [
-        Episode(
-            str(seed),
-            (batch_for(gpt2, seed), batch_for(gpt2, seed + 10)),
-            batch_for(gpt2, seed + 20),
-        )
-        for seed in range(3)
-    ]
+    episodes = episodes_for(gpt2)
     state = warm_state(Adam(1e-3), loss, params, None, batch_for(gpt2, 99))
     one, together = (
         MAMLenLLM(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import batch_for, distance, small_model, warm_state
+from helpers import batch_for, distance, episodes_for, small_model, warm_state
 
 from maml_en_llm import (
     SGD,
@@ -134,14 +134,7 @@ def test_the_join_is_the_same_in_every_mode(mode, k):
 def test_clipped_tasks_together_equal_tasks_one_by_one(join, moments, mode):
     model = small_model("llama")
     prompts, params = PromptLoss(model), parameters(model)
-    episodes = [
-        Episode(
-            str(seed),
-            (batch_for(model, seed), batch_for(model, seed + 10)),
-            batch_for(model, seed + 20),
-        )
-        for seed in range(3)
-    ]
+    episodes = episodes_for(model)
     adam = Adam(1e-3)
     state = warm_state(adam, prompts, params, None, batch_for(model, 99))
     method = maml(inner=adam, clip=0.1, join=join, moments=moments, mode=mode)
@@ -200,14 +193,7 @@ def test_tasks_do_not_see_each_other_whatever_the_optimizer(inner, mode, clip):
     """By default, where the loss would rather stack them: each task by itself."""
     model = small_model()
     prompts, params = PromptLoss(model), parameters(model)
-    episodes = [
-        Episode(
-            str(s),
-            (batch_for(model, s), batch_for(model, s + 10)),
-            batch_for(model, s + 20),
-        )
-        for s in range(3)
-    ]
+    episodes = episodes_for(model)
     assert prompts.faster_together(params, [(*e.support, e.query) for e in episodes])
     method = MAMLenLLM(
         inner=inner, inner_steps=2, mode=mode, moments="fresh", clip=clip
