@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from itertools import chain
+from typing import Any
 
 from ..errors import check_integer
 from ..optimizers.base import Optimizer
@@ -19,6 +20,7 @@ from .arguments import (
     warn_of_shown,
 )
 from .benchmark import evaluate_by
+from .cut import told_cuts
 from .scoring import ScoresNotFinite, score_options
 
 
@@ -40,11 +42,9 @@ def evaluate_adapted(
     A copy of the model takes the most steps once per target and demonstration seed, and
     answers on its way. ``protocol`` lacks "instructions" and "pmi"; "adapt" differs.
 
-    Args:
-        k: demonstrations in the prompt; with 0 each of up to 16 is adapted to alone.
-        format_options: mode, separator, max_length, max_example_length, bos.
-
-    Raises `ValueError` for what `Adaptation`, `Format` or `evaluate` would refuse.
+    ``k`` demonstrations stand in the prompt; with 0 each of up to 16 is adapted to
+    alone. ``format_options`` are the fields of `Format`. Raises `ValueError` for what
+    `Adaptation`, `Format` or `evaluate` would refuse.
     """
     asked = sorted(adapt.steps for adapt in adaptations(steps, optimizer))
     fmt = format_of(format_options)
@@ -53,6 +53,8 @@ def evaluate_adapted(
     check_shown(benchmark, k, seeds, adapts=True)
     check_model(model, asked[-1], tokenizer)
     warn_of_shown(benchmark, k, seeds, max_records, adapts=True)
+    how: Any = dict(seeds=seeds, max_records=max_records)
+    cut = told_cuts(tokenizer, benchmark, fmt, k, **how)
     tables: dict[tuple[str, int], dict[int, list | ScoresNotFinite]] = {}
 
     def at(j: int):
@@ -68,9 +70,9 @@ def evaluate_adapted(
 
     found = {}
     for j in asked:
-        found[j] = evaluate_by(at(j), benchmark, seeds=seeds, max_records=max_records)
-        said = dict(k=k, adapt=f"{j} steps of {optimizer}")
-        found[j]["protocol"] |= vars(fmt) | said
+        found[j] = evaluate_by(at(j), benchmark, **how) | dict(cut=cut)
+        adapt = f"{j} steps of {optimizer}"
+        found[j]["protocol"] |= vars(fmt) | dict(k=k, adapt=adapt)
     return found
 
 

@@ -30,6 +30,7 @@ from .arguments import (
     checked_queries,
     warn_of_shown,
 )
+from .cut import told_cuts
 from .metrics import (
     accuracy,
     calibration_error,
@@ -69,17 +70,16 @@ def evaluate(
 ) -> dict:
     """Score every target task with ``k`` demonstrations for each demonstration seed.
 
-    Device and type are the model's own. Returns the record of `evaluate_by`. Before any
-    task is scored, raises `ValueError` (of data: `DataError`) for what cannot be; a
-    warning names tasks that show test examples as demonstrations.
+    Device and type are the model's own. Returns the record of `evaluate_by` and, as
+    ``cut``, the `Cut` of each task with prompts that are cut. Before any is scored,
+    `ValueError` (of data: `DataError`) and warnings tell what cannot be, or is doubtful.
 
     Args:
         max_records: only the first test examples of each task: a declared deviation.
         instructions: each task's instruction stands before its demonstrations.
         pmi: scores are those of `score_pmi`, in direct mode.
         adapt: each task and seed is scored by its own copy of the model, adapted to
-            the ``k`` demonstrations in the prompt; with k = 0, to up to 16, each a
-            prompt of its own.
+            the ``k`` demonstrations in the prompt; with k = 0, to up to 16, one by one.
     """
     fmt = Format(
         mode=mode,
@@ -95,10 +95,11 @@ def evaluate(
     scorer = _model_scorer(model, tokenizer, k, fmt, pmi, adapt, instructions)
     warn_of_shown(benchmark, k, seeds, max_records, adapt is not None)
     asked: dict[str, Any] = dict(seeds=seeds, max_records=max_records)
+    cut = told_cuts(tokenizer, benchmark, fmt, k, instructions, **asked)
     record = evaluate_by(scorer, benchmark, **asked, progress=progress)
     how = dict(k=k, instructions=instructions, pmi=pmi, adapt=adapt and repr(adapt))
     record["protocol"] |= vars(fmt) | how
-    return record
+    return record | dict(cut=cut)
 
 
 def evaluate_by(

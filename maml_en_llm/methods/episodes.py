@@ -16,7 +16,7 @@ from ..errors import (
     listed,
     shown,
 )
-from ..prompts import Batch, Prompt, PromptEncoder, collate
+from ..prompts import Batch, Cut, Prompt, PromptEncoder, collate
 from ..tasks import Task
 from .draws import Drawn, draw_prompts
 from .fitting import (
@@ -189,6 +189,19 @@ class EpisodeSampler:
             self._batch(query_task, draw.query),
         )
 
+    def cut(self, steps: int) -> Cut:
+        """What the limit of length does to the prompts of the first ``steps``."""
+        draws = [self.draw(s, n) for s in range(steps) for n in range(self.n_tasks)]
+        return Cut.of(
+            self._with_whole(self.tasks[task], one)
+            for draw in draws
+            for task, row in (
+                *((draw.task, row) for row in draw.support),
+                (draw.query_task, draw.query),
+            )
+            for one in row
+        )
+
     def _prompts_of(self, task: int, key: str) -> list[list[Drawn]]:
         size = len(self.tasks[task].train)
         steps, prompts = self.inner_steps, self.prompts
@@ -198,9 +211,18 @@ class EpisodeSampler:
         return collate([self._prompt(task, one) for one in drawn])
 
     def _prompt(self, task: Task, drawn: Drawn) -> Prompt:
-        instruction = (task.instruction or "") if self.instructions else ""
         shown = [task.train[i] for i in drawn.shown]
-        return self.encoder.training_prompt(shown, task.train[drawn.query], instruction)
+        query = task.train[drawn.query]
+        return self.encoder.training_prompt(shown, query, self._instruction(task))
+
+    def _with_whole(self, task: Task, drawn: Drawn) -> tuple[Prompt, int]:
+        """A prompt, and the number of demonstrations that it holds whole."""
+        shown = [task.train[i] for i in drawn.shown]
+        prompt = self._prompt(task, drawn)
+        return prompt, self.encoder.whole(shown, prompt, self._instruction(task))
+
+    def _instruction(self, task: Task) -> str:
+        return (task.instruction or "") if self.instructions else ""
 
 
 def _check_encoder(encoder) -> None:

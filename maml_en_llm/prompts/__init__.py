@@ -2,6 +2,7 @@
 
 from ..protocol import MODES, SEPARATORS
 from .batches import Batch, Prompt, bucket, collate, stack
+from .cut import Cut
 from .encoder import PromptEncoder
 from .form import Format, pieces
 
@@ -9,6 +10,7 @@ __all__ = [
     "MODES",
     "SEPARATORS",
     "Batch",
+    "Cut",
     "Format",
     "Prompt",
     "PromptEncoder",

@@ -12,10 +12,14 @@ from .device import as_device
 
 @dataclass(frozen=True)
 class Prompt:
-    """Token ids of one prompt: context, then a target of ``n_target`` tokens."""
+    """Token ids of one prompt: context, then a target of ``n_target`` tokens.
+
+    ``dropped`` tokens of the demonstrations are not among them, for want of room.
+    """
 
     ids: tuple[int, ...]
     n_target: int
+    dropped: int = 0
 
 
 @dataclass(frozen=True)

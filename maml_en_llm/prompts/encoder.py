@@ -15,6 +15,7 @@ a BOS only where the format asks for one.
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from types import NoneType
 from typing import Any
 
@@ -23,6 +24,7 @@ from tokenizers import Tokenizer
 from ..errors import shown
 from ..tasks.examples import Example
 from .batches import Prompt
+from .cut import Ids, cut_left
 from .encoding import TextEncoder, first_token
 from .form import (
     LONGEST_SEPARATOR,
@@ -33,7 +35,6 @@ from .form import (
     pieces,
 )
 
-Ids = tuple[int, ...]
 REMEMBERED = 2**16  # pieces, some hundred MB of long ones
 
 
@@ -172,6 +173,18 @@ class PromptEncoder:
             for context, target in pairs
         ]
 
+    def whole(
+        self, demonstrations: Sequence[Example], prompt: Prompt, instruction: str = ""
+    ) -> int:
+        """How many of its demonstrations a prompt of this encoder holds whole."""
+        demonstrations = as_list("demonstrations", demonstrations)
+        lengths = (
+            sum(map(len, self.example(example, first=not instruction and n == 0)))
+            for n, example in enumerate(demonstrations)
+        )
+        *begins, _ = accumulate(lengths, initial=0)
+        return sum(begin >= prompt.dropped for begin in begins)
+
     def check_target(
         self, example: Example, *, instruction: str = "", first: bool = False
     ) -> None:
@@ -265,32 +278,3 @@ class PromptEncoder:
         if direct:
             return [(context[:room], target) for context, target in both]
         return [(context, target[:room]) for context, target in both]
-
-
-def cut_left(context: Ids, target: Ids, limit: int, *, keep: int = 0) -> Prompt:
-    """Drop tokens from the left of the context until the prompt has ``limit`` tokens.
-
-    The target stays whole, and so do the first ``keep`` tokens, an instruction. The cut
-    may fall inside a demonstration (protocol 2.3). Raises `ValueError` where no context
-    token beyond the first ``keep`` would be left, since the first target token could
-    then not be predicted.
-    """
-    room = limit - len(target) - keep
-    if not target:
-        raise ValueError(
-            "prompt: expected a target of at least one token, found an empty one: in "
-            "channel mode no text, or none that max_example_length leaves room for; "
-            "leave the example out, or raise the limit"
-        )
-    if not context:
-        raise ValueError(
-            "prompt: expected at least one token before the target, found none: an "
-            "empty text without demonstrations; give it a text, or demonstrations"
-        )
-    if room < 1:
-        raise ValueError(
-            f"prompt: expected a target of 1 to {limit - keep - 1} tokens after at "
-            f"least one token of context, found {len(target)} after {len(context)}; "
-            "raise max_length or shorten the target"
-        )
-    return Prompt(context[:keep] + context[keep:][-room:] + target, len(target))

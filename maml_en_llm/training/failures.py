@@ -9,6 +9,7 @@ import torch
 from ..errors import listed
 from ..methods import Episode, Method
 from ..models import PromptLoss
+from ..prompts import Cut
 from ..tensors import Tensors
 
 
@@ -38,6 +39,18 @@ def warn_if_hidden(params: Tensors, clip: float, optimizer) -> None:
             f"eps_root: {optimizer.eps_root:g} shortens the steps of gradients whose "
             f"entries are below {root:.0e}, and those of {count:,} parameters clipped "
             f"to norm {clip:g} are about {entry:.0e}; eps_root=1e-12",
+            stacklevel=2,
+        )
+
+
+def warn_if_cut(cut: Cut, demonstrations: int, max_length: int) -> None:
+    """Warn where prompts are too long for all of their demonstrations."""
+    if cut.prompts:
+        warnings.warn(
+            f"max_length: {max_length} tokens are too few for {cut.prompts:.0%} of the "
+            f"prompts, which are cut; of {demonstrations} demonstrations "
+            f"{cut.whole:.1f} are left whole in the mean; raise max_length, or lower "
+            "demonstrations",
             stacklevel=2,
         )
 

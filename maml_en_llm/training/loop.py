@@ -18,6 +18,7 @@ from ..models.complete import check_causal
 from ..models.guards import check_kind, check_no_dropout
 from ..models.sizes import base_of
 from ..models.tokenizer import check_tokenizer
+from ..prompts import Cut
 from ..provenance import weights_hash
 from ..tasks import Task
 from ..tensors import clip_by_norm
@@ -27,6 +28,7 @@ from .failures import (
     check_end,
     check_start,
     explained,
+    warn_if_cut,
     warn_if_hidden,
     warn_if_unmoved,
 )
@@ -35,6 +37,7 @@ from .ranks import Ranks
 from .record import make_record
 from .state import TrainState
 
+CUT_STEPS = 8  # outer steps over whose prompts cuts are counted
 CALLED_WITH = ("input_ids", "attention_mask", "use_cache")  # by the loss
 
 
@@ -128,7 +131,14 @@ class Loop:
         ranks = ranks or Ranks()
         _check_join(config, ranks)
         steps = looked_at(config)
-        return cls(config, model, loss, method, sampler, outer, ranks, steps)
+        loop = cls(config, model, loss, method, sampler, outer, ranks, steps)
+        if ranks.first:
+            warn_if_cut(loop.cut(), config.demonstrations, config.max_length)
+        return loop
+
+    def cut(self) -> Cut:
+        """What ``max_length`` leaves of the prompts of the first outer steps."""
+        return self.sampler.cut(min(self.config.steps, CUT_STEPS))
 
     def start(self) -> TrainState:
         """The state before the first step."""

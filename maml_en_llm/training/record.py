@@ -25,6 +25,7 @@ def make_record(loop, state: TrainState, before: str, seconds: float) -> dict:
     ``losses``, ``norms`` and ``inner_losses`` have an entry per outer step, which is
     null (or empty) for a step that was skipped. ``inner_loop`` says what the inner
     loops did at a few outer steps (`inner_loop.NOTED`), and is empty without any.
+    ``cut`` says what ``max_length`` left of the prompts of the first outer steps.
     ``weights_before`` and ``weights`` are SHA-256 of the weights before and after,
     ``data`` of the training examples.
     """
@@ -38,6 +39,7 @@ def make_record(loop, state: TrainState, before: str, seconds: float) -> dict:
         "inner_loop": as_columns(state.rows),
         "skipped": list(state.skipped),
         "left_out": dict(loop.sampler.left_out),
+        "cut": loop.cut()._asdict(),
         "budget": asdict(state.budget),
         "model": {name: source[name] for name in ("name", "revision")},
         "weights_before": before,

@@ -243,10 +243,11 @@ def test_evaluation_passes_its_format_on(benchmark, record):
     for changes in (
         dict(mode="channel"),
         dict(separator="space"),
-        dict(max_length=20),
         dict(k=0),
     ):
         assert other(**changes)["tasks"] != record["tasks"], changes
+    with pytest.warns(UserWarning, match="max_length: 20 tokens are too few"):
+        assert other(max_length=20)["tasks"] != record["tasks"]
 
 
 def test_a_task_without_demonstrations_is_scored_zero_shot(benchmark):
