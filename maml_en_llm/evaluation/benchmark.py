@@ -72,7 +72,7 @@ def evaluate(
 
     Device and type are the model's own. Returns the record of `evaluate_by` and, as
     ``cut``, the `Cut` of each task with prompts that are cut. Before any is scored,
-    `ValueError` (of data: `DataError`) and warnings tell what cannot be, or is doubtful.
+    `ValueError` (of data: `DataError`) and warnings tell what cannot be or is doubtful.
 
     Args:
         max_records: only the first test examples of each task: a declared deviation.
