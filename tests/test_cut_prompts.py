@@ -17,7 +17,9 @@ from maml_en_llm import (
     meta_train,
 )
 from maml_en_llm.evaluation import evaluate_adapted
+from maml_en_llm.evaluation.cut import told_cuts
 from maml_en_llm.prompts import Cut, Prompt
+from maml_en_llm.protocol import SEEDS, SHOTS
 
 LENGTHS = (3, 11, 1, 7, 5)
 SHOWN = [
@@ -169,3 +171,23 @@ def test_an_evaluation_with_room_names_none(folder):
     for k in (0, 3):
         found = evaluate(small_model(), CharTokenizer(), benchmark, k=k, **how)
         assert found["cut"] == {}
+
+
+# --- real tasks (protocol 2.3) ---
+
+
+def test_what_the_published_limit_leaves_of_real_prompts(metaicl_data, bpe):
+    found = {}
+    for setting in ("hr_to_lr", "qa_to_qa"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # some tasks are not at hand
+            benchmark = load_benchmark(metaicl_data, setting, allow_missing=True)
+            how = dict(seeds=SEEDS, max_records=None)
+            found[setting] = told_cuts(bpe, benchmark, Format(), SHOTS, **how)
+        if setting == "hr_to_lr":
+            assert (len(benchmark.test), len(found[setting])) == (21, 5)
+    whole = {
+        name: cut["whole"] for cuts in found.values() for name, cut in cuts.items()
+    }
+    said = {"dream": 5, "sciq": 7, "cosmos_qa": 8, "superglue-cb": 9}
+    assert {name: round(whole[name]) for name in said} == said
