@@ -205,3 +205,61 @@ def test_a_line_says_what_the_records_hold(line):
 
 def _number(text: str) -> int:
     return int(text.replace(",", ""))
+
+
+# --- what changed since: questions, and the dated entries that they name ---
+
+SINCE = PAGE.read_text(encoding="utf-8").split("## Changed since")[1]
+FINDER, FOLDED = SINCE.split("```{admonition} The entries")
+ENTRIES = re.split(r"(?m)^(\d+)\. ", FOLDED)
+ENTRY = dict(zip(map(int, ENTRIES[1::2]), ENTRIES[2::2], strict=True))
+NUMBER = r"[+−]?\d+\.\d+(?: ± \d+\.\d+)?"
+
+
+def named(text: str) -> set[int]:
+    """The entries that a text names: "Entry 2", "Entries 24 and 26", "(entry 9)"."""
+    lists = re.findall(r"[Ee]ntr(?:y|ies) (\d+(?:(?:, | and )\d+)*)", text)
+    return {int(number) for some in lists for number in re.findall(r"\d+", some)}
+
+
+def test_entries_are_numbered_and_each_is_found_by_a_question():
+    assert list(ENTRY) == list(range(1, len(ENTRY) + 1))
+    assert named(FINDER) == set(ENTRY)
+
+
+QUESTIONS = re.findall(r"(?m)^(.+\?)\n: (.+)\\\n  (.+)$", FINDER)
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda found: found[0][:60])
+def test_an_answer_has_no_number_that_its_entries_lack(question):
+    _, answer, where = question
+    assert named(where)
+    told = " ".join(ENTRY[number] for number in named(where))
+    for number in re.findall(NUMBER, answer):
+        assert number in told
+
+
+def test_all_numbers_of_the_finder_stand_in_answers():
+    answers = " ".join(answer for _, answer, _ in QUESTIONS)
+    assert re.findall(NUMBER, FINDER) == re.findall(NUMBER, answers)
+
+
+def test_which_cells_have_five_seeds_was_settled_after_three():
+    """In the order of the records: HR→LR first; then seeds 1 to 3, then 4 and 5."""
+    place = {
+        (row["setting"], row["method"], row["budget_kind"], row["seed"]): line
+        for line, row in enumerate(records("E1"))
+        if row.get("budget_kind") and row["mode"] == "direct"
+    }
+
+    def lines(setting: str, seeds, budget: str = "steps", methods=THREE) -> list[int]:
+        return [place[setting, m, budget, seed] for m in methods for seed in seeds]
+
+    first = lines("hr_to_lr", range(1, 6))
+    for setting in FOUR[1:]:
+        three, more = lines(setting, (1, 2, 3)), lines(setting, (4, 5))
+        assert max(first) < min(three) and max(three) < min(more)
+        if setting == "class_to_class":
+            for budget in ("prompts", "gradients"):
+                between = lines(setting, (1, 2, 3), budget, ["MetaICL"])
+                assert max(three) < min(between) and max(between) < min(more)
