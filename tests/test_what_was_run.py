@@ -107,9 +107,15 @@ WAS_RUN: Mapping[tuple[str, str, str], list[dict]] = {
         *(some("MAML-en-LLM", lr=0.004, train=change) for change in INNER),
         some("MetaICL", lr=0.004),
     ],
-    ("E4", "80", "HR→LR: FOMAML and the control with shared moments"): [
-        some(("FOMAML", CONTROL)),
-        some(("FOMAML", CONTROL), ONE, 2, train=dict(moments="fresh")),
+    ("E4", "80", "HR→LR: FOMAML and the control by their moments (3)"): [
+        *(some("FOMAML", lr=0.002, train=change) for change in MOMENTS),
+        *(some(CONTROL, lr=0.004, train=change) for change in MOMENTS),
+    ],
+    ("E4", "80", "HR→LR: each of the three at four outer rates"): [
+        some(name, lr=rate * times, train=change)
+        for change in ({}, dict(moments="fresh"))
+        for name, rate in (("MAML-en-LLM", 0.004), ("FOMAML", 0.002), (CONTROL, 0.004))
+        for times in (0.5, 1, 2, 4)
     ],
     ("E5", "80", "HR→LR: $n$ = 1 and 4"): [
         some(ALL, train=dict(tasks_per_step=n)) for n in (1, 4)
