@@ -139,8 +139,14 @@ def given(options: argparse.Namespace, names: type | Collection[str]) -> dict:
     return {name: value for name, value in vars(options).items() if name in names}
 
 
+def spelled(*names: str) -> list[str]:
+    """The flags of an option: each of its names, with dashes and as Python has it."""
+    flags = [f"--{each}" for name in names for each in (name.replace("_", "-"), name)]
+    return list(dict.fromkeys(flags))
+
+
 def _add(parser, name: str, kind, about: str, aliases: list[str]) -> None:
-    flags = list(dict.fromkeys([f"--{name.replace('_', '-')}", f"--{name}", *aliases]))
+    flags = list(dict.fromkeys([*spelled(name), *aliases]))
     how: dict = {"dest": name, "help": about, "default": argparse.SUPPRESS}
     item, many = _item(kind)
     if item is bool:

@@ -249,6 +249,19 @@ def test_a_plan_has_prompts_as_long_as_the_model_takes(monkeypatch, capsys):
     assert "4 prompts of 512 tokens per batch" in capsys.readouterr().out
 
 
+def test_a_plan_takes_the_options_of_training(capsys):
+    told = []
+    for words in (
+        "--tasks-per-step 3 --inner-steps 2 --max-length 64 --prompts-at-once 2",
+        "--tasks_per_step 3 --inner_steps 2 --max_length 64 --prompts_at_once 2",
+        "--n 3 --k 2 --length 64 --at-once 2",
+    ):
+        COMMANDS["plan"](["--model", "tiny-base", "--no-measure", *words.split()])
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1] == told[2]
+    assert "3 tasks, 2 inner steps, 4 prompts of 64 tokens" in told[0]
+
+
 def test_a_prompt_is_evaluated_as_it_was_trained():
     """Every field of the format that `train` takes is one that `evaluate` takes."""
     from maml_en_llm.prompts import Format
