@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 
 from .assessment import evaluate_command
-from .endings import end, run_command, speak_anywhere
+from .endings import as_options, end, run_command, speak_anywhere
 from .errors import check_number, nearest, shown
 from .options import Bar, Parser, add_fields, given, quiet, spelled
 from .provenance import check_output
@@ -49,14 +49,14 @@ def pretrain(arguments: list[str]) -> None:
     )
     names = [field.name for field in fields(PretrainConfig) if field.name != "stages"]
     add_fields(parser, PretrainConfig, names)
-    options = parser.parse_args(arguments)
-    config = replace(RECIPES[options.recipe], **given(options, names))
-    with Bar(config.steps) as bar:
-        record = run(config, options.out, probe=in_context, progress=bar.step)
-    print(
-        f"{options.out}: model, tokenizer and record.json; {record['parameters']} "
-        f"parameters, weights sha256 {record['weights']}, {record['probes'][-1]}"
-    )
+    with parser.reading(arguments) as options:
+        config = replace(RECIPES[options.recipe], **given(options, names))
+        with Bar(config.steps) as bar:
+            record = run(config, options.out, probe=in_context, progress=bar.step)
+        print(
+            f"{options.out}: model, tokenizer and record.json; {record['parameters']} "
+            f"parameters, weights sha256 {record['weights']}, {record['probes'][-1]}"
+        )
 
 
 def train(arguments: list[str]) -> None:
@@ -74,16 +74,16 @@ def train(arguments: list[str]) -> None:
         help=f"outer steps between two checkpoints ({CHECKPOINT_EVERY})",
     )
     add_fields(parser, TrainConfig, choices=CHOICES)
-    options = parser.parse_args(arguments)
-    config = TrainConfig(**given(options, TrainConfig))
-    first = is_first()
-    with Bar(config.steps, drawn=first) as bar:
-        record = run(
-            config,
-            output=options.output,
-            checkpoint_every=options.checkpoint_every,
-            progress=lambda step, row: bar.step(step, row["loss"]),
-        )
+    with parser.reading(arguments) as options:
+        config = TrainConfig(**given(options, TrainConfig))
+        first = is_first()
+        with Bar(config.steps, drawn=first) as bar:
+            record = run(
+                config,
+                output=options.output,
+                checkpoint_every=options.checkpoint_every,
+                progress=lambda step, row: bar.step(step, row["loss"]),
+            )
     losses = [loss for loss in record["losses"] if loss is not None]
     told = "every one skipped"
     if losses:
@@ -124,31 +124,34 @@ def plan(arguments: list[str]) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--memory", type=float, metavar="GIB", help="what there is")
     parser.add_argument("--no-measure", action="store_true", help="no gradient is run")
-    options = parser.parse_args(arguments)
-    shape = ("method", *(name for name, *_ in STEP.values()))
-    asked = {name: getattr(options, name) for name in shape}
-    step = planned.Step(**{n: value for n, value in asked.items() if value is not None})
-    if step.second_order and options.dtype in ("bfloat16", "float16"):
-        raise ValueError(
-            "--dtype: expected float32 or float64 for a gradient of second order, "
-            f"found {options.dtype!r}; or choose --method fomaml"
+    with parser.reading(arguments) as options:
+        shape = ("method", *(name for name, *_ in STEP.values()))
+        asked = {name: getattr(options, name) for name in shape}
+        step = planned.Step(
+            **{n: value for n, value in asked.items() if value is not None}
         )
-    memory = None
-    if options.memory is not None:
-        memory = check_number("--memory", options.memory, above=True) * planned.GIB
-    quiet()
-    how = {"dtype": options.dtype, "device": options.device}
-    model, _ = load_model(options.model, **how)
-    if options.length is None:
-        most = positions_of(model) or step.length
-        step = replace(step, length=min(step.length, most))
-    planned.check_length(model, step)
-    if options.lora:
-        model = adapted(model, options.lora)
-    seconds = None
-    if not options.no_measure:
-        seconds = planned.seconds_per_gradient(model, step)
-    print(planned.in_lines(planned.sizes_of(model), step, memory, seconds))
+        if step.second_order and options.dtype in ("bfloat16", "float16"):
+            raise ValueError(
+                "--dtype: expected float32 or float64 for a gradient of second order, "
+                f"found {options.dtype!r}; or choose --method fomaml"
+            )
+        memory = None
+        if options.memory is not None:
+            memory = check_number("--memory", options.memory, above=True) * planned.GIB
+        quiet()
+        how = {"dtype": options.dtype, "device": options.device}
+        model, _ = load_model(options.model, **how)
+        if options.length is None:
+            most = positions_of(model) or step.length
+            step = replace(step, length=min(step.length, most))
+        planned.check_length(model, step)
+        if options.lora:
+            model = adapted(model, options.lora)
+        seconds = None
+        if not options.no_measure:
+            seconds = planned.seconds_per_gradient(model, step)
+        told = planned.in_lines(planned.sizes_of(model), step, memory, seconds)
+        print(as_options(told, parser.flags))
 
 
 # no docstring, of which `python -OO` leaves nothing

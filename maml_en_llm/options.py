@@ -4,12 +4,13 @@ import argparse
 import inspect
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from types import NoneType, UnionType
 from typing import get_args, get_origin, get_type_hints
 
-from .endings import end
+from .endings import FLAGS, end
 from .errors import nearest, shown
 
 PROGRAM = "python -m maml_en_llm"
@@ -52,6 +53,22 @@ class Parser(argparse.ArgumentParser):
             if getattr(found, action.dest) is None:
                 self.error(f"expected {'/'.join(action.option_strings)}, found none")
         return found
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """The long options by the names that Python has for them."""
+        long = [word[2:] for word in self._option_string_actions if word[:2] == "--"]
+        return {n.replace("-", "_"): f"--{n.replace('_', '-')}" for n in long}
+
+    @contextmanager
+    def reading(self, arguments: list[str]) -> Iterator[argparse.Namespace]:
+        """The options; an error within is told with them, by `endings.as_options`."""
+        options = self.parse_args(arguments)
+        try:
+            yield options
+        except Exception as error:
+            setattr(error, FLAGS, self.flags)
+            raise
 
     def error(self, message: str):
         end(2, f"{self.name}: {message}; {self.prog} --help lists all options")

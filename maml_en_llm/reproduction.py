@@ -45,18 +45,18 @@ def reproduce_command(arguments: list[str]) -> None:
     parser.add_argument("--compare", type=float, metavar="POINTS", help=COMPARE)
     parser.add_argument("--check", type=int, metavar="N", help=CHECK)
     choices = add_parameters(parser, experiment.make, ALIASES)
-    options = parser.parse_args(arguments)
-    if options.experiment not in (None, named):
-        parser.error(f"experiment: {shown(options.experiment)} has to come first")
-    quiet()
-    if options.check is not None:
-        _refuse_unread(parser, options)
-        _check(options, named)
-        return
-    _fill_in(options, name)
-    runs = experiment.runs(_preset(options), **given(options, choices))
-    sizes = {"preset": options.preset, **given(options, choices)}
-    _compute(options, name, runs, sizes)
+    with parser.reading(arguments) as options:
+        if options.experiment not in (None, named):
+            parser.error(f"experiment: {shown(options.experiment)} has to come first")
+        quiet()
+        if options.check is not None:
+            _refuse_unread(parser, options)
+            _check(options, named)
+            return
+        _fill_in(options, name)
+        runs = experiment.runs(_preset(options), **given(options, choices))
+        sizes = {"preset": options.preset, **given(options, choices)}
+        _compute(options, name, runs, sizes)
 
 
 def _named(arguments: list[str]) -> str | None:

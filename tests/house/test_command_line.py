@@ -156,7 +156,7 @@ MISTAKES = [
     ("reproduce tuning --out /proc/x.json", "--out: expected a path that can be writ"),
     ("reproduce tuning --compare 1 --out {0}/file", "--compare: expected --out, a fil"),
     ("plan --model tiny-base --length 2000", "length: expected at most 512, the mod"),
-    ("plan --model tiny-base --at-once 0", "at_once: expected a whole number"),
+    ("plan --model tiny-base --at-once 0", "--at-once: expected a whole number"),
     ("plan --model tiny-base --lora 10000000000", "lora: expected .* at most 128"),
     ("plan --model tiny-base --lora -1", "lora: expected a whole number"),
     ("plan --model tiny-base --prompts 100000000000", "prompts: expected .* 100000"),
@@ -179,8 +179,17 @@ MISTAKES = [
         "evaluate --model {0}/none --demonstrations 17",
         "--demonstrations: .* at most 16",
     ),
+    ("train --output {0}/a --dtype float16", "--dtype: .* --gradient first_order$"),
+    ("train --output {0}/a --tasks-per-step 0", "train: --tasks-per-step: expected a"),
+    (
+        "train --output {0}/a --inner-optimizer sgd",
+        "--moments: expected 'fresh' where --inner-optimizer, 'sgd', has",
+    ),
     ("train --output=", "output: expected a path"),
-    ("train --output {0}/a --checkpoint-every 0", "checkpoint_every: expected a whole"),
+    (
+        "train --output {0}/a --checkpoint-every 0",
+        "--checkpoint-every: expected a whole",
+    ),
     ("pretrain --output=", "output: expected a path"),
     ("train --outpu x", "train: unknown option '--outpu'; nearest: --output"),
     ("train –output x", "train: unknown option '–output'; nearest: --output"),
@@ -259,6 +268,8 @@ def test_a_plan_takes_the_options_of_training(capsys):
         COMMANDS["plan"](["--model", "tiny-base", "--no-measure", *words.split()])
         told.append(capsys.readouterr().out)
     assert told[0] == told[1] == told[2]
+    assert "first order (--method fomaml)" in told[0]
+    assert "micro-batching (--prompts-at-once 1)" in told[0]
     assert "3 tasks, 2 inner steps, 4 prompts of 64 tokens" in told[0]
 
 
