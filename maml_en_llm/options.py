@@ -2,18 +2,25 @@
 
 import argparse
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields
+from functools import partial
+from itertools import islice
 from types import NoneType, UnionType
 from typing import get_args, get_origin, get_type_hints
 
 from .endings import FLAGS, end
-from .errors import nearest, shown
+from .errors import SHOWN, nearest, shown
 
 PROGRAM = "python -m maml_en_llm"
+# what an error calls a place, and the option that names it
+PLACES = {"model": "model", "tokenizer": "tokenizer", "source": "benchmark"}
+SOURCES = ("minicrossfit",)  # that are no folder
+MOST_BESIDE = 1000  # names that are looked at
 UNTIL_BEGUN = 1e9  # seconds without a bar
 WORK = "{percentage:3.0f}%|{bar}| {elapsed} < {remaining}{postfix}"
 # a comment above a field, the field, a comment beside it
@@ -36,6 +43,8 @@ class Parser(argparse.ArgumentParser):
         self._negative_number_matcher = NEGATIVE
         for action in (None, "store"):
             self.register("action", action, _Once)
+        for kind, what in ((int, "a whole number"), (float, "a number")):
+            self.register("type", kind, partial(_number, kind, what))
 
     def parse_args(self, args=None, namespace=None):
         """The options; what is not known is said before what then is missing."""
@@ -68,10 +77,37 @@ class Parser(argparse.ArgumentParser):
             yield options
         except Exception as error:
             setattr(error, FLAGS, self.flags)
+            _note_neighbours(error, options)
             raise
 
     def error(self, message: str):
         end(2, f"{self.name}: {message}; {self.prog} --help lists all options")
+
+
+def _number(kind: type, what: str, word: str):
+    """A word as a number; of thousands of digits Python itself reads no whole one."""
+    try:
+        return kind(word)
+    except ValueError:
+        long = f" of {len(word):,} characters" if len(word) > SHOWN else ""
+        raise argparse.ArgumentTypeError(
+            f"expected {what}, found {shown(word)}{long}"
+        ) from None
+
+
+def _note_neighbours(error: Exception, options: argparse.Namespace) -> None:
+    """Add what lies beside a model or benchmark that was not found, if it is near."""
+    argument = str(error).partition(":")[0]
+    place = getattr(options, PLACES.get(argument, ""), None)
+    if not isinstance(place, str) or os.path.lexists(place) or "nearest:" in str(error):
+        return
+    folder, name = os.path.split(place)
+    known = [*SOURCES] if argument == "source" else []
+    with suppress(OSError):
+        known += islice(sorted(os.listdir(folder or os.curdir)), MOST_BESIDE)
+    near = nearest(name, known)
+    if near:
+        error.add_note(near.removeprefix("; ") + (f" in {folder}" if folder else ""))
 
 
 class _Once(argparse.Action):

@@ -122,6 +122,14 @@ def test_a_working_folder_that_was_removed_is_named(tmp_path):
 
 # the words after `python -m maml_en_llm`, and what has to be said; {0} is a folder
 MISTAKES = [
+    ("plan --model {0}/fiel", "--model: expected .*; nearest: file in /"),
+    ("train --output {0}/a --model fiel --benchmark minicrossfit", "; nearest: file$"),
+    (
+        "evaluate --model tiny-base --benchmark {0}/fiel",
+        "source: .*; nearest: file in /",
+    ),
+    ("evaluate --model tiny-base --benchmark minicrosfit", "; nearest: minicrossfit$"),
+    ("evaluate --model tiny-base --benchmark {0}/other", "found '.*/other'$"),
     ("trian", "expected a command, found 'trian'; nearest: train"),
     ("tasks --out {0}/" + "x" * 300, "out: expected a "),
     ("tasks --out /proc/x", "out: expected a "),
