@@ -18,9 +18,9 @@ from .errors import SHOWN, nearest, shown
 
 PROGRAM = "python -m maml_en_llm"
 # what an error calls a place, and the option that names it
-PLACES = {"model": "model", "tokenizer": "tokenizer", "source": "benchmark"}
-SOURCES = ("minicrossfit",)  # that are no folder
-MOST_BESIDE = 1000  # names that are looked at
+_PLACES = {"model": "model", "tokenizer": "tokenizer", "source": "benchmark"}
+_NO_FOLDERS = ("minicrossfit",)  # that are no folder
+_MOST_BESIDE = 1000  # names that are looked at
 UNTIL_BEGUN = 1e9  # seconds without a bar
 WORK = "{percentage:3.0f}%|{bar}| {elapsed} < {remaining}{postfix}"
 # a comment above a field, the field, a comment beside it
@@ -98,13 +98,13 @@ def _number(kind: type, what: str, word: str):
 def _note_neighbours(error: Exception, options: argparse.Namespace) -> None:
     """Add what lies beside a model or benchmark that was not found, if it is near."""
     argument = str(error).partition(":")[0]
-    place = getattr(options, PLACES.get(argument, ""), None)
+    place = getattr(options, _PLACES.get(argument, ""), None)
     if not isinstance(place, str) or os.path.lexists(place) or "nearest:" in str(error):
         return
     folder, name = os.path.split(place)
-    known = [*SOURCES] if argument == "source" else []
+    known = [*_NO_FOLDERS] if argument == "source" else []
     with suppress(OSError):
-        known += islice(sorted(os.listdir(folder or os.curdir)), MOST_BESIDE)
+        known += islice(sorted(os.listdir(folder or os.curdir)), _MOST_BESIDE)
     near = nearest(name, known)
     if near:
         error.add_note(near.removeprefix("; ") + (f" in {folder}" if folder else ""))
