@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 
 from .assessment import evaluate_command
-from .endings import end, run_command, speak_anywhere
+from .endings import as_options, end, run_command, speak_anywhere
 from .errors import check_number, nearest, shown
-from .options import Bar, Parser, add_fields, given, quiet
+from .options import Bar, Parser, add_fields, given, quiet, spelled
 from .provenance import check_output
 from .reproduction import reproduce_command
 from .signals import Signals
@@ -49,14 +49,14 @@ def pretrain(arguments: list[str]) -> None:
     )
     names = [field.name for field in fields(PretrainConfig) if field.name != "stages"]
     add_fields(parser, PretrainConfig, names)
-    options = parser.parse_args(arguments)
-    config = replace(RECIPES[options.recipe], **given(options, names))
-    with Bar(config.steps) as bar:
-        record = run(config, options.out, probe=in_context, progress=bar.step)
-    print(
-        f"{options.out}: model, tokenizer and record.json; {record['parameters']} "
-        f"parameters, weights sha256 {record['weights']}, {record['probes'][-1]}"
-    )
+    with parser.reading(arguments) as options:
+        config = replace(RECIPES[options.recipe], **given(options, names))
+        with Bar(config.steps) as bar:
+            record = run(config, options.out, probe=in_context, progress=bar.step)
+        print(
+            f"{options.out}: model, tokenizer and record.json; {record['parameters']} "
+            f"parameters, weights sha256 {record['weights']}, {record['probes'][-1]}"
+        )
 
 
 def train(arguments: list[str]) -> None:
@@ -74,16 +74,16 @@ def train(arguments: list[str]) -> None:
         help=f"outer steps between two checkpoints ({CHECKPOINT_EVERY})",
     )
     add_fields(parser, TrainConfig, choices=CHOICES)
-    options = parser.parse_args(arguments)
-    config = TrainConfig(**given(options, TrainConfig))
-    first = is_first()
-    with Bar(config.steps, drawn=first) as bar:
-        record = run(
-            config,
-            output=options.output,
-            checkpoint_every=options.checkpoint_every,
-            progress=lambda step, row: bar.step(step, row["loss"]),
-        )
+    with parser.reading(arguments) as options:
+        config = TrainConfig(**given(options, TrainConfig))
+        first = is_first()
+        with Bar(config.steps, drawn=first) as bar:
+            record = run(
+                config,
+                output=options.output,
+                checkpoint_every=options.checkpoint_every,
+                progress=lambda step, row: bar.step(step, row["loss"]),
+            )
     losses = [loss for loss in record["losses"] if loss is not None]
     told = "every one skipped"
     if losses:
@@ -97,6 +97,16 @@ def train(arguments: list[str]) -> None:
         )
 
 
+# of a step: a field of `TrainConfig`, its name in a plan, default and help
+STEP: Mapping[str, tuple[str, int | None, str]] = {
+    "tasks_per_step": ("n", 4, "tasks of a meta-batch (4)"),
+    "inner_steps": ("k", 1, "of a method that has them (1)"),
+    "prompts": ("prompts", 4, "of a batch (4)"),
+    "max_length": ("length", None, "tokens of a prompt (1024)"),
+    "prompts_at_once": ("at_once", None, "of a batch, differentiated together (all)"),
+}
+
+
 def plan(arguments: list[str]) -> None:
     """Predict memory, gradients and seconds of an outer step, and what makes it fit."""
     from .models import load_model, positions_of
@@ -106,41 +116,42 @@ def plan(arguments: list[str]) -> None:
     parser = Parser("plan", plan.__doc__)
     parser.add_argument("--model", required=True, help="as of load_model")
     parser.add_argument("--method", default="maml-en-llm", choices=planned.PLANNED)
-    parser.add_argument("--length", type=int, help="tokens of a prompt (1024)")
-    parser.add_argument("--n", type=int, default=4, help="tasks of a meta-batch")
-    parser.add_argument("--k", type=int, default=1, help="inner steps")
-    parser.add_argument("--prompts", type=int, default=4, help="of a batch")
-    parser.add_argument("--at-once", type=int, help="prompts differentiated together")
+    for field, (name, default, about) in STEP.items():
+        flags = spelled(field, name)
+        parser.add_argument(*flags, dest=name, type=int, default=default, help=about)
     parser.add_argument("--lora", type=int, default=0, help="rank of adapters (none)")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--memory", type=float, metavar="GIB", help="what there is")
     parser.add_argument("--no-measure", action="store_true", help="no gradient is run")
-    options = parser.parse_args(arguments)
-    shape = ("method", "n", "k", "prompts", "length", "at_once")
-    asked = {name: getattr(options, name) for name in shape}
-    step = planned.Step(**{n: value for n, value in asked.items() if value is not None})
-    if step.second_order and options.dtype in ("bfloat16", "float16"):
-        raise ValueError(
-            "--dtype: expected float32 or float64 for a gradient of second order, "
-            f"found {options.dtype!r}; or choose --method fomaml"
+    with parser.reading(arguments) as options:
+        shape = ("method", *(name for name, *_ in STEP.values()))
+        asked = {name: getattr(options, name) for name in shape}
+        step = planned.Step(
+            **{n: value for n, value in asked.items() if value is not None}
         )
-    memory = None
-    if options.memory is not None:
-        memory = check_number("--memory", options.memory, above=True) * planned.GIB
-    quiet()
-    how = {"dtype": options.dtype, "device": options.device}
-    model, _ = load_model(options.model, **how)
-    if options.length is None:
-        most = positions_of(model) or step.length
-        step = replace(step, length=min(step.length, most))
-    planned.check_length(model, step)
-    if options.lora:
-        model = adapted(model, options.lora)
-    seconds = None
-    if not options.no_measure:
-        seconds = planned.seconds_per_gradient(model, step)
-    print(planned.in_lines(planned.sizes_of(model), step, memory, seconds))
+        if step.second_order and options.dtype in ("bfloat16", "float16"):
+            raise ValueError(
+                "--dtype: expected float32 or float64 for a gradient of second order, "
+                f"found {options.dtype!r}; or choose --method fomaml"
+            )
+        memory = None
+        if options.memory is not None:
+            memory = check_number("--memory", options.memory, above=True) * planned.GIB
+        quiet()
+        how = {"dtype": options.dtype, "device": options.device}
+        model, _ = load_model(options.model, **how)
+        if options.length is None:
+            most = positions_of(model) or step.length
+            step = replace(step, length=min(step.length, most))
+        planned.check_length(model, step)
+        if options.lora:
+            model = adapted(model, options.lora)
+        seconds = None
+        if not options.no_measure:
+            seconds = planned.seconds_per_gradient(model, step)
+        told = planned.in_lines(planned.sizes_of(model), step, memory, seconds)
+        print(as_options(told, parser.flags))
 
 
 # no docstring, of which `python -OO` leaves nothing

@@ -26,15 +26,15 @@ def evaluate_command(arguments: list[str]) -> None:
     """Score a model on the target tasks of a setting, in points (0–100)."""
     from .training import TrainConfig
 
-    options = _asked().parse_args(arguments)
-    # nothing is differentiated twice here: weights may have any type; no moments are
-    # shared: the optimizers need not have the same
-    own: dict = dict(gradient="first_order", moments="fresh")
-    config = TrainConfig(**given(options, TrainConfig), **own)
-    _warn_of_other_prompts(config)
-    adapt = _adaptation(options.adaptation_steps, config)
-    _check_before(options, config)
-    _score(options, config, adapt)
+    with _asked().reading(arguments) as options:
+        # nothing is differentiated twice here: weights may have any type; no moments
+        # are shared: the optimizers need not have the same
+        own: dict = dict(gradient="first_order", moments="fresh")
+        config = TrainConfig(**given(options, TrainConfig), **own)
+        _warn_of_other_prompts(config)
+        adapt = _adaptation(options.adaptation_steps, config)
+        _check_before(options, config)
+        _score(options, config, adapt)
 
 
 def _warn_of_other_prompts(config) -> None:

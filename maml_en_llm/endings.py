@@ -1,9 +1,10 @@
 """How a command ends: with what it wrote, or with one line and an exit status."""
 
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from .errors import shown
@@ -11,6 +12,12 @@ from .errors import shown
 # in errors of torch, which are `RuntimeError`s
 NO_MEMORY = ("allocate memory", "not enough memory", "size calculation overflowed")
 LONGEST_MESSAGE = 480  # characters of a message
+FLAGS = "flags"  # attribute of an error that came while a command's options were known
+# left as they are: what was found, and calls of Python
+_KEPT = r"""(?<!\w)'[^']*'|(?<!\w)"[^"]*"|\w\([^()]*\)"""
+_VALUE = r"""'[^']*'|"[^"]*"|\w+(?:[.+-]\w+)*|…"""
+# before and after a name that is no part of a path, a call or another option
+_BEFORE, _AFTER = r"(?<![\w/.=-])", r"(?![\w/.=(\[-])"
 BY_SIGNAL = 128  # exit status of a command that a signal has ended, less its number
 
 
@@ -57,7 +64,42 @@ def in_one_line(error: Exception) -> str:
         text = "not enough memory for what was asked; ask for less at once"
     if isinstance(error, OSError) and error.filename and error.strerror:
         text = f"{shown(str(error.filename))}: {error.strerror}"
-    return shortened("; ".join([text, *getattr(error, "__notes__", [])]))
+    text = "; ".join([text, *getattr(error, "__notes__", [])])
+    return shortened(as_options(text, getattr(error, FLAGS, {})))
+
+
+def as_options(text: str, flags: Mapping[str, str]) -> str:
+    """A message with options as a command line has them: ``steps=3`` as ``--steps 3``.
+
+    ``flags``: name → option. A name is one where it has a value, where it begins the
+    message, or has an underscore. What is quoted, or an argument of a call, stays.
+    """
+    if not flags:
+        return text
+    every = "|".join(flags)
+    long = "|".join(name for name in flags if "_" in name) or "(?!)"
+    parts = (
+        _KEPT,
+        rf"{_BEFORE}(?P<name>{every})=(?P<value>{_VALUE})",
+        rf"(?P<first>^(?:{every})(?=: )|{_BEFORE}(?:{long}){_AFTER})",
+    )
+
+    def spelled(found: re.Match) -> str:
+        name, value, first = found.group("name", "value", "first")
+        if first is not None:
+            return flags[first]
+        return found[0] if name is None else _given(flags[name], value)
+
+    return re.sub("|".join(parts), spelled, text)
+
+
+def _given(flag: str, value: str) -> str:
+    """An option with a value that Python would write so."""
+    if value in ("True", "None"):
+        return flag if value == "True" else f"no {flag}"
+    if value == "False":
+        return f"--no-{flag.removeprefix('--')}"
+    return f"{flag} {value.strip(chr(34) + chr(39))}"
 
 
 def shortened(text: str) -> str:

@@ -2,17 +2,25 @@
 
 import argparse
 import inspect
+import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields
+from functools import partial
+from itertools import islice
 from types import NoneType, UnionType
 from typing import get_args, get_origin, get_type_hints
 
-from .endings import end
-from .errors import nearest, shown
+from .endings import FLAGS, end
+from .errors import SHOWN, nearest, shown
 
 PROGRAM = "python -m maml_en_llm"
+# what an error calls a place, and the option that names it
+_PLACES = {"model": "model", "tokenizer": "tokenizer", "source": "benchmark"}
+_NO_FOLDERS = ("minicrossfit",)  # that are no folder
+_MOST_BESIDE = 1000  # names that are looked at
 UNTIL_BEGUN = 1e9  # seconds without a bar
 WORK = "{percentage:3.0f}%|{bar}| {elapsed} < {remaining}{postfix}"
 # a comment above a field, the field, a comment beside it
@@ -35,6 +43,8 @@ class Parser(argparse.ArgumentParser):
         self._negative_number_matcher = NEGATIVE
         for action in (None, "store"):
             self.register("action", action, _Once)
+        for kind, what in ((int, "a whole number"), (float, "a number")):
+            self.register("type", kind, partial(_number, kind, what))
 
     def parse_args(self, args=None, namespace=None):
         """The options; what is not known is said before what then is missing."""
@@ -53,8 +63,51 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"expected {'/'.join(action.option_strings)}, found none")
         return found
 
+    @property
+    def flags(self) -> dict[str, str]:
+        """The long options by the names that Python has for them."""
+        long = [word[2:] for word in self._option_string_actions if word[:2] == "--"]
+        return {n.replace("-", "_"): f"--{n.replace('_', '-')}" for n in long}
+
+    @contextmanager
+    def reading(self, arguments: list[str]) -> Iterator[argparse.Namespace]:
+        """The options; an error within is told with them, by `endings.as_options`."""
+        options = self.parse_args(arguments)
+        try:
+            yield options
+        except Exception as error:
+            setattr(error, FLAGS, self.flags)
+            _note_neighbours(error, options)
+            raise
+
     def error(self, message: str):
         end(2, f"{self.name}: {message}; {self.prog} --help lists all options")
+
+
+def _number(kind: type, what: str, word: str):
+    """A word as a number; of thousands of digits Python itself reads no whole one."""
+    try:
+        return kind(word)
+    except ValueError:
+        long = f" of {len(word):,} characters" if len(word) > SHOWN else ""
+        raise argparse.ArgumentTypeError(
+            f"expected {what}, found {shown(word)}{long}"
+        ) from None
+
+
+def _note_neighbours(error: Exception, options: argparse.Namespace) -> None:
+    """Add what lies beside a model or benchmark that was not found, if it is near."""
+    argument = str(error).partition(":")[0]
+    place = getattr(options, _PLACES.get(argument, ""), None)
+    if not isinstance(place, str) or os.path.lexists(place) or "nearest:" in str(error):
+        return
+    folder, name = os.path.split(place)
+    known = [*_NO_FOLDERS] if argument == "source" else []
+    with suppress(OSError):
+        known += islice(sorted(os.listdir(folder or os.curdir)), _MOST_BESIDE)
+    near = nearest(name, known)
+    if near:
+        error.add_note(near.removeprefix("; ") + (f" in {folder}" if folder else ""))
 
 
 class _Once(argparse.Action):
@@ -139,8 +192,14 @@ def given(options: argparse.Namespace, names: type | Collection[str]) -> dict:
     return {name: value for name, value in vars(options).items() if name in names}
 
 
+def spelled(*names: str) -> list[str]:
+    """The flags of an option: each of its names, with dashes and as Python has it."""
+    flags = [f"--{each}" for name in names for each in (name.replace("_", "-"), name)]
+    return list(dict.fromkeys(flags))
+
+
 def _add(parser, name: str, kind, about: str, aliases: list[str]) -> None:
-    flags = list(dict.fromkeys([f"--{name.replace('_', '-')}", f"--{name}", *aliases]))
+    flags = list(dict.fromkeys([*spelled(name), *aliases]))
     how: dict = {"dest": name, "help": about, "default": argparse.SUPPRESS}
     item, many = _item(kind)
     if item is bool:

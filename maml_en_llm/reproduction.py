@@ -15,7 +15,7 @@ DEFAULT = "baselines"  # experiment
 IN_ONE_FILE = ("baselines", "tuning")  # written as one file once they are complete
 COMPARE = "write nothing: fail where a total of the records in --out differs by more"
 CHECK = "compute N published records again, others every day, and compare"
-MINUTES = "begin no run that would not end within them"
+MINUTES = "begin no run that would not end within them, and give up what then goes on"
 FRESH = "compute records of older code again"
 ALIASES = {"max_records": ["--records"]}
 READ_BY_CHECK = ("experiment", "named", "device", "check")
@@ -45,18 +45,18 @@ def reproduce_command(arguments: list[str]) -> None:
     parser.add_argument("--compare", type=float, metavar="POINTS", help=COMPARE)
     parser.add_argument("--check", type=int, metavar="N", help=CHECK)
     choices = add_parameters(parser, experiment.make, ALIASES)
-    options = parser.parse_args(arguments)
-    if options.experiment not in (None, named):
-        parser.error(f"experiment: {shown(options.experiment)} has to come first")
-    quiet()
-    if options.check is not None:
-        _refuse_unread(parser, options)
-        _check(options, named)
-        return
-    _fill_in(options, name)
-    runs = experiment.runs(_preset(options), **given(options, choices))
-    sizes = {"preset": options.preset, **given(options, choices)}
-    _compute(options, name, runs, sizes)
+    with parser.reading(arguments) as options:
+        if options.experiment not in (None, named):
+            parser.error(f"experiment: {shown(options.experiment)} has to come first")
+        quiet()
+        if options.check is not None:
+            _refuse_unread(parser, options)
+            _check(options, named)
+            return
+        _fill_in(options, name)
+        runs = experiment.runs(_preset(options), **given(options, choices))
+        sizes = {"preset": options.preset, **given(options, choices)}
+        _compute(options, name, runs, sizes)
 
 
 def _named(arguments: list[str]) -> str | None:
@@ -134,8 +134,20 @@ def _compute(options, name: str, runs: list, sizes: dict) -> None:
         write_whole(options.out, json.dumps(content) + "\n")
         where = f"{options.out}: {len(found.rows)} records of {name}, also in "
         where += options.log
-    left = f"; {found.left} are left, the same command goes on" if found.left else ""
-    print(f"{where}{left}")
+    print(f"{where}{_left(found)}")
+
+
+def _left(found) -> str:
+    """What there still is to do, and what was begun for nothing."""
+    if not found.left:
+        return ""
+    lost = ""
+    if found.given_up:
+        lost = (
+            f", {found.given_up} of them begun and given up as --minutes were over, "
+            "which begin anew"
+        )
+    return f"; {found.left} are left{lost}, the same command goes on"
 
 
 def _write_rates(out, rows: list[dict]) -> None:

@@ -20,7 +20,9 @@ def check_comparable(argument: str, *sides: Iterable[Mapping]) -> None:
     its examples in each setting, the demonstration seeds, how many test examples were
     asked and the format of prompts. Base model and benchmark are compared by their
     hashes, and by name where a row has none. How many demonstrations are shown
-    may differ: it is what some tables are about.
+    may differ: it is what some tables are about. A record of `evaluate` says its
+    setting and how it asked, one of the command also its targets' hash; its base model
+    it does not say.
     """
     first: dict[str, Any] = {}
     for row in chain(*sides):
@@ -37,7 +39,7 @@ def check_comparable(argument: str, *sides: Iterable[Mapping]) -> None:
 def _shared(row: Mapping) -> dict[str, Any]:
     run = row.get("run")
     if not isinstance(run, Mapping):
-        return {}
+        return _of_evaluation(row)
     config = run.get("config")
     config = config if isinstance(config, Mapping) else {}
     # a place may hold no weights: then the training's seed draws them
@@ -50,3 +52,13 @@ def _shared(row: Mapping) -> dict[str, Any]:
     named = [] if "inputs" in row else CONFIGURED
     found |= {name: config.get(name) for name in (*named, *FORMATTED)}
     return found | {name: run.get(name) for name in ASKED}
+
+
+def _of_evaluation(row: Mapping) -> dict[str, Any]:
+    """The same of a record of `evaluate`, of Python or as JSON."""
+    asked = row.get("protocol")
+    if not isinstance(asked, Mapping):
+        return {}
+    found = {name: row[name] for name in ("setting", "targets") if name in row}
+    found |= {name: asked[name] for name in (*FORMATTED, *ASKED) if name in asked}
+    return {n: list(x) if isinstance(x, tuple) else x for n, x in found.items()}

@@ -1,10 +1,11 @@
 """Which runs failed, and why: a file beside the log."""
 
 import warnings
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..errors import shown
+from ..errors import listed, shown
 from ..provenance import check_file, plain
 from .json_lines import append_row, read_rows
 from .run import Run
@@ -24,6 +25,24 @@ def check_failures(log: str | Path) -> None:
     path = check_file(path, f"log: {path.name}")
     if path.exists():
         read_rows(path)
+
+
+def warn_of_failures(log: str | Path, runs: Iterable[Run]) -> None:
+    """Say which of the runs that are to be computed have failed before, and why."""
+    try:
+        rows = read_rows(failures_of(log))
+    except (OSError, ValueError):  # said once there is a failure to note
+        return
+    why = {row.get("hash"): row.get("error") for row in rows}  # the last of each
+    again = [run for run in runs if run.hash in why]
+    if again:
+        names = listed(dict.fromkeys(run.name for run in again))
+        warnings.warn(
+            f"log: {len(again)} of the runs to compute failed before ({names}), the "
+            f"first with {shown(why[again[0].hash])}, see {failures_of(log)}; they are "
+            "tried again",
+            stacklevel=3,
+        )
 
 
 def note_failure(log: Path, run: Run, error: Exception) -> str:

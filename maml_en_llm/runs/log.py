@@ -13,7 +13,7 @@ from ..sittings import torch_version
 from ..training import TrainConfig
 from .adapted import Chosen
 from .code import code_below, codes_alike
-from .failed import note_failure
+from .failed import note_failure, warn_of_failures
 from .inputs import Inputs, inputs_of
 from .json_lines import append_row
 from .record_rows import read_log, seal
@@ -68,6 +68,7 @@ def reproduce(
     hand is lost. Other processes may work on the same log: each run is computed by one
     of them. Runs that differ in their evaluation alone are trained once; with a
     ``store`` also over several calls. ``progress`` is called with every new record.
+    A warning names runs that failed before; they are tried again.
 
     Raises:
         ValueError: another thing than a run, or a file that is no log of runs, which is
@@ -81,6 +82,7 @@ def reproduce(
     found = _found(log, keys, old)
     failed: dict[Key, str] = {}
     wanted = {key: run for key, run in zip(keys, runs, strict=True) if key not in found}
+    warn_of_failures(log, wanted.values())
     waiting = _groups(wanted)
     with locks_on(log) as locks:
         for wait in (False, True):  # first what nobody else is at

@@ -20,12 +20,13 @@ from ..methods import METHODS
 from ..methods.budget import gradients_per_task
 from ..models import PromptLoss, parameters, positions_of
 from ..models.sizes import base_of, text_config, width_of
+from ..optimizers import SGD
 from ..prompts import Prompt, collate
 from ..tensors import GIB, check_memory
 from ..training.config import MOST_TASKS, TOKENS_AT_ONCE
 
 MOST = {"n": MOST_TASKS, "prompts": MOST_TASKS, "length": 2**30, "target": 2**30}
-PLANNED = ("metaicl", "fomaml", "maml-en-llm")
+PLANNED = ("metaicl", "metaict", "multi-task", "maml-en-llm", "fomaml", "reptile")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +76,13 @@ class Step:
     @property
     def inner_steps(self) -> int:
         """k, of a method that has inner steps."""
-        return 0 if self.method == "metaicl" else self.k
+        return self.k if "inner_steps" in METHODS[self.method].takes else 0
 
     @property
     def together(self) -> int:
-        """Prompts of one graph: of a batch, and of MetaICL those of several tasks."""
+        """Prompts of one graph: of a batch; as MetaICL those of several tasks."""
         batches = 1
-        if self.method == "metaicl":
+        if "tokens_at_once" in METHODS[self.method].takes:
             fitting = TOKENS_AT_ONCE // (self.prompts * self.length)
             batches = min(max(fitting, 1), self.n)
         rows = batches * self.prompts
@@ -95,7 +96,7 @@ class Step:
     @property
     def gradients(self) -> int:
         """Gradient equivalents: forward and backward passes of a batch, all tasks."""
-        method = METHODS[self.method](inner=None, inner_steps=self.k)
+        method = METHODS[self.method](inner=SGD(1.0), inner_steps=self.k)
         in_parts = self.together < self.prompts
         return self.n * gradients_per_task(method, self.inner_steps, in_parts)
 
@@ -129,9 +130,8 @@ def _graph(sizes: Sizes, step: Step) -> float:
     tokens = step.together * step.length
     layer = graph.widths * sizes.width + graph.inners * sizes.inner
     kept = tokens * (sizes.layers * layer + graph.rest * sizes.width)
-    logits = (
-        (3 if step.second_order else 1) * step.together * step.target * sizes.vocabulary
-    )
+    logits = step.together * step.target * sizes.vocabulary
+    logits *= 3 if step.second_order else 1
     work = 0.0
     if step.second_order:
         work = 3 * min(sizes.heads * 128 * step.length, _BLOCK)
@@ -141,6 +141,8 @@ def _graph(sizes: Sizes, step: Step) -> float:
 
 def _end(sizes: Sizes, step: Step) -> float:
     """Numbers beside the model's own where copies of the parameters are most."""
+    if step.method == "reptile":  # its last update, beside where it began
+        return (12.1 + (step.n > 1)) * sizes.moving
     if not step.second_order:
         return 8.1 * sizes.moving
     return (12 + _more_copies(step)) * sizes.moving + 2 * sizes.table
@@ -250,11 +252,8 @@ def in_lines(
         f"{step.gradients} gradient equivalents per outer step",
     ]
     if seconds is not None:
-        whole = seconds * step.gradients
-        lines.append(
-            f"{seconds:.3g} s per gradient (measured), {whole:.3g} s per outer step "
-            "(predicted)"
-        )
+        whole = f"{seconds * step.gradients:.3g} s per outer step (predicted)"
+        lines.append(f"{seconds:.3g} s per gradient (measured), {whole}")
     rows = advice(sizes, step, float("inf") if memory is None else memory)
     for what, peak, fits in rows:
         verdict = ""
@@ -276,8 +275,7 @@ def check_length(model, step: Step) -> None:
 
 
 def seconds_per_gradient(model, step: Step) -> float:
-    """Seconds of one gradient of a batch of the step, the faster of two: the first
-    also warms up.
+    """Seconds of one gradient of a batch, the faster of two: the first also warms up.
 
     Raises `ValueError` where prompts are longer than the model takes, or do not fit the
     memory of the machine.

@@ -38,7 +38,7 @@ import numpy as np
 
 from ..errors import check_choice, check_number, listed, shown
 from .comparable import check_comparable
-from .seed_scores import scores_of
+from .seed_scores import BY_SEED, records_in, scores_of
 
 OVER = ("targets", "seeds", "both")
 LEVEL = 0.95
@@ -46,6 +46,7 @@ POINTS = 4097  # of the grid on which Student's distribution is added up
 RANGE = (-1e6, 1e6)  # of a score: points; their fourth powers fit a float
 
 Scores = Mapping[int | None, Mapping[str, float]]  # training seed → target → points
+Given = Scores | Iterable[Mapping] | Mapping[int | None, Mapping]  # see `scores_of`
 
 
 @dataclass(frozen=True)
@@ -73,17 +74,18 @@ class Interval:
 
 
 def paired_difference(
-    a: Scores | Iterable[Mapping],
-    b: Scores | Iterable[Mapping],
+    a: Given,
+    b: Given,
     over: str = "both",
     families: Mapping[str, str] | None = None,
 ) -> Interval:
     """The mean of ``a`` − ``b`` over seeds and targets, with its 95% interval.
 
     Args:
-        a, b: scores in points, training seed → target → score, or the records of one
-            method each (`scores_of`). Seed ``None``, of a model that was not trained,
-            is paired with every seed of the other.
+        a, b: scores in points, training seed → target → score; or training seed →
+            record of `evaluate`; or a log's records of one method each (`scores_of`).
+            Seed ``None``, of a model that was not trained, is paired with every seed of
+            the other.
         over: what other draws would be of. ``"targets"``: other families of targets,
             these seeds. ``"seeds"``: other training seeds, these targets. ``"both"``.
         families: target → family; targets of one family are one block. ``None``: every
@@ -110,9 +112,7 @@ def paired_difference(
     """
     a, b = _at_hand(a), _at_hand(b)
     left, right = _scores("a", a), _scores("b", b)
-    check_comparable(
-        "a and b", *(side for side in (a, b) if not isinstance(side, Mapping))
-    )
+    check_comparable("a and b", records_in(a), records_in(b))
     seeds = _paired_seeds(left, right)
     targets = _shared_targets(a=left, b=right)
     table = [
@@ -123,7 +123,7 @@ def paired_difference(
 
 
 def mean_interval(
-    scores: Scores | Iterable[Mapping],
+    scores: Given,
     over: str = "both",
     families: Mapping[str, str] | None = None,
 ) -> Interval:
@@ -242,12 +242,13 @@ def _at_hand(given) -> Any:
 
 def _scores(argument: str, given) -> Scores:
     """A table with at least one score, all of them Python's own numbers."""
-    table = given if isinstance(given, Mapping) else scores_of(given)
+    plain = isinstance(given, Mapping) and not records_in(given)
+    table = given if plain else scores_of(given)
     whole = table and all(isinstance(row, Mapping) and row for row in table.values())
     if not whole or (None in table and len(table) > 1):
         raise ValueError(
             f"{argument}: expected scores as training seed → target → points, of one "
-            f"method, found {shown(given)}"
+            f"method, or as {BY_SEED}, found {shown(given)}"
         )
     return {
         seed: {

@@ -49,11 +49,12 @@ class How:
 @dataclass
 class Outcome:
     """Records in the order of the runs, messages of those that failed, and how many
-    were not begun."""
+    are left: not begun, or ``given_up`` as their time was over."""
 
     rows: list[dict]
     failed: list[str] = field(default_factory=list)
     left: int = 0
+    given_up: int = 0
 
 
 Progress = Callable[[dict, float, float], None]
@@ -86,8 +87,10 @@ def compute_stages(
     work = Work(groups, how, log, progress)
     work.finish()
     rows = records(runs, log, how.old)
-    left = len(runs) - len({row["hash"] for row in rows})
-    return Outcome(rows, work.failed, max(left - len(work.failed), 0))
+    there = {row["hash"] for row in rows}
+    left = max(len(runs) - len(there) - len(work.failed), 0)
+    begun = [run for run in work.given_up if run.hash not in there]
+    return Outcome(rows, work.failed, left, min(len(begun), left))
 
 
 class Work:
@@ -99,6 +102,7 @@ class Work:
         self.pace, self.how, self.log = how.pace, how, log
         self.progress = progress
         self.failed: list[str] = []
+        self.given_up: list[Run] = []  # groups that were begun, and not ended
         self.done = 0.0  # units
         self.all = sum(map(units_of_group, groups))
         self.began = time.monotonic()
@@ -118,6 +122,7 @@ class Work:
                 for connection in wait(list(busy), LOOK_EVERY):
                     self._hear(connection, busy)
                 if time.monotonic() > self.end:
+                    self.given_up = [r for each in busy.values() for r in each.group]
                     break
         finally:
             for worker in busy.values():

@@ -122,6 +122,14 @@ def test_a_working_folder_that_was_removed_is_named(tmp_path):
 
 # the words after `python -m maml_en_llm`, and what has to be said; {0} is a folder
 MISTAKES = [
+    ("plan --model {0}/fiel", "--model: expected .*; nearest: file in /"),
+    ("train --output {0}/a --model fiel --benchmark minicrossfit", "; nearest: file$"),
+    (
+        "evaluate --model tiny-base --benchmark {0}/fiel",
+        "source: .*; nearest: file in /",
+    ),
+    ("evaluate --model tiny-base --benchmark minicrosfit", "; nearest: minicrossfit$"),
+    ("evaluate --model tiny-base --benchmark {0}/other", "found '.*/other'$"),
     ("trian", "expected a command, found 'trian'; nearest: train"),
     ("tasks --out {0}/" + "x" * 300, "out: expected a "),
     ("tasks --out /proc/x", "out: expected a "),
@@ -156,7 +164,7 @@ MISTAKES = [
     ("reproduce tuning --out /proc/x.json", "--out: expected a path that can be writ"),
     ("reproduce tuning --compare 1 --out {0}/file", "--compare: expected --out, a fil"),
     ("plan --model tiny-base --length 2000", "length: expected at most 512, the mod"),
-    ("plan --model tiny-base --at-once 0", "at_once: expected a whole number"),
+    ("plan --model tiny-base --at-once 0", "--at-once: expected a whole number"),
     ("plan --model tiny-base --lora 10000000000", "lora: expected .* at most 128"),
     ("plan --model tiny-base --lora -1", "lora: expected a whole number"),
     ("plan --model tiny-base --prompts 100000000000", "prompts: expected .* 100000"),
@@ -179,8 +187,17 @@ MISTAKES = [
         "evaluate --model {0}/none --demonstrations 17",
         "--demonstrations: .* at most 16",
     ),
+    ("train --output {0}/a --dtype float16", "--dtype: .* --gradient first_order$"),
+    ("train --output {0}/a --tasks-per-step 0", "train: --tasks-per-step: expected a"),
+    (
+        "train --output {0}/a --inner-optimizer sgd",
+        "--moments: expected 'fresh' where --inner-optimizer, 'sgd', has",
+    ),
     ("train --output=", "output: expected a path"),
-    ("train --output {0}/a --checkpoint-every 0", "checkpoint_every: expected a whole"),
+    (
+        "train --output {0}/a --checkpoint-every 0",
+        "--checkpoint-every: expected a whole",
+    ),
     ("pretrain --output=", "output: expected a path"),
     ("train --outpu x", "train: unknown option '--outpu'; nearest: --output"),
     ("train –output x", "train: unknown option '–output'; nearest: --output"),
@@ -247,6 +264,21 @@ def test_a_plan_has_prompts_as_long_as_the_model_takes(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["maml_en_llm", *words])
     command_line.main()
     assert "4 prompts of 512 tokens per batch" in capsys.readouterr().out
+
+
+def test_a_plan_takes_the_options_of_training(capsys):
+    told = []
+    for words in (
+        "--tasks-per-step 3 --inner-steps 2 --max-length 64 --prompts-at-once 2",
+        "--tasks_per_step 3 --inner_steps 2 --max_length 64 --prompts_at_once 2",
+        "--n 3 --k 2 --length 64 --at-once 2",
+    ):
+        COMMANDS["plan"](["--model", "tiny-base", "--no-measure", *words.split()])
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1] == told[2]
+    assert "first order (--method fomaml)" in told[0]
+    assert "micro-batching (--prompts-at-once 1)" in told[0]
+    assert "3 tasks, 2 inner steps, 4 prompts of 64 tokens" in told[0]
 
 
 def test_a_prompt_is_evaluated_as_it_was_trained():

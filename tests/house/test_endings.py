@@ -16,7 +16,7 @@ import pytest
 
 from maml_en_llm import __main__ as command_line
 from maml_en_llm import provenance
-from maml_en_llm.endings import LONGEST_MESSAGE, in_one_line, shortened
+from maml_en_llm.endings import LONGEST_MESSAGE, as_options, in_one_line, shortened
 from maml_en_llm.locks import locked
 from maml_en_llm.minicrossfit import benchmark
 from maml_en_llm.provenance import check_file, check_path, whole_folder, write_whole
@@ -30,7 +30,11 @@ MISTAKES = [
     ("train --output {0}/a --steps 1 --steps 2", 2, "--steps: expected once"),
     ("train --output {0}/a --faithful --no-faithful", 2, "expected once"),
     ("train --output {0}/a --stpes 1", 2, "'--stpes'; nearest: --steps"),
-    ("train --output {0}/a --steps " + "9" * 5000, 2, "invalid int value"),
+    ("train --output {0}/a --steps " + "9" * 5000, 2, "a whole number, found '9"),
+    ("train --output {0}/a --steps " + "9" * 5000, 2, "… of 5,000 characters;"),
+    ("train --output {0}/a --steps 1e3", 2, "--steps: expected a whole number, found"),
+    ("train --output {0}/a --lr x", 2, "argument --lr: expected a number, found 'x'"),
+    ("evaluate --demonstration-seeds 1 " + "9" * 5000, 2, "of 5,000 characters;"),
     ("train --output {0}/a --tasks-per-step 1" + "0" * 12, 1, "at most 100000"),
     ("evaluate --output=", 1, "--output: expected a path"),
     ("evaluate --max-records 0", 1, "--max-records: expected a whole number"),
@@ -80,6 +84,35 @@ def test_a_message_keeps_its_beginning_and_its_cure():
     error = OSError(28, "No space left on device", "file")
     error.add_note("no checkpoint")
     assert in_one_line(error) == "'file': No space left on device; no checkpoint"
+
+
+FLAGS = {n: f"--{n.replace('_', '-')}" for n in ("lr", "max_length", "mode", "bos")}
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("lr: expected 1; mode='direct'", "--lr: expected 1; --mode direct"),
+        ("max_length=64 cuts them", "--max-length 64 cuts them"),
+        ("set bos=True, or bos=False", "set --bos, or --no-bos"),
+        ("lower max_length or lr", "lower --max-length or lr"),
+        ("max_length=None is all", "no --max-length is all"),
+        ("(lr=1e-3)", "(--lr 1e-3)"),
+        *(
+            (same, same)
+            for same in (
+                "found 'lr=3 max_length', the model's positions",
+                "train(config, mode='direct')",
+                "/tmp/lr=3/max_length/x: no file",
+                "alr=3, lr.py, max_lengths, the mode: one",
+                "--max-length: expected --mode direct",
+            )
+        ),
+    ],
+)
+def test_a_message_has_options_as_they_are_given(text, told):
+    assert as_options(text, FLAGS) == told
+    assert as_options(text, {}) == text
 
 
 @pytest.mark.parametrize("path", ["", " ", "\0", "\udcff", None, 3])

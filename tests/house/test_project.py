@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from maml_en_llm import load_benchmark
+from maml_en_llm.evaluation import evaluate_by
+
 ROOT = Path(__file__).parents[2]
 CELL_COLUMNS = 79
 
@@ -56,14 +59,30 @@ def test_the_wheel_holds_every_file_of_the_package(tmp_path):
     assert rates.read_bytes() == (ROOT / "results/tuning.json").read_bytes()
 
 
+def evaluation(answer: int) -> dict:
+    """A record of MiniCrossFit's targets, all answered by an option of one place."""
+    benchmark = load_benchmark("minicrossfit:easy", "hr_to_lr")
+
+    def scorer(_, seed, queries):
+        place = answer + seed
+        rows = [[1.0] * len(query.options) for query in queries]
+        for row in rows:
+            row[place % len(row)] = 0.0
+        return rows
+
+    return evaluate_by(scorer, benchmark, seeds=[13], max_records=16)
+
+
 def code_blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def test_the_examples_of_the_readme_run(tmp_path):
-    """One after the other, as the second says."""
+    """One after the other, as the second says; the third reads four evaluations."""
     examples = code_blocks((ROOT / "README.md").read_text(), "python")
-    assert len(examples) == 2
+    assert len(examples) == 3
+    for n, name in enumerate(("ours-1", "ours-2", "rival-1", "rival-2")):
+        (tmp_path / f"{name}.json").write_text(json.dumps(evaluation(n)))
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(examples)],
         capture_output=True,
@@ -72,7 +91,9 @@ def test_the_examples_of_the_readme_run(tmp_path):
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    nats, score = map(float, done.stdout.split())
+    *numbers, difference = done.stdout.splitlines()
+    nats, score = map(float, numbers)
+    assert re.fullmatch(r"[+-]\d+\.\d ± \d+\.\d", difference)
     assert 0 < nats < 20  # per target token
     assert 0 <= score <= 100
     assert (tmp_path / "my-model" / "model.safetensors").is_file()

@@ -18,11 +18,13 @@ from transformers import (
 )
 
 from maml_en_llm import Episode, PromptLoss, TrainConfig, tensors
+from maml_en_llm.methods import METHODS
 from maml_en_llm.models.adapters import with_adapters
 from maml_en_llm.models.loading import fuse_gelu
 from maml_en_llm.prompts import Prompt, collate
 from maml_en_llm.runs.plan import (
     GIB,
+    PLANNED,
     Sizes,
     Step,
     advice,
@@ -91,6 +93,56 @@ CASES = {
             **LLAMA | {"max_position_embeddings": 1024},
         ),
         Step(method="metaicl", n=4, length=800, target=4),
+    ),
+    "MetaICT, the tasks' prompts together": (
+        LlamaConfig(
+            vocab_size=300,
+            hidden_size=96,
+            intermediate_size=256,
+            num_hidden_layers=3,
+            **LLAMA,
+        ),
+        Step(method="metaict", n=4, length=100, target=4),
+    ),
+    "multi-task, long prompts": (
+        LlamaConfig(
+            vocab_size=300,
+            hidden_size=96,
+            intermediate_size=256,
+            num_hidden_layers=3,
+            **LLAMA,
+        ),
+        Step(method="multi-task", n=1, length=200, target=4),
+    ),
+    "Reptile, long prompts": (
+        LlamaConfig(
+            vocab_size=300,
+            hidden_size=96,
+            intermediate_size=256,
+            num_hidden_layers=3,
+            **LLAMA,
+        ),
+        Step(method="reptile", n=2, k=1, prompts=4, length=400, target=4),
+    ),
+    "Reptile, mostly parameters": (
+        LlamaConfig(
+            vocab_size=2000,
+            hidden_size=128,
+            intermediate_size=384,
+            num_hidden_layers=3,
+            **LLAMA,
+        ),
+        Step(method="reptile", n=1, k=2, length=12, target=4),
+    ),
+    "Reptile, mostly parameters, more tasks": (
+        LlamaConfig(
+            vocab_size=2000,
+            hidden_size=128,
+            intermediate_size=384,
+            num_hidden_layers=3,
+            **LLAMA,
+        ),
+        Step(method="reptile", n=3, k=4, length=12, target=4),
     ),
     "GPT-2, second order": (
         GPT2Config(vocab_size=300, n_embd=96, n_layer=3, **GPT2),
@@ -221,7 +273,10 @@ def test_metaicls_prompts_are_together_up_to_a_number_of_tokens():
 
 def test_gradient_equivalents_are_those_of_the_budget():
     assert Step(method="metaicl", n=4).gradients == 4
+    assert Step(method="metaict", n=4, k=3).gradients == 4
+    assert Step(method="multi-task", n=4, k=3).gradients == 4
     assert Step(method="fomaml", n=4, k=2).gradients == 12
+    assert Step(method="reptile", n=4, k=2).gradients == 12
     assert Step(method="maml-en-llm", n=4, k=1).gradients == 16
     assert Step(method="maml-en-llm", n=4, k=4).gradients == 64
 
@@ -321,6 +376,12 @@ def test_words_say_what_was_measured_and_what_fits():
     assert "does not fit 2 GiB" in text
     assert "micro-batching" in text
     assert "measured" not in in_lines(BIG, step, None, None)
+
+
+def test_every_method_is_planned():
+    assert set(PLANNED) == set(METHODS)
+    for method in PLANNED:
+        assert "gradient equivalents" in in_lines(BIG, Step(method=method), None, None)
 
 
 @pytest.mark.parametrize(

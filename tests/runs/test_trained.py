@@ -29,6 +29,7 @@ from maml_en_llm import (
 from maml_en_llm.evaluation import evaluate_adapted
 from maml_en_llm.protocol import SEEDS
 from maml_en_llm.provenance import weights_hash
+from maml_en_llm.reproduction import _left
 from maml_en_llm.runs import (
     CONTROL,
     Chosen,
@@ -45,7 +46,7 @@ from maml_en_llm.runs.failed import failures_of
 from maml_en_llm.runs.inputs import SETTINGS
 from maml_en_llm.runs.log import missing, read_log, trained_by
 from maml_en_llm.runs.store import Store, checksum_of
-from maml_en_llm.runs.workers import How, compute
+from maml_en_llm.runs.workers import How, Outcome, compute
 
 LOG = sys.modules["maml_en_llm.runs.log"]
 INPUTS = sys.modules["maml_en_llm.runs.inputs"]
@@ -474,6 +475,20 @@ def test_no_run_is_begun_that_would_not_end_in_time(config, tmp_path):
     long = run_of_mini(replace(config, steps=10_000_000))
     found = compute([long], tmp_path / "log", How(minutes=0.1))
     assert (found.rows, found.failed, found.left) == ([], [], 1)
+    assert found.given_up == 0
+
+
+def test_a_run_that_outlasts_its_time_is_given_up_and_told(
+    config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Pace, "seconds", lambda *_: 0.0)
+    long = run_of_mini(replace(config, steps=10_000_000))
+    short = run_of_mini(replace(config, steps=9_000_000))
+    found = compute([long, short], tmp_path / "log", How(minutes=0.02))
+    assert (found.rows, found.failed, found.left) == ([], [], 2)
+    assert found.given_up == 1
+    assert "2 are left, 1 of them begun and given up" in _left(found)
+    assert "given up" not in _left(Outcome([], left=1)) and not _left(Outcome([]))
 
 
 def test_who_stops_it_finds_the_log_without_locks_beside_it(
