@@ -142,7 +142,7 @@ def test_the_count_draws_nothing_from_a_run(folder):
 def test_an_evaluation_names_the_targets_that_are_cut(folder):
     benchmark = load_benchmark(folder, "mini")
     how = dict(k=3, seeds=(100, 13), max_length=40, max_records=4)
-    with pytest.warns(UserWarning, match=r"fewer for c \(.*d \(") as said:
+    with pytest.warns(UserWarning, match=r"in the mean: c .*, d ") as said:
         record = evaluate(small_model(), CharTokenizer(), benchmark, **how)
     assert len(said) == 1
     encoder = PromptEncoder(CharTokenizer(), Format(max_length=40))

@@ -37,11 +37,10 @@ def told_cuts(
         if cut.prompts:
             found[task.name] = cut
     if found:
-        left = (f"{name} ({cut.whole:.1f})" for name, cut in found.items())
+        left = (f"{name} {cut.whole:.1f}" for name, cut in found.items())
         warnings.warn(
-            f"max_length: {fmt.max_length} tokens are too few for all of {k} "
-            "demonstrations, and those that are left whole, per prompt, are fewer for "
-            f"{listed(left)}; raise max_length, or lower k",
+            f"max_length: {fmt.max_length} tokens are too few for {k} demonstrations; "
+            f"left whole in the mean: {listed(left)}; raise max_length, or lower k",
             stacklevel=3,
         )
     return {name: cut._asdict() for name, cut in found.items()}
