@@ -144,6 +144,55 @@ def test_a_models_own_weights_can_be_written_back_in_other_places():
     assert set(own[one].tolist()) == {2.0}
 
 
+def over_one_memory(model):
+    norm = model.transformer.h[0].ln_1
+    norm.bias = torch.nn.Parameter(norm.weight.data)
+
+
+def expanded(model):
+    norm = model.transformer.ln_f
+    norm.weight = torch.nn.Parameter(torch.ones(1).expand(len(norm.weight)))
+
+
+def without_memory(model):
+    model.transformer.ln_f.to("meta")
+
+
+def made_in_inference_mode(model):
+    with torch.inference_mode():
+        model.transformer.ln_f.weight = torch.nn.Parameter(torch.ones(32))
+
+
+UNWRITABLE = {
+    over_one_memory: "found transformer.h.0.ln_1.weight and transformer.h.0.ln_1.bias",
+    expanded: "found transformer.ln_f.weight with several entries in one place",
+    without_memory: "found transformer.ln_f.weight on 'meta'",
+    made_in_inference_mode: "found transformer.ln_f.weight made within",
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), UNWRITABLE.items())
+def test_what_cannot_be_written_is_refused_before_the_rest_is(spoil, message):
+    model, new = small_model(), parameters(small_model(seed=1))
+    spoil(model)
+    table = model.transformer.wte.weight
+    before = table.clone()
+    with pytest.raises(ValueError, match=f"expected weights .*, {message}"):
+        write_back(model, new)
+    assert torch.equal(table, before)
+    write_back(model, {"transformer.wte.weight": new["transformer.wte.weight"]})
+    assert torch.equal(table, new["transformer.wte.weight"])
+
+
+def test_a_weight_over_the_memory_of_one_that_is_not_named_is_not_written():
+    model = small_model()
+    over_one_memory(model)
+    name = "transformer.h.0.ln_1.weight"
+    with pytest.raises(ValueError, match="over one memory"):
+        write_back(model, {name: parameters(model)[name] + 1})
+    assert (model.transformer.h[0].ln_1.weight == 1).all()
+
+
 def test_weights_in_their_own_places_are_not_copied(monkeypatch):
     model, copied = small_model(), []
     usual = torch.Tensor.clone
