@@ -6,6 +6,7 @@ changed: a fork, a part of another kind, another ``forward``, a hook.
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import Any
 from weakref import ref
 
 import torch
@@ -93,9 +94,10 @@ def _of_a_library(kind: type[torch.nn.Module], forward: Callable) -> bool:
     The ``forward`` may have been put into the class since. What `functools.wraps` made
     bears the name of what it is around, but not its globals.
     """
-    homes = [kind.__module__]
-    while forward is not None:
-        homes.append(getattr(forward, "__module__", None))
-        homes.append(getattr(forward, "__globals__", {}).get("__name__"))
-        forward = getattr(forward, "__wrapped__", None)
+    homes: list[Any] = [kind.__module__]
+    layer: Any = forward
+    while layer is not None:
+        homes.append(getattr(layer, "__module__", None))
+        homes.append(getattr(layer, "__globals__", {}).get("__name__"))
+        layer = getattr(layer, "__wrapped__", None)
     return all(str(home).partition(".")[0] in _LIBRARIES for home in homes)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import torch
 from torch.nn.functional import embedding
@@ -62,4 +63,5 @@ def _of_constant_padding(kind: type[torch.nn.Embedding]) -> type[torch.nn.Embedd
     """
     if kind is torch.nn.Embedding:
         return _ConstantPadding
-    return type(kind.__name__, (kind, _ConstantPadding), {})
+    bases: tuple[Any, ...] = (kind, _ConstantPadding)
+    return type(kind.__name__, bases, {})
