@@ -240,6 +240,7 @@ WRONG = {
         other(loss_mask=lambda t: t.long() * 2),
         "loss_mask: expected a tensor of torch.bool, found torch.int64",
     ),
+    "meta": (each(lambda t: t.to("meta")), "input_ids: expected a tensor in memory"),
     "a list": (other(input_ids=lambda t: t.tolist()), "input_ids: expected a tensor"),
     "no mask": (other(attention_mask=lambda _: None), "attention_mask: .*found None"),
     "other shapes": (other(loss_mask=lambda t: t[:, :3]), "loss_mask: .*shape.*2, 3"),
@@ -249,6 +250,15 @@ WRONG = {
     "prompts": ([PROMPTS[0]], "batch: expected a Batch"),
     "negative ids": (collate([Prompt((1, -2, 3), 1)]), "ids below 97, .*found -2;"),
     "padded on the left": (LEFT, "batch: expected prompts padded on the right"),
+    "segments": (
+        other(attention_mask=lambda t: t * 2),
+        "attention_mask: expected 1 on real tokens and 0 on padding, found 2;",
+    ),
+    "shares": (other(attention_mask=lambda t: t * 0.5), "attention_mask: .*found 0.5;"),
+    "not a number": (
+        other(attention_mask=lambda t: t * float("nan")),
+        "attention_mask: .*found nan;",
+    ),
     "no target": (marked([0] * 4, [0, 0, 0, 1]), "batch: expected a target in every"),
     "first token": (marked([1, 1, 0, 0], [0, 0, 0, 1]), "batch: expected a target in"),
     "padding": (marked([0, 0, 1, 1], [0, 0, 0, 1]), "batch: expected a target in"),
@@ -268,6 +278,14 @@ def test_batches_that_the_loss_is_not_right_for_are_refused(batch, message, at_o
         meta_gradient(loss, params, [], batch, None)
     with pytest.raises(ValueError, match=message):
         loss(params, batch)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "opt"])
+def test_a_mask_of_truth_values_is_one_of_numbers(kind):
+    model, batch = small_model(kind), collate(PROMPTS)
+    same = replace(batch, attention_mask=batch.attention_mask.bool())
+    found, expected = (PromptLoss(model)(parameters(model), b) for b in (same, batch))
+    assert torch.equal(found, expected) and same.n_tokens == batch.n_tokens
 
 
 def test_the_longest_prompt_that_has_positions_is_taken():
