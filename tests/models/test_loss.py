@@ -628,6 +628,37 @@ def test_a_model_that_fails_on_a_batch_is_named(kind):
     assert PromptLoss(model)(parameters(model), batch).isfinite()
 
 
+@pytest.mark.parametrize("error", [ValueError, AssertionError, ImportError])
+def test_an_error_of_another_library_is_named(error, monkeypatch):
+    model, batch = small_model(), collate(PROMPTS)
+
+    def fails(*_, **__):
+        raise error("exactly one of two")
+
+    monkeypatch.setattr(model, "forward", fails)
+    message = f"^model: expected GPT2.* found {error.__name__}: exactly one of two$"
+    with pytest.raises(ValueError, match=message):
+        PromptLoss(model)(parameters(model), batch)
+    model.config.is_encoder_decoder = True
+    with pytest.raises(ValueError, match="one of two; it has an encoder, too: take a"):
+        PromptLoss(model)(parameters(model), batch)
+
+
+def test_an_error_of_this_package_is_named_once():
+    config = CONFIGS["llama"]()
+    config.attention_dropout = 0.5
+    model = small_model(config, attention="twice").train()
+    with pytest.raises(ValueError, match="^dropout: attention 'twice'"):
+        PromptLoss(model)(parameters(model), collate(PROMPTS))
+
+
+def test_parameters_without_numbers_are_refused():
+    model, batch = small_model(), collate(PROMPTS)
+    params = {name: p.to("meta") for name, p in parameters(model).items()}
+    with pytest.raises(ValueError, match="params: expected tensors in memory, found"):
+        meta_gradient(PromptLoss(model), params, [batch], batch, SGD(0.1))
+
+
 def test_a_lack_of_memory_is_no_fault_of_the_model(monkeypatch):
     model, batch = small_model(), collate(PROMPTS)
 
