@@ -105,7 +105,10 @@ def check_named(**arguments) -> None:
 
 
 def check_floating(tensors: Tensors, argument: str = "params") -> set[torch.dtype]:
-    """The types of ``tensors``; `ValueError` unless all are real floating point."""
+    """The types of ``tensors``; `ValueError` unless all are real numbers in memory.
+
+    Of floating point, that is, and not on the device "meta".
+    """
     check_named(**{argument: tensors})
     for name, tensor in tensors.items():
         if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
@@ -113,6 +116,11 @@ def check_floating(tensors: Tensors, argument: str = "params") -> set[torch.dtyp
             raise ValueError(
                 f"{argument}: expected floating-point tensors, found {kind} for "
                 f"{shown(name)}; convert it, or leave it out"
+            )
+        if tensor.is_meta:
+            raise ValueError(
+                f"{argument}: expected tensors in memory, found {shown(name)} on "
+                "'meta'; make it on a device that holds numbers"
             )
     return {tensor.dtype for tensor in tensors.values()}
 

@@ -4,8 +4,10 @@ What was measured of a class says nothing of a model of that name which somebody
 changed: a fork, a part of another kind, another ``forward``, a hook.
 """
 
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+from weakref import ref
 
 import torch
 from transformers import PreTrainedModel
@@ -35,7 +37,7 @@ def foreign_part(model: PreTrainedModel) -> str:
         if kind.__module__.startswith(_COMPILED):
             continue
         own = "forward" in vars(module) and module not in _whole(model)
-        if own or not _of_a_library(kind):
+        if own or not _of_a_library(kind, kind.forward):
             return f"{name or 'the model'} ({kind.__name__}), which has code of its own"
     return ""
 
@@ -58,6 +60,17 @@ def wrapped(model: PreTrainedModel) -> str:
     return ""
 
 
+def own_code(model: PreTrainedModel) -> tuple[ref, ...]:
+    """All forwards and hooks that no library made: equal while they are the same."""
+    found = []
+    for module in model.modules():
+        kind = type(module)
+        found += [*_hooks_of(module), vars(module).get("forward")]
+        if not _of_a_library(kind, kind.forward):
+            found.append(kind.forward)
+    return tuple(ref(code) for code in found if code is not None)
+
+
 def _hooked(model: PreTrainedModel) -> Iterator[str]:
     for name, module in model.named_modules():
         if _hooks_of(module) and module not in _whole(model):
@@ -74,7 +87,17 @@ def _whole(model: PreTrainedModel) -> tuple[torch.nn.Module, ...]:
     return model, getattr(model, "_orig_mod", model), base_of(model)
 
 
-@cache
-def _of_a_library(kind: type[torch.nn.Module]) -> bool:
-    homes = (kind.__module__, kind.forward.__module__)
-    return all(home.partition(".")[0] in _LIBRARIES for home in homes)
+@lru_cache(maxsize=2**12)
+def _of_a_library(kind: type[torch.nn.Module], forward: Callable) -> bool:
+    """Whether a class and its ``forward`` are as a library wrote them.
+
+    The ``forward`` may have been put into the class since. What `functools.wraps` made
+    bears the name of what it is around, but not its globals.
+    """
+    homes: list[Any] = [kind.__module__]
+    layer: Any = forward
+    while layer is not None:
+        homes.append(getattr(layer, "__module__", None))
+        homes.append(getattr(layer, "__globals__", {}).get("__name__"))
+        layer = getattr(layer, "__wrapped__", None)
+    return all(str(home).partition(".")[0] in _LIBRARIES for home in homes)

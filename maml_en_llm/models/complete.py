@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from ..drawing import drawn_with
 from ..errors import listed, shown
-from .as_made import altered_part
+from .as_made import altered_part, own_code
 from .attention import using_attention
 from .folder import BUFFERS, LOADED, shapes_in
 from .safe import classes_with
@@ -140,7 +140,7 @@ def check_causal(model: PreTrainedModel) -> None:
     # that is not asked here, as one for pictures
     flagged = _flagged(model)
     odd = told, altered_part(model), flagged
-    looks = (*odd, attention_of(model))
+    looks = (*odd, attention_of(model), own_code(model))
     known = architecture(model) in classes_with("twice") and not any(odd)
     sees = None if known or _passed.get(model) == looks else _sees_later(model)
     if both or blocks or sees:

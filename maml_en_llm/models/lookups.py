@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from typing import Any
 
 import torch
 from torch.nn.functional import embedding
@@ -11,10 +13,24 @@ from transformers import PreTrainedModel
 def looks_up_otherwise(model: PreTrainedModel) -> bool:
     """Whether an embedding's gradient is more than the sum over where a word stands.
 
-    It is scaled by how often, or sparse; under `vmap` it would be neither.
+    It is scaled by how often, or sparse; under `vmap` it would be neither. Or an
+    adapter around it looks up rows of its own, with its ``padding_idx``.
     """
-    tables = (m for m in model.modules() if isinstance(m, torch.nn.Embedding))
-    return any(table.scale_grad_by_freq or table.sparse for table in tables)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Embedding):
+            if module.scale_grad_by_freq or module.sparse:
+                return True
+        elif _has_padding(getattr(module, "base_layer", None)):
+            return True
+    return False
+
+
+class _ConstantPadding(torch.nn.Embedding):
+    """An embedding whose padding row is a constant, under `vmap`, too."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        rows = embedding(input, self.weight)
+        return rows.where((input != self.padding_idx)[..., None], rows.detach())
 
 
 @contextmanager
@@ -24,23 +40,28 @@ def constant_padding(model: PreTrainedModel) -> Iterator[None]:
     `vmap`'s own embedding gives them one, so that stacked tasks would not agree with
     single ones where that id stands in a text.
     """
-    tables = [
-        module
-        for module in model.modules()
-        if type(module) is torch.nn.Embedding and module.padding_idx is not None
-    ]
-
-    def lookup(table):
-        def forward(input):
-            rows = embedding(input, table.weight)
-            return rows.where((input != table.padding_idx)[..., None], rows.detach())
-
-        return forward
-
-    for table in tables:
-        table.forward = lookup(table)
+    tables = [module for module in model.modules() if _has_padding(module)]
+    kinds = [type(table) for table in tables]
     try:
+        for table, kind in zip(tables, kinds, strict=True):
+            table.__class__ = _of_constant_padding(kind)
         yield
     finally:
-        for table in tables:
-            del table.forward
+        for table, kind in zip(tables, kinds, strict=True):
+            table.__class__ = kind
+
+
+def _has_padding(module) -> bool:
+    return isinstance(module, torch.nn.Embedding) and module.padding_idx is not None
+
+
+@cache
+def _of_constant_padding(kind: type[torch.nn.Embedding]) -> type[torch.nn.Embedding]:
+    """``kind`` over another lookup: the one that its ``super().forward`` calls.
+
+    What it does with the rows, such as to scale them, it does as ever.
+    """
+    if kind is torch.nn.Embedding:
+        return _ConstantPadding
+    bases: tuple[Any, ...] = (kind, _ConstantPadding)
+    return type(kind.__name__, bases, {})

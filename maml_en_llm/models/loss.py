@@ -16,6 +16,7 @@ from ..tensors import Tensors, check_named
 from . import failing, guards, safe
 from .attention import using_attention
 from .checked_batch import check_batch
+from .complete import check_causal
 from .lookups import constant_padding, looks_up_otherwise
 from .sizes import (
     attention_of,
@@ -136,9 +137,10 @@ class PromptLoss:
     def check(self, derivative: str) -> None:
         """Raise `ValueError` where ``derivative`` would be impossible or wrong.
 
-        See `guards.check`.
+        See `guards.check`; `check_causal` refuses a model that sees later words.
         """
         guards.check(self.model, derivative)
+        check_causal(self.model)
 
     def faster_together(
         self, params: Tensors, batches: Sequence[Batch | Sequence[Batch]]

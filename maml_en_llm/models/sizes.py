@@ -1,7 +1,8 @@
 """Sizes of a causal LM, wherever its configuration keeps them."""
 
 import inspect
-from functools import cache
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -43,12 +44,12 @@ def architecture(model: PreTrainedModel) -> str:
 
 def keeps_logits(model: PreTrainedModel) -> bool:
     """Whether the head can be run at some positions only (``logits_to_keep``)."""
-    return _takes_logits_to_keep(type(base_of(model)))
+    return _takes_logits_to_keep(type(base_of(model)).forward)
 
 
-@cache
-def _takes_logits_to_keep(model_class: type) -> bool:
-    return "logits_to_keep" in inspect.signature(model_class.forward).parameters
+@lru_cache(maxsize=2**8)
+def _takes_logits_to_keep(forward: Callable) -> bool:
+    return "logits_to_keep" in inspect.signature(forward).parameters
 
 
 def text_config(model: PreTrainedModel) -> PretrainedConfig:

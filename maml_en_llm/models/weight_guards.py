@@ -1,6 +1,6 @@
 """Weights that cannot be differentiated or trained as they are, each with its cure."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from torch.nn.utils import parametrize
@@ -35,11 +35,25 @@ def check_trainable(model: PreTrainedModel) -> None:
             f"dtype: expected weights of one type, found {found}; model.to(one of them)"
         )
     for one, other in _sharing(model):
-        raise ValueError(
-            f"model: expected weights with memory of their own, found {one} and "
-            f"{other} over one memory, of which training would make two; tie them as "
-            "one parameter (model.tie_weights()), or give one a .clone()"
-        )
+        raise _of_one_memory(one, other)
+
+
+def check_writable(model: torch.nn.Module, names: Collection[str]) -> None:
+    """Raise `ValueError` for parameters that cannot be written each by itself."""
+    for name, parameter in model.named_parameters():
+        if name in names:
+            _check_memory(name, parameter)
+    for pair in _sharing(model):
+        if any(name in names for name in pair):
+            raise _of_one_memory(*pair)
+
+
+def _of_one_memory(one: str, other: str) -> ValueError:
+    return ValueError(
+        f"model: expected weights with memory of their own, found {one} and "
+        f"{other} over one memory, of which training would make two; tie them as "
+        "one parameter (model.tie_weights()), or give one a .clone()"
+    )
 
 
 def check_weight_norm(model: PreTrainedModel, derivative: str) -> None:
@@ -59,6 +73,17 @@ def check_weight_norm(model: PreTrainedModel, derivative: str) -> None:
 
 
 def _check_weight(name: str, parameter: torch.nn.Parameter) -> None:
+    _check_memory(name, parameter)
+    hooks = parameter._backward_hooks, parameter._post_accumulate_grad_hooks
+    if parameter.requires_grad and any(hooks):
+        raise ValueError(
+            f"model: expected gradients as they are, found a hook on that of {name}, "
+            "which copies of a weight do not have; remove it (to freeze a weight: "
+            "requires_grad_(False))"
+        )
+
+
+def _check_memory(name: str, parameter: torch.nn.Parameter) -> None:
     if parameter.is_meta:
         raise ValueError(
             f"device: expected weights in memory, found {name} on 'meta'; "
@@ -68,13 +93,6 @@ def _check_weight(name: str, parameter: torch.nn.Parameter) -> None:
         raise ValueError(
             "torch.inference_mode: expected weights that autograd may track, "
             f"found {name} made within; load the model outside of it"
-        )
-    hooks = parameter._backward_hooks, parameter._post_accumulate_grad_hooks
-    if parameter.requires_grad and any(hooks):
-        raise ValueError(
-            f"model: expected gradients as they are, found a hook on that of {name}, "
-            "which copies of a weight do not have; remove it (to freeze a weight: "
-            "requires_grad_(False))"
         )
     if parameter.numel() > _extent(parameter):
         raise ValueError(
@@ -91,7 +109,7 @@ def _extent(parameter: torch.Tensor) -> int:
     return 1 + int(sum((size - 1) * stride for size, stride in steps))
 
 
-def _sharing(model: PreTrainedModel) -> Iterator[tuple[str, str]]:
+def _sharing(model: torch.nn.Module) -> Iterator[tuple[str, str]]:
     """Pairs of parameters with an entry in common."""
     held: dict[int, list[tuple[str, torch.Tensor]]] = {}
     for name, parameter in model.named_parameters():

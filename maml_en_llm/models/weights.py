@@ -7,6 +7,7 @@ import torch
 from ..errors import shown
 from ..tensors import Tensors
 from .guards import check_module
+from .weight_guards import check_writable
 
 
 def parameters(model: torch.nn.Module) -> Tensors:
@@ -28,7 +29,8 @@ def write_back(model: torch.nn.Module, params: Tensors) -> None:
 
     They may be of the model's own memory, as those of `parameters` are: all are written
     as they were before the first was. Raises `ValueError` for a name that the model
-    does not have, or another shape, before anything is written.
+    does not have, another shape, or a weight of the model that shares its memory with
+    another or cannot be written, before anything is written.
     """
     check_module(model)
     if not isinstance(params, Mapping):
@@ -43,6 +45,7 @@ def write_back(model: torch.nn.Module, params: Tensors) -> None:
         if name not in own or own[name].shape != value.shape:
             expected = tuple(own[name].shape) if name in own else "a parameter's name"
             raise ValueError(f"{where} {expected}, found {tuple(value.shape)}")
+    check_writable(model, params.keys())
     held = {_memory(parameter) for parameter in own.values()}
     of_the_model = {
         name: value.clone()

@@ -27,7 +27,8 @@ class Batch:
     """Right-padded prompts.
 
     ``input_ids``, ``attention_mask`` and ``loss_mask`` are each (B, T): int64, int64,
-    bool. A stack of one batch per task, from `stack`, has (n, B, T).
+    bool. A stack of one batch per task, from `stack`, has (n, B, T). The attention mask
+    is 1 on real tokens, 0 on padding; the loss refuses any other number.
 
     ``loss_mask`` is true on target tokens only. Padding goes to the longest prompt of
     the batch, not further: under causal attention what stands to the right of a target
@@ -41,7 +42,7 @@ class Batch:
     @property
     def n_tokens(self) -> int:
         """Real (unpadded) tokens."""
-        return int(self.attention_mask.sum())
+        return int((self.attention_mask != 0).sum())
 
     def rows(self, start: int, stop: int) -> "Batch":
         """Some of the prompts, without the padding that only the others needed.
@@ -50,7 +51,7 @@ class Batch:
         """
         start = check_integer("start", start, most=len(self.input_ids) - 1)
         stop = check_integer("stop", stop, start + 1)
-        width = int(self.attention_mask[start:stop].sum(1).max())
+        width = int((self.attention_mask[start:stop] != 0).sum(1).max())
         return self.each(lambda part: part[start:stop, :width])
 
     def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":

@@ -10,6 +10,7 @@ right are taken; if none do, the piece is refused.
 
 import unicodedata
 import warnings
+from numbers import Integral
 from typing import Any, NamedTuple
 
 from ..errors import shown
@@ -170,6 +171,12 @@ class TextEncoder:
                 "tokenizer: expected one with a token for unknown words, found "
                 f"{shown(str(error))} at {shown(text)}; name another"
             ) from error
+        if not isinstance(ids, (list, tuple)):
+            raise ValueError(
+                "tokenizer: expected an encode that gives a list of token ids, found "
+                f"{shown(ids)} ({type(self.tokenizer).__name__}); make it return a "
+                "list, as of ids['input_ids'] or ids.tolist()"
+            )
         return tuple(ids)
 
     def _decode(self, ids: tuple[int, ...]) -> str:
@@ -187,7 +194,15 @@ class TextEncoder:
                 f"dropout of merges of {dropout}; "
                 "tokenizer.backend_tokenizer.model.dropout = None"
             )
-        if self._reads and len({self._ids(_PROBE) for _ in range(3)}) > 1:
+        found = [self._ids(_PROBE) for _ in range(3)] if self._reads else [()]
+        odd = [each for each in found[0] if not isinstance(each, Integral)]
+        if odd:
+            raise ValueError(
+                "tokenizer: expected an encode that gives whole numbers, found "
+                f"{shown(odd[0])} ({type(self.tokenizer).__name__}); make it return "
+                "token ids, of one text at a time"
+            )
+        if len({*found}) > 1:
             raise ValueError(
                 "tokenizer: expected the same ids of a text at every call, found "
                 f"others at another one ({type(self.tokenizer).__name__}); load it "

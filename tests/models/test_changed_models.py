@@ -3,6 +3,7 @@
 import math
 import warnings
 from copy import deepcopy
+from functools import wraps
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ from maml_en_llm.models import safe, using_attention
 from maml_en_llm.models.as_made import altered_part, foreign_part
 from maml_en_llm.models.complete import check_causal
 from maml_en_llm.models.guards import check
-from maml_en_llm.models.sizes import own_configs
+from maml_en_llm.models.sizes import keeps_logits, own_configs
 from maml_en_llm.prompts import Format, Prompt, PromptEncoder, collate, stack
 from maml_en_llm.tasks import Example
 
@@ -213,6 +214,73 @@ def test_a_model_that_was_made_to_look_ahead_is_refused_whenever_it_was():
         score_options(model, tokenizer, SHOWN, ASKED[:1])
     layer.mlp = usual
     score_options(model, tokenizer, SHOWN, ASKED[:1])
+
+
+def by_row(usual):
+    """A class's forward that adds to each place something of its own."""
+
+    def forward(self, hidden_states, **how):
+        return usual(self, by_place(self, None, hidden_states), **how)
+
+    return forward
+
+
+def ahead(usual):
+    def forward(self, hidden_states, **how):
+        mean = hidden_states.mean(1, keepdim=True)
+        return usual(self, hidden_states + mean, **how)
+
+    return forward
+
+
+@pytest.mark.parametrize(
+    "named",
+    [lambda _, new: new, lambda old, new: wraps(old)(new)],
+    ids=["plain", "wraps"],
+)
+def test_a_class_that_is_patched_once_it_was_used_is_seen(named, monkeypatch):
+    """Whatever the name that the new forward bears."""
+    model, tokenizer = small_model("llama"), CharTokenizer()
+    kind = type(model.model.layers[0].self_attn)
+    score_options(model, tokenizer, SHOWN, ASKED[:1])
+    assert not altered_part(model) and safe.shares(model)
+    usual = kind.forward
+    monkeypatch.setattr(kind, "forward", named(usual, by_row(usual)))
+    assert altered_part(model).startswith("model.layers.0.self_attn (LlamaAttention)")
+    assert not safe.shares(model) and not safe.takes_twice(model)
+    check_causal(model)
+    monkeypatch.setattr(kind, "forward", named(usual, ahead(usual)))
+    with pytest.raises(ValueError, match="LlamaForCausalLM, which sees later ones"):
+        check_causal(model)
+    monkeypatch.setattr(kind, "forward", usual)
+    assert not altered_part(model)
+    check_causal(model)
+
+
+def test_a_hook_in_the_place_of_another_is_tried_anew():
+    model = small_model()
+    table = model.get_input_embeddings()
+    handle = table.register_forward_hook(by_place)
+    check_causal(model)
+    handle.remove()
+    table.register_forward_hook(lambda m, x, rows: rows + rows.mean(1, keepdim=True))
+    with pytest.raises(ValueError, match="which sees later ones"):
+        check_causal(model)
+
+
+def test_a_patched_class_without_logits_to_keep_is_not_asked_for_it(monkeypatch):
+    model = small_model()
+    kind, usual = type(model), type(model).forward
+    assert keeps_logits(model)
+
+    def forward(self, input_ids, attention_mask=None, use_cache=None):
+        return usual(self, input_ids, attention_mask=attention_mask)
+
+    before = PromptLoss(model)(parameters(model), collate(PROMPTS))
+    monkeypatch.setattr(kind, "forward", forward)
+    assert not keeps_logits(model)
+    after = PromptLoss(model)(parameters(model), collate(PROMPTS))
+    torch.testing.assert_close(after, before, rtol=1e-12, atol=0)
 
 
 def flag(model, causal, layers=(0, 1)):

@@ -6,8 +6,11 @@ from threading import Event, Thread
 import pytest
 import torch
 from helpers import CONFIGS, LLAMA, WORDS, distance, rounding, small_model
+from peft import LoraConfig, TrainableTokensConfig, get_peft_model
 from transformers import (
+    BioGptConfig,
     Gemma3Config,
+    Gemma3TextConfig,
     GPT2Config,
     Lfm2Config,
     LlamaConfig,
@@ -141,6 +144,55 @@ def test_a_models_own_weights_can_be_written_back_in_other_places():
     assert set(own[one].tolist()) == {2.0}
 
 
+def over_one_memory(model):
+    norm = model.transformer.h[0].ln_1
+    norm.bias = torch.nn.Parameter(norm.weight.data)
+
+
+def expanded(model):
+    norm = model.transformer.ln_f
+    norm.weight = torch.nn.Parameter(torch.ones(1).expand(len(norm.weight)))
+
+
+def without_memory(model):
+    model.transformer.ln_f.to("meta")
+
+
+def made_in_inference_mode(model):
+    with torch.inference_mode():
+        model.transformer.ln_f.weight = torch.nn.Parameter(torch.ones(32))
+
+
+UNWRITABLE = {
+    over_one_memory: "found transformer.h.0.ln_1.weight and transformer.h.0.ln_1.bias",
+    expanded: "found transformer.ln_f.weight with several entries in one place",
+    without_memory: "found transformer.ln_f.weight on 'meta'",
+    made_in_inference_mode: "found transformer.ln_f.weight made within",
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), UNWRITABLE.items())
+def test_what_cannot_be_written_is_refused_before_the_rest_is(spoil, message):
+    model, new = small_model(), parameters(small_model(seed=1))
+    spoil(model)
+    table = model.transformer.wte.weight
+    before = table.clone()
+    with pytest.raises(ValueError, match=f"expected weights .*, {message}"):
+        write_back(model, new)
+    assert torch.equal(table, before)
+    write_back(model, {"transformer.wte.weight": new["transformer.wte.weight"]})
+    assert torch.equal(table, new["transformer.wte.weight"])
+
+
+def test_a_weight_over_the_memory_of_one_that_is_not_named_is_not_written():
+    model = small_model()
+    over_one_memory(model)
+    name = "transformer.h.0.ln_1.weight"
+    with pytest.raises(ValueError, match="over one memory"):
+        write_back(model, {name: parameters(model)[name] + 1})
+    assert (model.transformer.h[0].ln_1.weight == 1).all()
+
+
 def test_weights_in_their_own_places_are_not_copied(monkeypatch):
     model, copied = small_model(), []
     usual = torch.Tensor.clone
@@ -188,6 +240,7 @@ WRONG = {
         other(loss_mask=lambda t: t.long() * 2),
         "loss_mask: expected a tensor of torch.bool, found torch.int64",
     ),
+    "meta": (each(lambda t: t.to("meta")), "input_ids: expected a tensor in memory"),
     "a list": (other(input_ids=lambda t: t.tolist()), "input_ids: expected a tensor"),
     "no mask": (other(attention_mask=lambda _: None), "attention_mask: .*found None"),
     "other shapes": (other(loss_mask=lambda t: t[:, :3]), "loss_mask: .*shape.*2, 3"),
@@ -197,6 +250,15 @@ WRONG = {
     "prompts": ([PROMPTS[0]], "batch: expected a Batch"),
     "negative ids": (collate([Prompt((1, -2, 3), 1)]), "ids below 97, .*found -2;"),
     "padded on the left": (LEFT, "batch: expected prompts padded on the right"),
+    "segments": (
+        other(attention_mask=lambda t: t * 2),
+        "attention_mask: expected 1 on real tokens and 0 on padding, found 2;",
+    ),
+    "shares": (other(attention_mask=lambda t: t * 0.5), "attention_mask: .*found 0.5;"),
+    "not a number": (
+        other(attention_mask=lambda t: t * float("nan")),
+        "attention_mask: .*found nan;",
+    ),
     "no target": (marked([0] * 4, [0, 0, 0, 1]), "batch: expected a target in every"),
     "first token": (marked([1, 1, 0, 0], [0, 0, 0, 1]), "batch: expected a target in"),
     "padding": (marked([0, 0, 1, 1], [0, 0, 0, 1]), "batch: expected a target in"),
@@ -216,6 +278,14 @@ def test_batches_that_the_loss_is_not_right_for_are_refused(batch, message, at_o
         meta_gradient(loss, params, [], batch, None)
     with pytest.raises(ValueError, match=message):
         loss(params, batch)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "opt"])
+def test_a_mask_of_truth_values_is_one_of_numbers(kind):
+    model, batch = small_model(kind), collate(PROMPTS)
+    same = replace(batch, attention_mask=batch.attention_mask.bool())
+    found, expected = (PromptLoss(model)(parameters(model), b) for b in (same, batch))
+    assert torch.equal(found, expected) and same.n_tokens == batch.n_tokens
 
 
 def test_the_longest_prompt_that_has_positions_is_taken():
@@ -311,19 +381,54 @@ def test_a_class_that_cannot_be_stacked_is_computed_one_by_one_and_told_of_once(
         assert distance(own, alone.grads) < 10 * rounding(gradient_of(batch), model)
 
 
+def padded(kind=LlamaConfig, around=None, **how):
+    """A model whose embedding has a padding row, that of a word of `PROMPTS`."""
+    sizes = {"vocab_size": WORDS, "pad_token_id": 0, **LLAMA, **how}
+    model = small_model(kind(**sizes), dtype=torch.float32)
+    return get_peft_model(model, around) if around else model
+
+
+PADDED = {  # a model, whether tasks are stacked in it
+    "tied": (lambda: padded(tie_word_embeddings=True), True),
+    "untied": (lambda: padded(tie_word_embeddings=False), True),
+    "scaled": (lambda: padded(Gemma3TextConfig, head_dim=16), True),
+    "scaled, with positions": (
+        lambda: padded(BioGptConfig, hidden_dropout_prob=0, attention_dropout=0),
+        True,
+    ),
+    "adapter": (
+        lambda: padded(
+            around=LoraConfig(
+                r=2, target_modules=["embed_tokens"], init_lora_weights=False
+            )
+        ),
+        False,
+    ),
+    "tokens": (
+        lambda: padded(
+            tie_word_embeddings=False,
+            around=TrainableTokensConfig(
+                target_modules=["embed_tokens"], token_indices=[0, 5, 11]
+            ),
+        ),
+        False,
+    ),
+}
+
+
 @pytest.mark.numeric
-@pytest.mark.parametrize("tied", [True, False])
-def test_the_padding_word_inside_a_text_gets_the_same_gradient_stacked(tied):
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft's
+@pytest.mark.parametrize(("make", "stacks"), PADDED.values(), ids=PADDED)
+def test_the_padding_word_inside_a_text_gets_the_same_gradient_stacked(make, stacks):
     """An embedding's padding row has no gradient, of whatever order."""
-    config = LlamaConfig(
-        vocab_size=WORDS, pad_token_id=0, tie_word_embeddings=tied, **LLAMA
-    )
-    model = small_model(config)
+    model = make()
     loss, params = PromptLoss(model), parameters(model)
     support, query = (
         [collate(PROMPTS[:2]), collate(PROMPTS[1:])],
         [collate(PROMPTS[2:]), collate(PROMPTS[:1])],
     )
+    pairs = list(zip(support, query, strict=True))
+    assert loss.faster_together(params, pairs) is stacks
     many = {n: p.expand(2, *p.shape) for n, p in params.items()}
     joint = meta_gradient(loss, many, [stack(support)], stack(query), SGD(0.1))
     for task in range(2):
@@ -332,8 +437,8 @@ def test_the_padding_word_inside_a_text_gets_the_same_gradient_stacked(tied):
         # padding to the longer task moves the rotations of 32 bits
         exact = gradient_of(query[task], support[task])
         assert distance(own, alone.grads) < 10 * rounding(exact, model)
-        row = own["model.embed_tokens.weight"][0]
-        assert tied or not row.any()
+    tables = [m for m in model.modules() if isinstance(m, torch.nn.Embedding)]
+    assert not any("ConstantPadding" in str(type(table).__mro__) for table in tables)
 
 
 def test_a_meta_gradient_is_not_written_back_whole():
@@ -521,6 +626,37 @@ def test_a_model_that_fails_on_a_batch_is_named(kind):
     assert len(str(caught.value)) < 480
     model.to(torch.float32)
     assert PromptLoss(model)(parameters(model), batch).isfinite()
+
+
+@pytest.mark.parametrize("error", [ValueError, AssertionError, ImportError])
+def test_an_error_of_another_library_is_named(error, monkeypatch):
+    model, batch = small_model(), collate(PROMPTS)
+
+    def fails(*_, **__):
+        raise error("exactly one of two")
+
+    monkeypatch.setattr(model, "forward", fails)
+    message = f"^model: expected GPT2.* found {error.__name__}: exactly one of two$"
+    with pytest.raises(ValueError, match=message):
+        PromptLoss(model)(parameters(model), batch)
+    model.config.is_encoder_decoder = True
+    with pytest.raises(ValueError, match="one of two; it has an encoder, too: take a"):
+        PromptLoss(model)(parameters(model), batch)
+
+
+def test_an_error_of_this_package_is_named_once():
+    config = CONFIGS["llama"]()
+    config.attention_dropout = 0.5
+    model = small_model(config, attention="twice").train()
+    with pytest.raises(ValueError, match="^dropout: attention 'twice'"):
+        PromptLoss(model)(parameters(model), collate(PROMPTS))
+
+
+def test_parameters_without_numbers_are_refused():
+    model, batch = small_model(), collate(PROMPTS)
+    params = {name: p.to("meta") for name, p in parameters(model).items()}
+    with pytest.raises(ValueError, match="params: expected tensors in memory, found"):
+        meta_gradient(PromptLoss(model), params, [batch], batch, SGD(0.1))
 
 
 def test_a_lack_of_memory_is_no_fault_of_the_model(monkeypatch):

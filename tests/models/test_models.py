@@ -17,9 +17,12 @@ from transformers import (
     BloomConfig,
     CpmAntConfig,
     FalconConfig,
+    Gemma3TextConfig,
     GemmaConfig,
     GPT2Config,
+    Lfm2Config,
     LlamaConfig,
+    MistralConfig,
     ReformerConfig,
     XLMConfig,
     XLNetConfig,
@@ -142,6 +145,54 @@ def test_padding_does_not_change_the_loss(kind, attention):
     )
     padded = Batch(ids.where(real.bool(), torch.tensor(42)), real, target)
     torch.testing.assert_close(loss(params, padded), alone, rtol=0, atol=tolerance)
+
+
+WINDOW = {"vocab_size": 97, "sliding_window": 3, **LLAMA}
+KINDS_OF_LAYERS = {
+    "window": MistralConfig(**WINDOW),
+    "some windows": Gemma3TextConfig(
+        head_dim=16, layer_types=["sliding_attention", "full_attention"], **WINDOW
+    ),
+    "convolution": Lfm2Config(
+        vocab_size=97, layer_types=["conv", "full_attention"], **LLAMA
+    ),
+}
+
+
+@pytest.mark.numeric
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("attention", ["eager", "sdpa", "twice"])
+@pytest.mark.parametrize("kind", KINDS_OF_LAYERS)
+def test_padding_far_beyond_a_window_changes_no_loss(kind, attention, dtype):
+    """In float64 explicit attention goes without a mask of padding."""
+    config, batch = KINDS_OF_LAYERS[kind], collate(PROMPTS)
+    # the plain call is given the mask, which explicit attention cannot take in float64
+    tolerance = rounding_of(small_model(config, attention="sdpa"), batch)
+    model = small_model(config, attention=attention).to(dtype)
+    loss, params = PromptLoss(model), parameters(model)
+    alone = torch.stack([loss(params, collate([prompt])) for prompt in PROMPTS]).mean()
+    ids, real, target = (
+        torch.nn.functional.pad(t, (0, 9))
+        for t in (batch.input_ids, batch.attention_mask, batch.loss_mask)
+    )
+    padded = Batch(ids.where(real.bool(), torch.tensor(42)), real, target)
+    for found in (loss(params, batch), loss(params, padded)):
+        torch.testing.assert_close(found, alone, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("support", [0, 1])
+def test_no_gradient_is_had_of_a_model_that_sees_later_words(mode, support):
+    config = Gemma3TextConfig(
+        head_dim=16,
+        layer_types=["full_attention"] * 2,
+        use_bidirectional_attention=True,
+        **WINDOW,
+    )
+    model, batch = small_model(config), collate(PROMPTS)
+    how = PromptLoss(model), parameters(model), [batch] * support, batch, SGD(0.1)
+    with pytest.raises(ValueError, match="Gemma3ForCausalLM, which sees later ones"):
+        meta_gradient(*how, mode=mode)
 
 
 def test_tied_head_is_one_parameter():

@@ -8,7 +8,7 @@ import torch
 from helpers import CharTokenizer, by_the_book
 
 from maml_en_llm import Example, Format, PromptEncoder, load_benchmark
-from maml_en_llm.prompts import Prompt, collate, pieces, stack
+from maml_en_llm.prompts import Batch, Prompt, collate, pieces, stack
 from maml_en_llm.protocol import SEEDS
 
 BOTH_MODES = pytest.mark.parametrize("mode", ["direct", "channel"])
@@ -365,6 +365,15 @@ def test_no_rows_of_a_batch_are_refused(start: Any, stop: Any):
     assert len(batch.rows(1, 9).input_ids) == 1
     with pytest.raises(ValueError, match="(start|stop): expected a whole number"):
         batch.rows(start, stop)
+
+
+def test_a_token_is_real_wherever_the_mask_is_not_0():
+    """What the mask should be the loss says; nothing is cut away by it."""
+    batch = collate([Prompt((1, 2, 3, 4), 1), Prompt((5, 6), 1)])
+    other = Batch(batch.input_ids, batch.attention_mask * 0.5, batch.loss_mask)
+    assert other.n_tokens == 6
+    assert other.rows(0, 1).input_ids.tolist() == [[1, 2, 3, 4]]
+    assert other.rows(1, 2).input_ids.tolist() == [[5, 6]]
 
 
 def test_collate_pads_on_the_right_and_marks_the_targets():

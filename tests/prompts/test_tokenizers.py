@@ -8,6 +8,7 @@ import string
 from random import Random
 
 import pytest
+import torch
 from helpers import CharTokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -447,6 +448,29 @@ class Sampling:
 def test_a_tokenizer_that_draws_its_ids_is_refused():
     with pytest.raises(ValueError, match="same ids of a text .*Sampling.; load it"):
         PromptEncoder(Sampling())
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda ids: {"input_ids": ids}, "a list of token ids, found {'input_ids'"),
+        (torch.tensor, r"a list of token ids, found tensor\("),
+        (lambda ids: [ids], r"whole numbers, found \["),
+        (lambda ids: list(map(str, ids)), "whole numbers, found '"),
+    ],
+    ids=["dict", "tensor", "nested", "text"],
+)
+def test_a_tokenizer_that_gives_no_list_of_ids_is_refused(change, found):
+    class Changed(CharTokenizer):
+        def encode(self, text, **how):
+            return change(super().encode(text))
+
+        def decode(self, ids, **how):
+            return "".join(list(self.words)[i] for i in ids)
+
+    with pytest.raises(ValueError, match=f"tokenizer: expected .* {found}") as caught:
+        PromptEncoder(Changed())
+    assert len(str(caught.value)) < 300
 
 
 def test_the_answer_of_most_tokens_is_named():
