@@ -30,6 +30,7 @@ from ..optimizers import EightBit, Optimizer
 from ..optimizers.base import check_optimizer, layers_of
 from ..tensors import Tensors, check_floating, check_named
 from .calculus import as_loss, checked_names, recorded
+from .precision import check_precision
 from .steps import FromOneGraph, check_draws, random_states, steps_for
 from .sweep import reverse_sweep
 from .textbook import first_order, unrolled
@@ -87,8 +88,9 @@ def meta_gradient(
 
     Raises:
         ValueError: an unknown mode or parameter name, no name at all, no optimizer,
-            a state that is not its own, types, a loss or an optimizer that the mode
-            cannot differentiate, or `torch.inference_mode`.
+            a state that is not its own, types (second order: `check_precision`), a loss
+            or an optimizer that the mode cannot differentiate, or
+            `torch.inference_mode`.
     """
     check_choice("mode", mode, DERIVATIVES)
     _check_kinds(params, support, inner, state)
@@ -98,6 +100,7 @@ def meta_gradient(
     loss.check(mode if support else "first_order")
     params = {name: p.detach() for name, p in params.items()}
     if support and mode != "first_order":
+        check_precision(mode, params, {p.device.type for p in params.values()})
         _check_derivative(mode, inner)
     if support and state is None:
         state = inner.init({name: params[name] for name in names})
