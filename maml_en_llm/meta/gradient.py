@@ -150,16 +150,35 @@ def _check_derivative(mode: str, inner) -> None:
                 f"needs, found {shown(step)}, which rounds its moments; take "
                 f"{shown(step.optimizer)}, or mode 'first_order'"
             )
-        kind = type(step)
-        back = getattr(kind, "pull_back_", None), getattr(kind, "adjoint", None)
-        empty = back == (Optimizer.pull_back_, Optimizer.adjoint)
-        lacks = empty or not callable(getattr(step, "pull_back_", None))
-        if lacks and mode != "unrolled":
-            raise ValueError(
-                f"inner: expected an optimizer with an adjoint, which mode {mode!r} "
-                f"needs, found {shown(inner)}; write {kind.__name__}.adjoint, or use "
-                "mode 'unrolled'"
-            )
+        if mode != "unrolled":
+            _check_adjoint(mode, inner, step)
+
+
+def _check_adjoint(mode: str, inner, step) -> None:
+    """`ValueError` for a step without an adjoint, or with that of another step.
+
+    A class that overrides the update of the class it inherits its adjoint from has the
+    derivative of what it no longer does.
+    """
+    kind = type(step)
+    forward = _first_with(kind, "rule", "update")
+    back = _first_with(kind, "adjoint", "pull_back_")
+    owner = (*kind.__mro__, None)[back]  # None: the step may hand it on
+    lacks = owner is Optimizer or not callable(getattr(step, "pull_back_", None))
+    if lacks or (owner and forward < back):
+        more = "" if lacks else f", whose update is not that of its {owner.__name__}"
+        raise ValueError(
+            f"inner: expected an optimizer with an adjoint, which mode {mode!r} "
+            f"needs, found {shown(inner)}{more}; write {kind.__name__}.adjoint, or use "
+            "mode 'unrolled'"
+        )
+
+
+def _first_with(kind: type, *names: str) -> int:
+    """How far up the first class is that defines one of ``names`` itself."""
+    line = kind.__mro__
+    own = (any(name in vars(each) for name in names) for each in line)
+    return next((place for place, found in enumerate(own) if found), len(line))
 
 
 def _to_adapt(adapt: Collection[str] | None, params: Tensors) -> list[str]:
