@@ -27,7 +27,7 @@ from typing import Any
 
 from ..errors import check_choice, shown
 from ..optimizers import EightBit, Optimizer
-from ..optimizers.base import check_optimizer, layers_of
+from ..optimizers.base import check_optimizer, check_variances, layers_of
 from ..tensors import Tensors, check_floating, check_named
 from .calculus import as_loss, checked_names, recorded
 from .precision import check_precision
@@ -136,6 +136,8 @@ def _check_kinds(params, support, inner, state) -> None:
             f"state: expected that of the optimizer, inner.init(params), or None, "
             f"found {shown(state)}"
         )
+    if state is not None and moments:
+        check_variances(state, layers_of(inner)[-1].slots)
 
 
 def _check_derivative(mode: str, inner) -> None:
