@@ -44,6 +44,7 @@ OVER = ("targets", "seeds", "both")
 LEVEL = 0.95
 POINTS = 4097  # of the grid on which Student's distribution is added up
 RANGE = (-1e6, 1e6)  # of a score: points; their fourth powers fit a float
+DIGITS_JUDGED = 9  # digits of a difference that is held against a bar; others are noise
 
 Scores = Mapping[int | None, Mapping[str, float]]  # training seed → target → points
 
@@ -66,10 +67,15 @@ class Interval:
     @property
     def decided(self) -> bool:
         """Whether the interval excludes 0."""
-        return self.low > 0 or self.high < 0
+        return exceeds(self.low) or exceeds(-self.high)
 
     def __str__(self) -> str:
         return f"{self.mean:+z.1f} ± {self.half:.1f}"
+
+
+def exceeds(points: float, bar: float = 0.0) -> bool:
+    """Whether ``points`` are more than ``bar``, and not by the rounding of a sum."""
+    return round(points, DIGITS_JUDGED) > bar
 
 
 def paired_difference(
