@@ -114,7 +114,7 @@ def paired_difference(
             number within `RANGE`, a target without family, records that are not alike
             (`check_comparable`).
     """
-    a, b = _at_hand(a), _at_hand(b)
+    a, b = at_hand(a), at_hand(b)
     left, right = _scores("a", a), _scores("b", b)
     check_comparable(
         "a and b", *(side for side in (a, b) if not isinstance(side, Mapping))
@@ -240,7 +240,7 @@ def _blocks(targets: Sequence[str], families) -> np.ndarray:
     return np.array([[float(families[t] == name) for name in names] for t in targets])
 
 
-def _at_hand(given) -> Any:
+def at_hand(given) -> Any:
     """Records in a list, as they are looked at twice; all else as it is."""
     rows = isinstance(given, Iterable) and not isinstance(given, (Mapping, str, bytes))
     return list(given) if rows else given
