@@ -19,7 +19,7 @@ from ..errors import (
 from ..prompts import Format
 from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
-from ..tasks.labels import label_of
+from ..tasks.labels import label_of, places_of
 from ..tasks.settings import KINDS
 from .adaptation import Adaptation, after_steps
 from .arguments import (
@@ -117,8 +117,8 @@ def evaluate_by(
     {name: message}, …}`` in points (0–100): a task's metric is macro-F1 for
     classification and accuracy otherwise, its ``mean`` and ``worst`` are over seeds,
     ``ece`` is its mean calibration error in ten bins of the largest of softmax(−scores)
-    (`calibration_error`, `probabilities`), and the totals are means over tasks
-    (protocol 4.5, 4.6).
+    (`calibration_error`, `probabilities`; doubled options count as one), and the totals
+    are means over tasks (protocol 4.5, 4.6).
 
     A task that cannot be scored is left out of the totals, with a warning and its
     message under ``failed``; where none can be, the first error is raised. So is any
@@ -242,9 +242,13 @@ def _points(kind: str, queries, table) -> float:
 
 def _calibration(queries, table) -> float:
     """Expected calibration error of one table of scores, in points."""
-    pairs = zip(_answers(queries, table), queries, strict=True)
-    hits = [answer == label_of(query.output) for answer, query in pairs]
-    return 100 * calibration_error([max(softmax(row)) for row in table], hits)
+    hits, sure = [], []
+    rows = zip(_answers(queries, table), queries, table, strict=True)
+    for answer, query, row in rows:
+        hits.append(answer == label_of(query.output))
+        shares = softmax(row)
+        sure.append(sum(shares[n] for n in places_of(answer, query.options)))
+    return 100 * calibration_error(sure, hits)
 
 
 def _totals(tasks: dict[str, dict]) -> dict[str, float | None]:

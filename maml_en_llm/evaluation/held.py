@@ -14,10 +14,11 @@ from statistics import fmean
 from ..errors import DataError, check_callable, check_integer, shown
 from ..protocol import SHOTS
 from ..tasks import Example, Task, load_held
-from ..tasks.labels import label_of
+from ..tasks.labels import places_of
 from ..tasks.task import checked_tasks
 from .arguments import check_model, checked_queries
 from .benchmark import score_predictions
+from .metrics import joint
 from .scoring import ScoresNotFinite, score_options
 
 HELD_EXAMPLES = 40  # of a meta-training task that is treated as a target
@@ -206,20 +207,12 @@ def held_loss(
 
 
 def _nll(queries, table) -> float:
+    """The answer's mean NLL; where its option is doubled, that of all of them."""
     found = []
     for query, row in zip(queries, table, strict=True):
-        best = min(row)
-        total = math.log(sum(math.exp(best - score) for score in row)) - best
-        found.append(row[_right(query)] + total)
+        right = [row[n] for n in places_of(query.output, query.options)]
+        found.append(joint(right) - joint(row))
     return fmean(found)
-
-
-def _right(query: Example) -> int:
-    """Where the answer stands among the options; told apart by their labels."""
-    options = list(query.options)
-    if query.output in options:
-        return options.index(query.output)
-    return list(map(label_of, options)).index(label_of(query.output))
 
 
 def _mean(rows: Sequence[tuple[float, float]]) -> Held:

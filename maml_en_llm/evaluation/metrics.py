@@ -100,6 +100,14 @@ def softmax(row: Sequence[float]) -> list[float]:
     return [weight / total for weight in weights]
 
 
+def joint(scores: Sequence[float]) -> float:
+    """−log Σ exp(−score): the score of several options together, of one its own."""
+    best = min(scores)
+    if len(scores) == 1 or best == math.inf:
+        return best
+    return best - math.log(sum(math.exp(best - score) for score in scores))
+
+
 def calibration_error(
     confidences: Sequence[float], hits: Sequence[bool], bins: int = 10
 ) -> float:

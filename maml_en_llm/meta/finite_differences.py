@@ -13,8 +13,8 @@ from .calculus import Loss, loss_and_grad
 # By how much of its size a quotient changes the gradient: less drowns in float32
 # rounding, with more the loss bends between the two points.
 CHANGE = 1e-3
-# The first ‖h·vector‖ tried, in ‖θ‖: about right for Adam, whose adjoint points where
-# the gradient changes little.
+# The first ‖h·vector‖ tried, in ‖θ‖ of what the vector names: about right for Adam,
+# whose adjoint points where the gradient changes little.
 GUESS = 2e-4
 # Bounds of ‖h·vector‖ in ‖θ‖, for losses so straight that their gradient hardly changes
 SHORTEST, LONGEST = 1e-7, 1e-2
@@ -33,7 +33,7 @@ class DifferenceQuotient:
     def __init__(self, loss: Loss):
         self.loss = loss
         self.distance: float | None = None  # ‖h·vector‖ of the next product
-        self.size = 1.0  # ‖θ‖
+        self.size = 1.0  # ‖θ‖ of the parameters that the vector names
 
     def __call__(
         self, params: Tensors, batch, grads: Tensors, vector: Tensors, total: Tensors
@@ -54,7 +54,8 @@ class DifferenceQuotient:
 
     def _first(self, params, batch, grads, vector, total, length: float) -> None:
         """By the guess if it moves the gradient as it should, else by what it shows."""
-        self.size = joint_norm(params).item() or 1.0
+        moving = {name: p for name, p in params.items() if name in vector}
+        self.size = joint_norm(moving).item() or 1.0
         distance = GUESS * self.size
         h = distance / length
         found = self._ahead(params, batch, vector, h, out={})

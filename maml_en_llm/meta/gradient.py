@@ -27,9 +27,10 @@ from typing import Any
 
 from ..errors import check_choice, shown
 from ..optimizers import EightBit, Optimizer
-from ..optimizers.base import check_optimizer, layers_of
+from ..optimizers.base import check_optimizer, check_variances, layers_of
 from ..tensors import Tensors, check_floating, check_named
 from .calculus import as_loss, checked_names, recorded
+from .precision import check_precision
 from .steps import FromOneGraph, check_draws, random_states, steps_for
 from .sweep import reverse_sweep
 from .textbook import first_order, unrolled
@@ -87,8 +88,9 @@ def meta_gradient(
 
     Raises:
         ValueError: an unknown mode or parameter name, no name at all, no optimizer,
-            a state that is not its own, types, a loss or an optimizer that the mode
-            cannot differentiate, or `torch.inference_mode`.
+            a state that is not its own, types (second order: `check_precision`), a loss
+            or an optimizer that the mode cannot differentiate, or
+            `torch.inference_mode`.
     """
     check_choice("mode", mode, DERIVATIVES)
     _check_kinds(params, support, inner, state)
@@ -98,6 +100,7 @@ def meta_gradient(
     loss.check(mode if support else "first_order")
     params = {name: p.detach() for name, p in params.items()}
     if support and mode != "first_order":
+        check_precision(mode, params, {p.device.type for p in params.values()})
         _check_derivative(mode, inner)
     if support and state is None:
         state = inner.init({name: params[name] for name in names})
@@ -133,6 +136,8 @@ def _check_kinds(params, support, inner, state) -> None:
             f"state: expected that of the optimizer, inner.init(params), or None, "
             f"found {shown(state)}"
         )
+    if state is not None and moments:
+        check_variances(state, layers_of(inner)[-1].slots)
 
 
 def _check_derivative(mode: str, inner) -> None:
@@ -147,16 +152,35 @@ def _check_derivative(mode: str, inner) -> None:
                 f"needs, found {shown(step)}, which rounds its moments; take "
                 f"{shown(step.optimizer)}, or mode 'first_order'"
             )
-        kind = type(step)
-        back = getattr(kind, "pull_back_", None), getattr(kind, "adjoint", None)
-        empty = back == (Optimizer.pull_back_, Optimizer.adjoint)
-        lacks = empty or not callable(getattr(step, "pull_back_", None))
-        if lacks and mode != "unrolled":
-            raise ValueError(
-                f"inner: expected an optimizer with an adjoint, which mode {mode!r} "
-                f"needs, found {shown(inner)}; write {kind.__name__}.adjoint, or use "
-                "mode 'unrolled'"
-            )
+        if mode != "unrolled":
+            _check_adjoint(mode, inner, step)
+
+
+def _check_adjoint(mode: str, inner, step) -> None:
+    """`ValueError` for a step without an adjoint, or with that of another step.
+
+    A class that overrides the update of the class it inherits its adjoint from has the
+    derivative of what it no longer does.
+    """
+    kind = type(step)
+    forward = _first_with(kind, "rule", "update")
+    back = _first_with(kind, "adjoint", "pull_back_")
+    owner = (*kind.__mro__, None)[back]  # None: the step may hand it on
+    lacks = owner is Optimizer or not callable(getattr(step, "pull_back_", None))
+    if lacks or (owner and forward < back):
+        more = "" if lacks else f", whose update is not that of its {owner.__name__}"
+        raise ValueError(
+            f"inner: expected an optimizer with an adjoint, which mode {mode!r} "
+            f"needs, found {shown(inner)}{more}; write {kind.__name__}.adjoint, or use "
+            "mode 'unrolled'"
+        )
+
+
+def _first_with(kind: type, *names: str) -> int:
+    """How far up the first class is that defines one of ``names`` itself."""
+    line = kind.__mro__
+    own = (any(name in vars(each) for name in names) for each in line)
+    return next((place for place, found in enumerate(own) if found), len(line))
 
 
 def _to_adapt(adapt: Collection[str] | None, params: Tensors) -> list[str]:

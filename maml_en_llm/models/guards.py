@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..errors import listed, nearest, shown
-from ..meta.finite_differences import CHANGE
+from ..meta.precision import check_precision
 from .attention import TWICE
 from .safe import known_as, takes_twice
 from .sizes import attention_of
@@ -98,7 +98,7 @@ def check(model: PreTrainedModel, derivative: str) -> None:
     if derivative not in SECOND_ORDER:
         return
     _check_dropout(model, derivative)
-    _check_precision(model, derivative)
+    check_precision(derivative, dict(model.named_parameters()), [model.device.type])
     _check_compiled(model, derivative)
     if derivative in EXACT:
         check_weight_norm(model, derivative)
@@ -149,53 +149,6 @@ def _check_dropout(model: PreTrainedModel, derivative: str) -> None:
             f"call, found {active[0]} and {len(active) - 1} more in training; "
             "model.eval() or set them to 0"
         )
-
-
-def _check_precision(model: PreTrainedModel, derivative: str) -> None:
-    """Second order in half precision points anywhere: cosine −0.42 in one report."""
-    coarse = sorted(
-        {
-            str(parameter.dtype)
-            for parameter in model.parameters()
-            if parameter.is_floating_point()
-            and torch.finfo(parameter.dtype).eps > CHANGE / 10
-        }
-    )
-    if coarse:
-        raise ValueError(
-            f"dtype: mode {derivative!r} needs gradients finer than {CHANGE:g} of "
-            f"their size, found {coarse[0]}; load_model(..., dtype=torch.float32) or "
-            "float64, or mode 'first_order'"
-        )
-    kind = model.device.type
-    products = _products(kind)
-    if products and any(p.dtype == torch.float32 for p in model.parameters()):
-        raise ValueError(
-            f"matmul precision: mode {derivative!r} needs gradients finer than "
-            f"{CHANGE:g} of their size, found products in {products}; "
-            "torch.set_float32_matmul_precision('highest'), float64, or mode "
-            "'first_order'"
-        )
-    if torch.is_autocast_enabled(kind):
-        raise ValueError(
-            f"autocast: mode {derivative!r} needs gradients finer than {CHANGE:g} of "
-            f"their size, found torch.autocast({kind!r}) to "
-            f"{torch.get_autocast_dtype(kind)}; leave the autocast block and compute "
-            "in float32 or float64, or use mode 'first_order'"
-        )
-
-
-def _products(kind: str) -> str:
-    """What float32 matrix products on a kind of device are rounded to, if at all."""
-    if kind == "cuda":
-        chosen = getattr(torch.backends.cuda.matmul, "fp32_precision", None)
-        if chosen is None and torch.backends.cuda.matmul.allow_tf32:  # before torch 2.9
-            chosen = "tf32"
-        return "TensorFloat-32" if chosen == "tf32" else ""
-    # set_float32_matmul_precision("high") asks a CPU for "tf32", which few have
-    products = getattr(torch.backends.mkldnn, "matmul", None)  # since torch 2.9
-    chosen = getattr(products, "fp32_precision", None)
-    return "bfloat16" if chosen == "bf16" else ""
 
 
 def _check_compiled(model: PreTrainedModel, derivative: str) -> None:

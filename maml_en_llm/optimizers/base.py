@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 
-from ..errors import check_number, check_rate, listed, nearest, shown
+from ..errors import check_integer, check_number, check_rate, listed, nearest, shown
 from ..tensors import Tensors, check_floating, check_named, map_blocks
 
 
@@ -22,7 +22,7 @@ class State(NamedTuple):
 
 
 def check_state(state, slots: tuple[str, ...]) -> None:
-    """Raise `ValueError` unless ``state`` is one of moments ``slots``."""
+    """Raise `ValueError` unless ``state`` is one of moments ``slots`` and a count."""
     own = isinstance(state, State) and len(state.moments) == len(slots)
     if not own or state.slots not in ("", " ".join(slots)):
         found = getattr(state, "slots", None) or shown(state)
@@ -30,6 +30,25 @@ def check_state(state, slots: tuple[str, ...]) -> None:
             "state: expected that of the optimizer, inner.init(params), with moments "
             f"{listed(slots) or 'none'}, found {found}"
         )
+    check_integer("state.step", state.step)
+
+
+def check_variances(state, slots: tuple[str, ...]) -> None:
+    """Raise `ValueError` for second moments below 0, means of squares as they are.
+
+    It reads them all: for a state that is handed in, once.
+    """
+    for slot, moment in zip(slots, state.moments, strict=False):
+        if slot != "variance" or not isinstance(moment, Mapping):
+            continue
+        for name, v in moment.items():
+            plain = isinstance(v, torch.Tensor) and v.numel()  # 8 bits hold no sign
+            if plain and bool((least := v.min()) < 0):
+                raise ValueError(
+                    f"state: expected a variance of at least 0, found {float(least):g} "
+                    f"for {shown(name)}; take that of inner.init(params), or of an "
+                    "update"
+                )
 
 
 def check_optimizer(argument: str, value: Any, role: str = "") -> None:

@@ -36,6 +36,7 @@ from .cell_rows import (
     Rows,
     mean_of,
 )
+from .statistics import DIGITS_JUDGED
 
 # points
 TELLS = 20.0  # otherwise the demonstrations hold too little to learn from
@@ -44,8 +45,6 @@ MATTERS = 5.0  # otherwise what is scored is not learning in context
 CEILING = 92.0  # above it one answer in twelve decides between methods
 HEAD_ROOM = 3.0  # otherwise the best model does all that can be done
 DIFFERS = 3.0  # otherwise meta-training, of whatever kind, does nothing here
-
-DIGITS_JUDGED = 9  # digits of a difference that is held against its bar
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from .cell_rows import IN_CONTEXT
 from .pairs import CellName, Paired, RowKind, changes_of, compared, longest
 from .record_rows import Record
 from .rows import CONTROL
+from .statistics import exceeds
 from .words import setting_in_words
 
 OURS, MAIN_RIVAL = "MAML-en-LLM", "MetaICL"
@@ -101,8 +102,8 @@ def limited_data(rows: Sequence[Record], cells: Sequence[CellName]) -> Found:
     primary = gap(MAIN_RIVAL, "all", least=LEAST["C3"])
     parts = [gap(MAIN_RIVAL, which) for which in ("seen", "unseen")]
     others = [*parts, gap(CONTROL, "all"), gap(MAIN_RIVAL, "all", "gradients")]
-    behind = [part.what for part in _there(parts) if part.interval.mean <= 0]
-    if primary is None or primary.interval.low <= 0 or not behind:
+    behind = [part.what for part in _there(parts) if not exceeds(part.interval.mean)]
+    if primary is None or not exceeds(primary.interval.low) or not behind:
         return Found(primary, _there(others))
     why = f"ahead on average, but not in {', '.join(behind)}"
     return Found(primary, _there(others), holds=False, why=why)
@@ -130,14 +131,14 @@ def most_cells(rows: Sequence[Record], cells: Sequence[CellName]) -> Found:
             f"seeds of both sides, found {' and '.join(few)}"
         )
         return Found(None, gaps, lacking=lacking)
-    ahead = [sum(g.interval.mean > 0 for g in some) for some in by_mode.values()]
+    ahead = [sum(exceeds(g.interval.mean) for g in some) for some in by_mode.values()]
     sizes = [len(some) for some in by_mode.values()]
     mean = fmean(gap.interval.mean for gap in gaps)
     most = all(2 * n > size for n, size in zip(ahead, sizes, strict=True))
     counts = dict(
         ours=sum(ahead),
-        low=sum(gap.interval.low > 0 for gap in gaps),
-        high=sum(gap.interval.high > 0 for gap in gaps),
+        low=sum(exceeds(gap.interval.low) for gap in gaps),
+        high=sum(exceeds(gap.interval.high) for gap in gaps),
         seeds=min(gap.interval.n_seeds for gap in gaps),
         targets=sum(gap.interval.n_targets for gap in gaps),
     )
@@ -146,9 +147,8 @@ def most_cells(rows: Sequence[Record], cells: Sequence[CellName]) -> Found:
         f"{sizes[1]} channel cells, beyond noise in {counts['low']}; {mean:+.1f} "
         "points on average"
     )
-    first = gaps[0]
-    primary = Paired("cells ahead of the best rival", first.interval, tuple(found))
-    return Found(primary, gaps, holds=most and mean > 0, why=why, counts=counts)
+    primary = Paired("cells ahead of the best rival", gaps[0].interval, tuple(found))
+    return Found(primary, gaps, holds=most and exceeds(mean), why=why, counts=counts)
 
 
 def task_type(rows: Sequence[Record], cells: Sequence[CellName]) -> Found:

@@ -1,10 +1,11 @@
 """How fragile a difference is: what turns it from decided to not decided, or back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from .pairs import numbers
-from .statistics import Interval, Scores, paired_difference
+from .seed_scores import scores_of
+from .statistics import Interval, Scores, at_hand, paired_difference
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,22 @@ class Fragility:
         return dict(over_seeds=ends, turned_by=turned_by)
 
 
-def fragility(a: Scores, b: Scores, families: Mapping[str, str]) -> Fragility:
+def fragility(
+    a: Scores | Iterable[Mapping],
+    b: Scores | Iterable[Mapping],
+    families: Mapping[str, str] | None = None,
+) -> Fragility:
     """What leaving out one training seed, or one family of targets, does to a − b.
 
     The arguments are those of `paired_difference`. Of fewer than three seeds, or
     families, none can be left out: of one nothing is known.
     """
-    decided = paired_difference(a, b, "both", families).decided
+    a, b = at_hand(a), at_hand(b)
+    decided = paired_difference(a, b, "both", families).decided  # or refuses them
+    a, b = (x if isinstance(x, Mapping) else scores_of(x) for x in (a, b))
+    targets = {target for row in (*a.values(), *b.values()) for target in row}
+    if families is None:
+        families = {target: target for target in targets}
 
     def turned(without: Callable[[Scores], Scores]) -> bool:
         left = without(a)
@@ -42,7 +52,6 @@ def fragility(a: Scores, b: Scores, families: Mapping[str, str]) -> Fragility:
         return paired_difference(left, right, "both", families).decided != decided
 
     seeds = [seed for seed in {**a, **b} if seed is not None]
-    targets = {target for row in (*a.values(), *b.values()) for target in row}
     names = sorted({families[target] for target in targets})
 
     def turned_by_seed(seed: int) -> bool:

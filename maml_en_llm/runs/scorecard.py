@@ -27,6 +27,7 @@ from .fragility import fragility
 from .pairs import Paired, families_of, numbers
 from .published import published_rows
 from .record_rows import Record
+from .statistics import exceeds
 
 REPRODUCED, NOT, UNTESTABLE = "reproduced", "not reproduced", "not testable here"
 
@@ -157,13 +158,13 @@ def _verdict(claim: Claim, found: Found) -> tuple[str, str]:
     gap = found.primary.interval
     if found.holds is not None:
         return (REPRODUCED if found.holds else NOT), found.why
-    holds = gap.decided if found.either_way else gap.low > 0
+    holds = gap.decided if found.either_way else exceeds(gap.low)
     words = f"{gap.mean:+.1f} points, {gap.low:+.1f} to {gap.high:+.1f}"
     smaller = claim.size is not None and gap.high < claim.size
     if holds:
         less = f"less than the paper's {claim.size:+g}" if smaller else ""
         return REPRODUCED, _joined(words, less, found.why)
-    if gap.high <= 0:
+    if not exceeds(gap.high):
         words += ": the other way"
     elif claim.size is None:
         words += ": no effect shown"

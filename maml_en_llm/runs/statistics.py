@@ -44,6 +44,7 @@ OVER = ("targets", "seeds", "both")
 LEVEL = 0.95
 POINTS = 4097  # of the grid on which Student's distribution is added up
 RANGE = (-1e6, 1e6)  # of a score: points; their fourth powers fit a float
+DIGITS_JUDGED = 9  # digits of a difference that is held against a bar; others are noise
 
 Scores = Mapping[int | None, Mapping[str, float]]  # training seed → target → points
 Given = Scores | Iterable[Mapping] | Mapping[int | None, Mapping]  # see `scores_of`
@@ -67,10 +68,15 @@ class Interval:
     @property
     def decided(self) -> bool:
         """Whether the interval excludes 0."""
-        return self.low > 0 or self.high < 0
+        return exceeds(self.low) or exceeds(-self.high)
 
     def __str__(self) -> str:
         return f"{self.mean:+z.1f} ± {self.half:.1f}"
+
+
+def exceeds(points: float, bar: float = 0.0) -> bool:
+    """Whether ``points`` are more than ``bar``, and not by the rounding of a sum."""
+    return round(points, DIGITS_JUDGED) > bar
 
 
 def paired_difference(
@@ -110,7 +116,7 @@ def paired_difference(
             number within `RANGE`, a target without family, records that are not alike
             (`check_comparable`).
     """
-    a, b = _at_hand(a), _at_hand(b)
+    a, b = at_hand(a), at_hand(b)
     left, right = _scores("a", a), _scores("b", b)
     check_comparable("a and b", records_in(a), records_in(b))
     seeds = _paired_seeds(left, right)
@@ -234,7 +240,7 @@ def _blocks(targets: Sequence[str], families) -> np.ndarray:
     return np.array([[float(families[t] == name) for name in names] for t in targets])
 
 
-def _at_hand(given) -> Any:
+def at_hand(given) -> Any:
     """Records in a list, as they are looked at twice; all else as it is."""
     rows = isinstance(given, Iterable) and not isinstance(given, (Mapping, str, bytes))
     return list(given) if rows else given

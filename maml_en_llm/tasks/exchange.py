@@ -17,6 +17,7 @@ from ..errors import (
 from ..protocol import SEEDS, SHOTS
 from .examples import Example, check_example
 from .labels import check_labels, checked_kind
+from .numbered import Numbered
 from .settings import (
     KINDS,
     MOST_SEED,
@@ -160,6 +161,7 @@ class _Reader:
         self.columns = {"input": input, "output": output}
         self.fixed: list | None = None
         self.names: list[str] | None = None
+        self.numbered = Numbered()
         if isinstance(options, (list, tuple)):
             self.fixed = list(options)
         elif options is not None:
@@ -179,12 +181,13 @@ class _Reader:
         self._check_columns(getattr(dataset, "column_names", None), where)
         # a split that holds the labels as text has those of the other
         self.names = self.class_names(dataset) or self.names
-        found = []
+        self.numbered, found = Numbered(), []
         for n, row in enumerate(_rows(dataset, where)):
             place = f"{where}[{n}]"
             found.append((place, self._example(row, place, self.names)))
         if not found:
             raise DataError(f"{where}: expected examples, found no row")
+        self.numbered.check()
         check_labels(found)
         return tuple(example for _, example in found)
 
@@ -220,7 +223,9 @@ class _Reader:
         options = self.fixed if self.fixed is not None else found.get("options")
         answer = found["output"]
         if isinstance(answer, Integral) and not isinstance(answer, bool):
-            answer = _chosen(int(answer), names or options, f"{where}: output")
+            # the names of a column's labels have numbers, whatever they are
+            reader = Numbered() if names else self.numbered
+            answer = reader.chosen(int(answer), names or options, f"{where}: output")
         if not isinstance(answer, (str, NoneType)):
             raise DataError(
                 f"{where}: expected a non-empty string in 'output', found "
@@ -260,20 +265,6 @@ def _value(row: Mapping, column: Column, where: str) -> Any:
             f"{where}: expected a value from the given function, found "
             f"{type(error).__name__} ({shown(str(error))})"
         ) from error
-
-
-def _chosen(index: int, options: Any, where: str) -> Any:
-    if not isinstance(options, (list, tuple)):
-        raise DataError(
-            f"{where}: expected a string, found {index}; name the options that it is "
-            "an index of, or pass a function"
-        )
-    if not 0 <= index < len(options):
-        raise DataError(
-            f"{where}: expected an index of {len(options)} options, found {index}; "
-            "leave rows without an answer out"
-        )
-    return options[index]
 
 
 def _drawn(examples: tuple[Example, ...], shots: int, seed: str) -> tuple[Example, ...]:

@@ -41,6 +41,12 @@ def label_of(text: str) -> str:
     return unicodedata.normalize("NFC", text.translate(_UNSEEN)).strip()
 
 
+def places_of(text: str, options: Sequence[str]) -> list[int]:
+    """Where the options stand that are one label with ``text``; doubled ones are."""
+    label = label_of(text)
+    return [n for n, option in enumerate(options) if label_of(option) == label]
+
+
 def _spelt_out(option: str) -> str:
     """As a message has it: what nobody sees is spelt out."""
     return repr(option) if option.translate(_UNSEEN) == option else ascii(option)

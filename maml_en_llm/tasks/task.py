@@ -100,7 +100,8 @@ class Task:
             input, output: the name of a column, or a function of a row.
             options: the same, or a list of strings that is the same for every row. By
                 default the names of the output's ``ClassLabel``, if it is one. A whole
-                number in ``output`` is the index of an option.
+                number in ``output`` is the index of an option, from 0; refused where
+                all may as well be options themselves, as 1 of "1", "2", "3".
             about: ``name``, ``kind``, ``domain``, ``instruction``; ``role`` ("train" or
                 "test") of a ``Dataset``; ``shots`` (16) and ``seeds`` (whole numbers,
                 by default MetaICL's, 100, 13, 21, 42 and 87). The kind is inferred from

@@ -19,6 +19,7 @@ from maml_en_llm.evaluation import (
 from maml_en_llm.evaluation.metrics import (
     accuracy,
     calibration_error,
+    joint,
     macro_f1,
     predict,
     probabilities,
@@ -115,6 +116,16 @@ CALIBRATION = {  # confidences, hits, error
 )
 def test_calibration_error(confidences, hits, error):
     assert calibration_error(confidences, hits) == pytest.approx(error)
+
+
+def test_the_score_of_several_options_together():
+    assert joint([0.3]) == 0.3  # to the bit
+    assert joint([1.0, 1.0]) == pytest.approx(1 - math.log(2), rel=1e-15)
+    assert joint([2.0, math.inf]) == 2.0
+    assert joint([math.inf, math.inf]) == math.inf
+    shares = probabilities([0.5, 2.0, 900.0])
+    whole = joint([0.5, 2.0, 900.0])
+    assert joint([0.5, 900.0]) - whole == pytest.approx(-math.log(shares[0]))
 
 
 def test_scores_as_probabilities():

@@ -123,6 +123,24 @@ def test_finite_differences_hold_where_gradients_fall_over_many_steps():
     assert bent < 1e-2
 
 
+@pytest.mark.parametrize("optimizer", [SGD(0.1), Adam(0.05)], ids=repr)
+def test_what_does_not_move_has_no_say_in_how_far_to_look(optimizer):
+    """A table of norm 3e6 beside weights of norm 1."""
+    source = torch.Generator().manual_seed(0)
+    x, *sets = torch.randn(5, 16, 20, generator=source, dtype=torch.float64)
+    params = {"w": x[:4].T / 10, "table": 1e6 * x[:1, :16]}
+
+    def loss(p, batch):
+        return ((batch @ p["w"]).tanh().sum(1) + p["table"][0] / 1e6).square().mean()
+
+    how = params, sets[:3], sets[3], optimizer
+    exact, found = (
+        meta_gradient(loss, *how, mode=mode, adapt=["w"]).grads["w"]
+        for mode in ("reverse", "finite_difference")
+    )
+    assert distance({"w": found}, {"w": exact}) < 3e-3
+
+
 def test_a_guess_beyond_what_can_be_computed_is_taken_back():
     def loss(p, batch):
         return ((-1e6 * (p["w"] - 1)).exp() * 1e-6 + p["w"] ** 2).sum()

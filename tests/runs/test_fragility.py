@@ -57,3 +57,36 @@ def test_of_one_seed_and_one_family_nothing_can_be_left_out():
     found = fragility(one, {1: {"a-1": 0.0, "a-2": 0.0}}, FAMILIES)
     assert found.seeds == found.families == ()
     assert found.as_row()["over_seeds"] == dict(low=None, high=None)
+
+
+def records(scores: dict, method: str) -> list[dict]:
+    about = dict(method=method, setting="s", mode="direct", budget={})
+    return [about | dict(seed=seed, tasks=row) for seed, row in scores.items()]
+
+
+def test_records_are_taken_as_their_scores_are():
+    ours = table(lambda s, t: (5 if s != 4 else -15) + shaken(s, t))
+    expected = fragility(ours, NOTHING, FAMILIES)
+    given = iter(records(ours, "m")), records(NOTHING, "n")
+    assert fragility(*given, FAMILIES) == expected
+
+
+def test_without_families_each_target_is_its_own():
+    ours = table(lambda s, t: (5 if t != "c-1" else -25) + shaken(s, t))
+    own = {target: target for target in FAMILIES}
+    found = fragility(ours, NOTHING)
+    assert found == fragility(ours, NOTHING, None) == fragility(ours, NOTHING, own)
+    assert found.families == ("c-1",) and found.seeds == ()
+
+
+@pytest.mark.parametrize(
+    ("a", "families", "words"),
+    [
+        (5, FAMILIES, "records: expected a list of records, found 5"),
+        (NOTHING, {"a-1": "a"}, "families: expected every target"),
+        (NOTHING, ["a"], "families: expected target → name"),
+    ],
+)
+def test_what_no_difference_is_of_is_refused(a, families, words):
+    with pytest.raises(ValueError, match=words):
+        fragility(a, NOTHING, families)

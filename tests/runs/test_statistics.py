@@ -58,6 +58,23 @@ def test_student_at_the_highest_level_and_not_beyond():
 # --- closed cases ---
 
 
+@pytest.mark.parametrize("over", ["targets", "seeds", "both"])
+def test_the_rounding_of_a_sum_decides_nothing(over):
+    """0.1 + 0.2 is 5.6e-17 more than 0.3, of every seed and target alike."""
+    one, other = (table(np.full((3, 4), 100 * x)) for x in (0.1 + 0.2, 0.3))
+    for pair in ((one, other), (other, one)):
+        found = paired_difference(*pair, over)
+        assert 0 < abs(found.mean) < 1e-13 and not found.decided
+
+
+def test_the_last_digit_that_is_judged_decides():
+    for mean, decided in ((1e-9, True), (4e-10, False), (0.0, False)):
+        for sign in (1, -1):
+            found = Interval(sign * mean, sign * mean, sign * mean, 3, 4)
+            assert found.decided == decided
+    assert not Interval(1.0, -math.inf, math.inf, 1, 4).decided
+
+
 def test_over_seeds_is_a_t_interval_of_the_seeds_means():
     a = table([[1, 2, 3], [3, 4, 8], [0, 2, 1], [5, 5, 5]])
     means = np.array([2, 5, 1, 5])

@@ -43,6 +43,54 @@ def test_json_lines_with_functions(tmp_path, monkeypatch):
     assert task.test[0] == Example("question: a cat?", "a cat", ("x", "a cat"))
 
 
+STARS = ["1", "2", "3", "4"]
+
+
+def starred(numbers, options=STARS, **how):
+    rows = [{"text": f"review {n}", "stars": n} for n in numbers]
+    return Task.from_dataset(rows, input="text", output="stars", options=options, **how)
+
+
+def test_numbers_that_may_be_options_or_their_places_are_refused():
+    message = (
+        r"dataset\[0\]: output: .* found 1, which may be option '1' or, .* '2'; .*str"
+    )
+    with pytest.raises(DataError, match=message) as raised:
+        starred([1, 3, 2])
+    assert len(str(raised.value)) < 300
+    with pytest.raises(DataError, match=r"\[0\]: .* 4 options, found 4; as text .*str"):
+        starred([4, 1])
+    splits = {"train": [{"text": "a", "stars": 1}], "test": [{"text": "b", "stars": 2}]}
+    with pytest.raises(DataError, match=r"dataset\['train'\]\[0\]: .* found 1, which"):
+        read = dict(input="text", output="stars", options=STARS, shots=0)
+        Task.from_dataset(splits, **read)
+
+
+def test_numbers_that_are_places_only_are_taken():
+    assert [x.output for x in starred([0, 1, 3]).train] == ["1", "2", "4"]
+    assert [x.output for x in starred([1, 0], ["0", "1"]).train] == ["1", "0"]
+    rows = [  # as of questions that bring their own options: the second has no "1"
+        {"q": "1 + 1", "choices": ["0", "2", "1", "4"], "right": 1},
+        {"q": "a cat", "choices": ["pet", "bird"], "right": 1},
+    ]
+    read = dict(input="q", output="right", options="choices")
+    assert [x.output for x in Task.from_dataset(rows, **read).train] == ["2", "bird"]
+    as_text = Task.from_dataset(
+        [{"q": "a", "n": 1}], input="q", output=lambda row: str(row["n"]), options=STARS
+    )
+    assert as_text.train[0].output == "1"
+
+
+def test_labels_of_a_column_have_numbers_even_if_they_look_like_some():
+    label = ClassLabel(names=STARS)
+    data = Dataset.from_dict(
+        {"text": ["a", "b"], "label": [1, 2]},
+        Features({"text": Value("string"), "label": label}),
+    )
+    task = Task.from_dataset(data, input="text", output="label")
+    assert [x.output for x in task.train] == ["2", "3"]
+
+
 def test_splits_become_the_parts_of_a_target(arrow):
     splits = DatasetDict(train=arrow, validation=arrow)
     read = dict(input="text", output="label", shots=2)
