@@ -36,18 +36,24 @@ def check_state(state, slots: tuple[str, ...]) -> None:
 def check_variances(state, slots: tuple[str, ...]) -> None:
     """Raise `ValueError` for second moments below 0, means of squares as they are.
 
-    It reads them all: for a state that is handed in, once.
+    It reads them all: for a state that is handed in, once. A device is asked once.
     """
     for slot, moment in zip(slots, state.moments, strict=False):
         if slot != "variance" or not isinstance(moment, Mapping):
             continue
-        for name, v in moment.items():
-            plain = isinstance(v, torch.Tensor) and v.numel()  # 8 bits hold no sign
-            if plain and bool((least := v.min()) < 0):
+        least = {  # 8 bits hold no sign
+            name: v.min()
+            for name, v in moment.items()
+            if isinstance(v, torch.Tensor) and v.numel()
+        }
+        device = next((x.device for x in least.values()), None)
+        together = [x.to(device, torch.float64) for x in least.values()]
+        lows = torch.stack(together).tolist() if together else []
+        for name, low in zip(least, lows, strict=True):
+            if low < 0:
                 raise ValueError(
-                    f"state: expected a variance of at least 0, found {float(least):g} "
-                    f"for {shown(name)}; take that of inner.init(params), or of an "
-                    "update"
+                    f"state: expected a variance of at least 0, found {low:g} for "
+                    f"{shown(name)}; take that of inner.init(params), or of an update"
                 )
 
 
