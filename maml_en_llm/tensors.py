@@ -105,10 +105,7 @@ def check_named(**arguments) -> None:
 
 
 def check_floating(tensors: Tensors, argument: str = "params") -> set[torch.dtype]:
-    """The types of ``tensors``; `ValueError` unless all are real numbers in memory.
-
-    Of floating point, that is, and not on the device "meta".
-    """
+    """The types of ``tensors``; `ValueError` unless all are real floating point."""
     check_named(**{argument: tensors})
     for name, tensor in tensors.items():
         if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
@@ -117,12 +114,17 @@ def check_floating(tensors: Tensors, argument: str = "params") -> set[torch.dtyp
                 f"{argument}: expected floating-point tensors, found {kind} for "
                 f"{shown(name)}; convert it, or leave it out"
             )
+    return {tensor.dtype for tensor in tensors.values()}
+
+
+def check_in_memory(tensors: Tensors, argument: str = "params") -> None:
+    """`ValueError` for a tensor on the device "meta", which holds no numbers."""
+    for name, tensor in tensors.items():
         if tensor.is_meta:
             raise ValueError(
                 f"{argument}: expected tensors in memory, found {shown(name)} on "
                 "'meta'; make it on a device that holds numbers"
             )
-    return {tensor.dtype for tensor in tensors.values()}
 
 
 def own_memory(tensors: Tensors) -> Tensors:

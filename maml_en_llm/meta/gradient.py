@@ -28,7 +28,7 @@ from typing import Any
 from ..errors import check_choice, shown
 from ..optimizers import EightBit, Optimizer
 from ..optimizers.base import check_optimizer, check_variances, layers_of
-from ..tensors import Tensors, check_floating, check_named
+from ..tensors import Tensors, check_floating, check_in_memory, check_named
 from .calculus import as_loss, checked_names, recorded
 from .precision import check_precision
 from .steps import FromOneGraph, check_draws, random_states, steps_for
@@ -95,6 +95,7 @@ def meta_gradient(
     check_choice("mode", mode, DERIVATIVES)
     _check_kinds(params, support, inner, state)
     check_floating(params)
+    check_in_memory(params)
     names = _to_adapt(adapt, params)
     loss = as_loss(loss)
     loss.check(mode if support else "first_order")
