@@ -169,7 +169,8 @@ def _check_adjoint(mode: str, inner, step) -> None:
     owner = (*kind.__mro__, None)[back]  # None: the step may hand it on
     lacks = owner is Optimizer or not callable(getattr(step, "pull_back_", None))
     if lacks or (owner and forward < back):
-        more = "" if lacks else f", whose update is not that of its {owner.__name__}"
+        name = getattr(owner, "__name__", "")
+        more = "" if lacks else f", whose update is not that of its {name}"
         raise ValueError(
             f"inner: expected an optimizer with an adjoint, which mode {mode!r} "
             f"needs, found {shown(inner)}{more}; write {kind.__name__}.adjoint, or use "

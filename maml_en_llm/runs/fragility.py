@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .pairs import numbers
 from .seed_scores import scores_of
@@ -41,17 +42,17 @@ def fragility(
     """
     a, b = at_hand(a), at_hand(b)
     decided = paired_difference(a, b, "both", families).decided  # or refuses them
-    a, b = (x if isinstance(x, Mapping) else scores_of(x) for x in (a, b))
-    targets = {target for row in (*a.values(), *b.values()) for target in row}
+    ours, theirs = _table(a), _table(b)
+    targets = {target for row in (*ours.values(), *theirs.values()) for target in row}
     if families is None:
         families = {target: target for target in targets}
 
     def turned(without: Callable[[Scores], Scores]) -> bool:
-        left = without(a)
-        right = without(b)
+        left = without(ours)
+        right = without(theirs)
         return paired_difference(left, right, "both", families).decided != decided
 
-    seeds = [seed for seed in {**a, **b} if seed is not None]
+    seeds = [seed for seed in {**ours, **theirs} if seed is not None]
     names = sorted({families[target] for target in targets})
 
     def turned_by_seed(seed: int) -> bool:
@@ -65,6 +66,10 @@ def fragility(
         tuple(filter(turned_by_seed, seeds)) if len(seeds) > 2 else (),
         tuple(filter(turned_by_family, names)) if len(names) > 2 else (),
     )
+
+
+def _table(given: Any) -> Scores:
+    return given if isinstance(given, Mapping) else scores_of(given)
 
 
 def _without_seed(table: Scores, seed: int) -> Scores:
