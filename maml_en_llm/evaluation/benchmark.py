@@ -19,7 +19,7 @@ from ..errors import (
 from ..prompts import Format
 from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
-from ..tasks.labels import label_of, places_of
+from ..tasks.labels import alike_among, label_of
 from ..tasks.settings import KINDS
 from .adaptation import Adaptation, after_steps
 from .arguments import (
@@ -247,7 +247,7 @@ def _calibration(queries, table) -> float:
     for answer, query, row in rows:
         hits.append(answer == label_of(query.output))
         shares = softmax(row)
-        sure.append(sum(shares[n] for n in places_of(answer, query.options)))
+        sure.append(sum(shares[n] for n in alike_among(answer, query.options)))
     return 100 * calibration_error(sure, hits)
 
 

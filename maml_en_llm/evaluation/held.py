@@ -14,7 +14,7 @@ from statistics import fmean
 from ..errors import DataError, check_callable, check_integer, shown
 from ..protocol import SHOTS
 from ..tasks import Example, Task, load_held
-from ..tasks.labels import places_of
+from ..tasks.labels import alike_among
 from ..tasks.task import checked_tasks
 from .arguments import check_model, checked_queries
 from .benchmark import score_predictions
@@ -210,7 +210,7 @@ def _nll(queries, table) -> float:
     """The answer's mean NLL; where its option is doubled, that of all of them."""
     found = []
     for query, row in zip(queries, table, strict=True):
-        right = [row[n] for n in places_of(query.output, query.options)]
+        right = [row[n] for n in alike_among(query.output, query.options)]
         found.append(joint(right) - joint(row))
     return fmean(found)
 

@@ -88,9 +88,8 @@ def meta_gradient(
 
     Raises:
         ValueError: an unknown mode or parameter name, no name at all, no optimizer,
-            a state that is not its own, types (second order: `check_precision`), a loss
-            or an optimizer that the mode cannot differentiate, or
-            `torch.inference_mode`.
+            a state that is not its own, types, precision, a loss or an optimizer that
+            the mode cannot differentiate, or `torch.inference_mode`.
     """
     check_choice("mode", mode, DERIVATIVES)
     _check_kinds(params, support, inner, state)
@@ -101,8 +100,7 @@ def meta_gradient(
     loss.check(mode if support else "first_order")
     params = {name: p.detach() for name, p in params.items()}
     if support and mode != "first_order":
-        check_precision(mode, params, {p.device.type for p in params.values()})
-        _check_derivative(mode, inner)
+        _check_derivative(mode, inner, params)
     if support and state is None:
         state = inner.init({name: params[name] for name in names})
     if mode in ("unrolled", "first_order"):
@@ -141,11 +139,12 @@ def _check_kinds(params, support, inner, state) -> None:
         check_variances(state, layers_of(inner)[-1].slots)
 
 
-def _check_derivative(mode: str, inner) -> None:
-    """`ValueError` for an optimizer whose steps the mode cannot differentiate.
+def _check_derivative(mode: str, inner, params: Tensors) -> None:
+    """`ValueError` for types, or an optimizer's steps, that the mode cannot take.
 
-    Every one that wraps another is asked, and the last.
+    Every optimizer that wraps another is asked, and the last.
     """
+    check_precision(mode, params, {p.device.type for p in params.values()})
     for step in layers_of(inner):
         if isinstance(step, EightBit):
             raise ValueError(

@@ -41,7 +41,7 @@ def label_of(text: str) -> str:
     return unicodedata.normalize("NFC", text.translate(_UNSEEN)).strip()
 
 
-def places_of(text: str, options: Sequence[str]) -> list[int]:
+def alike_among(text: str, options: Sequence[str]) -> list[int]:
     """Where the options stand that are one label with ``text``; doubled ones are."""
     label = label_of(text)
     return [n for n, option in enumerate(options) if label_of(option) == label]
