@@ -14,6 +14,7 @@ from statistics import fmean
 from ..errors import DataError, check_callable, check_integer, shown
 from ..protocol import SHOTS
 from ..tasks import Example, Task, load_held
+from ..tasks.doubled import warn_of_doubled
 from ..tasks.labels import alike_among
 from ..tasks.task import checked_tasks
 from .arguments import check_model, checked_queries
@@ -86,8 +87,10 @@ def hold_back(
     example for training, stay whole and are not among the second.
     """
     check_integer("examples", examples, SHOTS + 1)
+    tasks = checked_tasks("tasks", tasks)
+    warn_of_doubled("tasks", tasks)
     rest, held = [], []
-    for task in checked_tasks("tasks", tasks):
+    for task in tasks:
         if task.kind == "free-form" or len(task.train) <= examples:
             rest.append(task)
             continue

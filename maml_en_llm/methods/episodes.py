@@ -18,6 +18,7 @@ from ..errors import (
 )
 from ..prompts import Batch, Cut, Prompt, PromptEncoder, collate
 from ..tasks import Task
+from ..tasks.doubled import warn_of_doubled
 from .draws import Drawn, draw_prompts
 from .fitting import (
     check_enough,
@@ -134,6 +135,7 @@ class EpisodeSampler:
         )
         need = (self.inner_steps + 1) * self.prompts + self.demonstrations
         check_enough(self.tasks, need, what, self.left_out, why)
+        warn_of_doubled("tasks", self.tasks)
         if self.left_out:
             counts = listed(f"{name} ({n})" for name, n in self.left_out.items())
             warnings.warn(

@@ -1,6 +1,7 @@
 """Episodes: functions of (seed, step, index), nested, without a record in two roles."""
 
 import math
+import warnings
 from collections import Counter
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from maml_en_llm import (
     PromptEncoder,
     Task,
 )
+from maml_en_llm.evaluation import hold_back
 from maml_en_llm.methods.draws import RESERVED, draw_prompts, shuffled
 from maml_en_llm.prompts import Prompt, batches
 
@@ -476,3 +478,18 @@ def test_prompts_longer_than_the_model_are_refused(length, positions, shown, ref
         return
     with pytest.raises(ValueError, match="max_length: expected at most .* of task 'a'"):
         sampler.check_positions(positions)
+
+
+@pytest.mark.parametrize("twins", [0, 3, 5, 12])
+def test_a_task_of_doubled_examples_is_named(twins):
+    """12 examples, and ``twins`` of them a second time: from a third on it is said."""
+    own = [Example(f"text {n}", ("yes", "no")[n % 2], ("yes", "no")) for n in range(12)]
+    task = Task("twice", "classification", train=(*own, *own[:twins]))
+    few = 3 * twins < 12 + twins
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        EpisodeSampler([task], PromptEncoder(CharTokenizer()), 1, demonstrations=2)
+        hold_back([task], examples=17)
+    told = [str(w.message) for w in said]
+    assert len(told) == (0 if few else 2)
+    assert all(f"twice ({twins} of {12 + twins})" in one for one in told)
