@@ -118,7 +118,8 @@ WAS_RUN: Mapping[tuple[str, str, str], list[dict]] = {
         for times in (0.5, 1, 2, 4)
     ],
     ("E5", "80", "HR→LR: $n$ = 1 and 4"): [
-        some(ALL, train=dict(tasks_per_step=n)) for n in (1, 4)
+        *(some(ALL, train=dict(tasks_per_step=n)) for n in (1, 4)),
+        *(some(ALL[:2], train=dict(tasks_per_step=n)) for n in (2, 8)),
     ],
     ("E5", "80", "the same four by the kind of tasks"): [
         some(ALL, FOUR[1:2], train=dict(task_share=0.644444444)),
