@@ -289,7 +289,7 @@ UNFIT = {
     "packed": (_packed, "quantisation: .*found those of model.layers.0.* packed"),
     "meta": (
         lambda: small_model().to("meta"),
-        "device: .*found transformer.* on 'meta'",
+        "params: .*found 'transformer.* on 'meta'",
     ),
     "mixed": (
         _mixed,
