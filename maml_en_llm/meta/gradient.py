@@ -81,8 +81,7 @@ def meta_gradient(
         query: one batch.
         inner: an optimizer; not used, and may be None, where ``support`` is empty.
         mode: one of `DERIVATIVES`, see ``help(maml_en_llm.meta.gradient)``.
-        state: the optimizer's state to begin with, taken as a constant; default:
-            ``inner.init``.
+        state: the optimizer's state at the start, a constant; default: ``inner.init``.
         adapt: names of the parameters that the inner steps move (default: all). The
             gradient is still with respect to every parameter of ``params``.
 
