@@ -9,7 +9,6 @@ copies of the parameters are many and no graph stands.
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
@@ -19,30 +18,15 @@ from ..meta.trajectory import SPACING
 from ..methods import METHODS
 from ..methods.budget import gradients_per_task
 from ..models import PromptLoss, parameters, positions_of
-from ..models.sizes import base_of, text_config, width_of
+from ..models.loss import PARAMETERS, TOGETHER
 from ..optimizers import SGD
 from ..prompts import Prompt, collate
 from ..tensors import GIB, check_memory
 from ..training.config import MOST_TASKS, TOKENS_AT_ONCE
+from .model_sizes import Sizes, sizes_of
 
 MOST = {"n": MOST_TASKS, "prompts": MOST_TASKS, "length": 2**30, "target": 2**30}
 PLANNED = ("metaicl", "metaict", "multi-task", "maml-en-llm", "fomaml", "reptile")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """A model as far as memory goes; counts are of numbers, not bytes."""
-
-    parameters: int  # all of them
-    moving: int  # those that require a gradient
-    table: int  # the token embedding, if it moves
-    vocabulary: int  # ids that the head tells apart
-    layers: int
-    width: int
-    inner: int  # width of the feed-forward part, of experts those of a token together
-    heads: int
-    gated: bool  # three matrices in the feed-forward part (Llama), not two (GPT-2)
-    bytes_each: int = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +103,28 @@ _BLOCK = 2**18  # numbers of one matrix of attention's second derivative
 
 def peak_bytes(sizes: Sizes, step: Step) -> float:
     """The most that the tensors of one outer step take, the model's own included."""
-    beside = max(_graph(sizes, step), _end(sizes, step))
+    if _stacks(sizes, step):  # n times all but the outer step's own θ, m and v
+        outer, one = 3 * sizes.moving, replace(step, n=1)
+        beside = outer + step.n * (_beside(sizes, one) - outer)
+    else:
+        beside = _beside(sizes, step)
     return sizes.bytes_each * (sizes.parameters + beside)
+
+
+def _stacks(sizes: Sizes, step: Step) -> bool:
+    """Whether training runs the inner loops of all tasks as one, as on a CPU.
+
+    On CUDA batches may be larger, see `PromptLoss.faster_together`; a copy of so small
+    a model has 16 MiB at most.
+    """
+    small = step.prompts * step.length * sizes.width <= TOGETHER
+    small = small and sizes.parameters <= PARAMETERS
+    can = "together" in METHODS[step.method].takes and step.inner_steps > 0
+    return can and small and step.n > 1 and step.together == step.prompts
+
+
+def _beside(sizes: Sizes, step: Step) -> float:
+    return max(_graph(sizes, step), _end(sizes, step))
 
 
 def _graph(sizes: Sizes, step: Step) -> float:
@@ -141,78 +145,35 @@ def _graph(sizes: Sizes, step: Step) -> float:
 
 def _end(sizes: Sizes, step: Step) -> float:
     """Numbers beside the model's own where copies of the parameters are most."""
-    if step.method == "reptile":  # its last update, beside where it began
-        return (12.1 + (step.n > 1)) * sizes.moving
     if not step.second_order:
-        return 8.1 * sizes.moving
+        # θ, m and v as they were; the gradient, clipped too; θ, m and v anew; a block
+        return (3 + 2 + 3 + 0.1 + _inner_copies(step)) * sizes.moving
     return (12 + _more_copies(step)) * sizes.moving + 2 * sizes.table
 
 
+def _inner_copies(step: Step) -> int:
+    """Copies that a first-order inner loop adds to an update, fresh moments.
+
+    Its last update starts from θ, m and v of its own, if another was before it (Reptile
+    takes one more, on the query). A sum over tasks stands beside: of gradients; shared
+    moments have two copies more there.
+    """
+    updates = step.inner_steps + (step.method == "reptile")
+    return 3 * (updates > 1) + (step.inner_steps > 0 and step.n > 1)
+
+
 def _more_copies(step: Step) -> float:
-    """Copies of the moving parameters for more inner steps, and for a sum over tasks.
+    """Copies of the moving parameters for inner steps, and for a sum over tasks.
 
     Of k states every fourth is kept whole, of the others their gradients.
     """
     if not step.second_order:
-        return float(step.together < step.n * step.prompts)
+        moved = 3 * (step.inner_steps > 0)  # θ, m and v of the inner loop
+        return float(moved + (step.together < step.n * step.prompts))
     whole = {*range(0, step.k, SPACING), step.k - 1}  # the first is there anyway
     between = sum(t not in whole for t in range(1, step.k))
     later = 3 * (len(whole) - 1) + between
     return later + (step.n > 1)
-
-
-def sizes_of(model) -> Sizes:
-    """The sizes of a model, with or without weights, as its configuration has them."""
-    config = text_config(model)
-    moving = {id(p): p for p in model.parameters() if p.requires_grad}
-    every = {id(p): p for p in model.parameters()}
-    embedding: Any = base_of(model).get_input_embeddings()
-    table: torch.Tensor = embedding.weight
-    width = width_of(model)
-    layers = _first(config, ("num_hidden_layers", "n_layer")) or 1
-    inner, gated = _feed_forward(model, layers, width)
-    return Sizes(
-        parameters=sum(p.numel() for p in every.values()),
-        moving=sum(p.numel() for p in moving.values()),
-        table=table.numel() if id(table) in moving else 0,
-        vocabulary=table.shape[0],
-        layers=layers,
-        width=width,
-        inner=inner,
-        heads=_first(config, ("num_attention_heads", "n_head")) or 1,
-        gated=gated,
-        bytes_each=table.element_size(),
-    )
-
-
-def _feed_forward(model, layers: int, width: int) -> tuple[int, bool]:
-    """Its width, and whether it is gated: whether it has three matrices per layer.
-
-    Two of them may be one, (2 inner, width), and those of all experts, too. Of experts
-    the width is what a token meets in a layer, in the mean over layers.
-    """
-    config = text_config(model)
-    inner = _first(config, ("intermediate_size", "n_inner", "ffn_dim")) or 4 * width
-    expert = _first(config, ("moe_intermediate_size",)) or inner
-    chosen = _first(config, ("num_experts_per_tok", "moe_topk")) or 1
-    wide = met = matrices = 0
-    for module in model.modules():
-        own = [] if isinstance(module, torch.nn.Embedding) else module.parameters(False)
-        for shape in [p.shape for p in own if p.dim() in (2, 3)]:
-            other = shape[-1] if shape[-2] == width else shape[-2]
-            unit = next((i for i in (inner, expert) if other in (i, 2 * i)), None)
-            if unit is not None and width in shape[-2:]:
-                matrices += other // unit
-                wide |= len(shape) == 3
-                met += other * (chosen if len(shape) == 3 else 1)
-    named = any("gate_proj" in name for name, _ in model.named_modules())
-    gated = named or matrices > 2.5 * layers
-    return met // (layers * (3 if gated else 2)) if wide else inner, gated
-
-
-def _first(config, names: tuple[str, ...]) -> int | None:
-    found = (getattr(config, name, None) for name in names)
-    return next((value for value in found if isinstance(value, int)), None)
 
 
 def ways(step: Step) -> Iterator[tuple[str, Step]]:
