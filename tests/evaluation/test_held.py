@@ -50,7 +50,12 @@ def test_what_is_held_back_is_not_trained_on(tasks):
 
 
 def test_all_that_is_held_back_is_asked(tasks):
-    long = replace(tasks[0], train=tasks[0].train * 4)
+    examples = [
+        replace(example, input=f"{example.input} {n}")
+        for n in range(4)
+        for example in tasks[0].train
+    ]
+    long = replace(tasks[0], train=tuple(examples))
     (left,), (back,) = hold_back([long], 100)
     asked = (*back.demonstrations[0], *back.test)
     assert asked == back.train == long.train[-100:]

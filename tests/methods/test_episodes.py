@@ -468,10 +468,10 @@ LENGTHS = {
     "length, positions, shown, refused", LENGTHS.values(), ids=LENGTHS
 )
 def test_prompts_longer_than_the_model_are_refused(length, positions, shown, refused):
-    same = tuple(Example("12345678", "no", ("no", "yes")) for _ in range(40))
-    tasks = [Task("a", "classification", train=same)]
+    alike = tuple(Example(f"{n:08}", "no", ("no", "yes")) for n in range(40))
+    tasks = [Task("a", "classification", train=alike)]
     encoder = PromptEncoder(CharTokenizer(), Format(max_length=length))
-    assert sum(map(len, encoder.example(same[0], first=False))) == 13
+    assert sum(map(len, encoder.example(alike[0], first=False))) == 13
     sampler = EpisodeSampler(tasks, encoder, 1, demonstrations=shown)
     if not refused:
         sampler.check_positions(positions)
