@@ -42,116 +42,56 @@ LLAMA = dict(
     max_position_embeddings=512,
     tie_word_embeddings=True,
 )
+LONG = LLAMA | dict(  # whose activations count
+    vocab_size=300, hidden_size=96, intermediate_size=256, num_hidden_layers=3
+)
+HEAVY = LLAMA | dict(  # whose parameters count
+    vocab_size=2000, hidden_size=128, intermediate_size=384, num_hidden_layers=3
+)
 GPT2 = dict(n_positions=512, n_head=4, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0)
 CASES = {
     "MetaICL, long prompts": (
-        LlamaConfig(
-            vocab_size=300,
-            hidden_size=96,
-            intermediate_size=256,
-            num_hidden_layers=3,
-            **LLAMA,
-        ),
+        LlamaConfig(**LONG),
         Step(method="metaicl", n=1, length=200, target=4),
     ),
     "second order, long prompts": (
-        LlamaConfig(
-            vocab_size=300,
-            hidden_size=96,
-            intermediate_size=200,
-            num_hidden_layers=3,
-            **LLAMA,
-        ),
+        LlamaConfig(**LONG | {"intermediate_size": 200}),
         Step(n=1, k=1, length=200, target=4),
     ),
     "second order, mostly parameters": (
-        LlamaConfig(
-            vocab_size=2000,
-            hidden_size=128,
-            intermediate_size=384,
-            num_hidden_layers=3,
-            **LLAMA,
-        ),
+        LlamaConfig(**HEAVY),
         Step(n=1, k=2, length=12, target=4),
     ),
     "MetaICL, the tasks' prompts together": (
-        LlamaConfig(
-            vocab_size=300,
-            hidden_size=96,
-            intermediate_size=256,
-            num_hidden_layers=3,
-            **LLAMA,
-        ),
+        LlamaConfig(**LONG),
         Step(method="metaicl", n=4, length=100, target=4),
     ),
     "MetaICL, two by two": (
-        LlamaConfig(
-            vocab_size=300,
-            hidden_size=96,
-            intermediate_size=256,
-            num_hidden_layers=2,
-            **LLAMA | {"max_position_embeddings": 1024},
-        ),
+        LlamaConfig(**LONG | {"num_hidden_layers": 2, "max_position_embeddings": 1024}),
         Step(method="metaicl", n=4, length=800, target=4),
     ),
     "MetaICT, the tasks' prompts together": (
-        LlamaConfig(
-            vocab_size=300,
-            hidden_size=96,
-            intermediate_size=256,
-            num_hidden_layers=3,
-            **LLAMA,
-        ),
+        LlamaConfig(**LONG),
         Step(method="metaict", n=4, length=100, target=4),
     ),
     "multi-task, long prompts": (
-        LlamaConfig(
-            vocab_size=300,
-            hidden_size=96,
-            intermediate_size=256,
-            num_hidden_layers=3,
-            **LLAMA,
-        ),
+        LlamaConfig(**LONG),
         Step(method="multi-task", n=1, length=200, target=4),
     ),
     "Reptile, long prompts": (
-        LlamaConfig(
-            vocab_size=300,
-            hidden_size=96,
-            intermediate_size=256,
-            num_hidden_layers=3,
-            **LLAMA,
-        ),
+        LlamaConfig(**LONG),
         Step(method="reptile", n=2, k=1, prompts=4, length=400, target=4),
     ),
     "Reptile, mostly parameters": (
-        LlamaConfig(
-            vocab_size=2000,
-            hidden_size=128,
-            intermediate_size=384,
-            num_hidden_layers=3,
-            **LLAMA,
-        ),
+        LlamaConfig(**HEAVY),
         Step(method="reptile", n=1, k=2, length=12, target=4),
     ),
     "Reptile, mostly parameters, more tasks": (
-        LlamaConfig(
-            vocab_size=2000,
-            hidden_size=128,
-            intermediate_size=384,
-            num_hidden_layers=3,
-            **LLAMA,
-        ),
+        LlamaConfig(**HEAVY),
         Step(method="reptile", n=3, k=4, length=12, target=4),
     ),
     "FOMAML, long prompts": (
-        LlamaConfig(
-            vocab_size=300,
-            hidden_size=96,
-            intermediate_size=256,
-            num_hidden_layers=3,
-            **LLAMA,
-        ),
+        LlamaConfig(**LONG),
         Step(method="fomaml", n=2, k=2, prompts=4, length=400, target=4),
     ),
     "GPT-2, second order": (
