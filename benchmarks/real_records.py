@@ -82,7 +82,7 @@ def predicted(row: dict) -> dict:
                 r=row["rank"], target_modules="all-linear", fan_in_fan_out=fan
             )
             inject_adapter_in_model(config, model)
-    step = Step(method=method, n=TASKS, k=k, length=row["length"])
+    step = Step(method=method, n=TASKS, k=k, length=row["length"], moments="fresh")
     return {"predicted_gib": round(peak_bytes(sizes_of(model), step) / GIB, 3)}
 
 

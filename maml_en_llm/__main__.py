@@ -109,6 +109,7 @@ STEP: Mapping[str, tuple[str, int | None, str]] = {
 
 def plan(arguments: list[str]) -> None:
     """Predict memory, gradients and seconds of an outer step, and what makes it fit."""
+    from .methods.inner import MOMENTS
     from .models import load_model, positions_of
     from .runs import plan as planned
     from .training.start import adapted
@@ -116,6 +117,7 @@ def plan(arguments: list[str]) -> None:
     parser = Parser("plan", plan.__doc__)
     parser.add_argument("--model", required=True, help="as of load_model")
     parser.add_argument("--method", default="maml-en-llm", choices=planned.PLANNED)
+    parser.add_argument("--moments", default="shared", choices=MOMENTS)
     for field, (name, default, about) in STEP.items():
         flags = spelled(field, name)
         parser.add_argument(*flags, dest=name, type=int, default=default, help=about)
@@ -125,7 +127,7 @@ def plan(arguments: list[str]) -> None:
     parser.add_argument("--memory", type=float, metavar="GIB", help="what there is")
     parser.add_argument("--no-measure", action="store_true", help="no gradient is run")
     with parser.reading(arguments) as options:
-        shape = ("method", *(name for name, *_ in STEP.values()))
+        shape = ("method", "moments", *(name for name, *_ in STEP.values()))
         asked = {name: getattr(options, name) for name in shape}
         step = planned.Step(
             **{n: value for n, value in asked.items() if value is not None}

@@ -190,9 +190,7 @@ def _model_scorer(model, tokenizer, k: int, fmt: Format, pmi, adapt, instruction
     score = score_pmi if pmi else score_options
 
     def scorer(task: Task, seed: int, queries: Sequence[Example]):
-        instruction = ""
-        if instructions and task.instruction:
-            instruction = task.instruction
+        instruction = task.instruction_if(instructions)
         asked = model
         if adapt is not None:
             shots = adapted_to(task, seed, k)

@@ -29,7 +29,7 @@ def told_cuts(
     encoder = PromptEncoder(tokenizer, fmt)
     found = {}
     for task in benchmark.test if k else ():
-        instruction = (task.instruction or "") if instructions else ""
+        instruction = task.instruction_if(instructions)
         try:
             cut = _cut_of(encoder, task, seeds, k, task.test[:queries], instruction)
         except Exception:  # of any tokenizer; scoring the task will say what it is

@@ -214,17 +214,15 @@ class EpisodeSampler:
 
     def _prompt(self, task: Task, drawn: Drawn) -> Prompt:
         shown = [task.train[i] for i in drawn.shown]
-        query = task.train[drawn.query]
-        return self.encoder.training_prompt(shown, query, self._instruction(task))
+        instruction = task.instruction_if(self.instructions)
+        return self.encoder.training_prompt(shown, task.train[drawn.query], instruction)
 
     def _with_whole(self, task: Task, drawn: Drawn) -> tuple[Prompt, int]:
         """A prompt, and the number of demonstrations that it holds whole."""
         shown = [task.train[i] for i in drawn.shown]
+        instruction = task.instruction_if(self.instructions)
         prompt = self._prompt(task, drawn)
-        return prompt, self.encoder.whole(shown, prompt, self._instruction(task))
-
-    def _instruction(self, task: Task) -> str:
-        return (task.instruction or "") if self.instructions else ""
+        return prompt, self.encoder.whole(shown, prompt, instruction)
 
 
 def _check_encoder(encoder) -> None:

@@ -49,7 +49,7 @@ def fitting(
     kept_tasks = []
     why = ""
     for task in tasks:
-        instruction = (task.instruction or "") if instructions else ""
+        instruction = task.instruction_if(instructions)
         kept = []
         for example in task.train:
             try:
@@ -117,7 +117,7 @@ def check_positions(
     if positions is None or limit <= positions:
         return
     for task in tasks:
-        instruction = (task.instruction or "") if instructions else ""
+        instruction = task.instruction_if(instructions)
         told = min(len(instruction.encode()), encoder.fmt.max_example_length)
         told += len(encoder.beginning)
         longest = 0

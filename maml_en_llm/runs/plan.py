@@ -17,6 +17,7 @@ from ..meta.calculus import loss_and_grad
 from ..meta.trajectory import SPACING
 from ..methods import METHODS
 from ..methods.budget import gradients_per_task
+from ..methods.inner import MOMENTS
 from ..models import PromptLoss, parameters, positions_of
 from ..models.loss import PARAMETERS, TOGETHER
 from ..optimizers import SGD
@@ -34,6 +35,7 @@ class Step:
     """One outer step: n tasks, k inner steps, batches of prompts of a length.
 
     Of a batch ``at_once`` prompts are differentiated together; None: all of them.
+    ``moments`` are one of `methods.inner.MOMENTS`, for methods that have inner steps.
     """
 
     method: str = "maml-en-llm"
@@ -43,9 +45,11 @@ class Step:
     length: int = 1024
     target: int = 8  # tokens
     at_once: int | None = None
+    moments: str = "shared"
 
     def __post_init__(self):
         check_choice("method", self.method, PLANNED)
+        check_choice("moments", self.moments, MOMENTS)
         for name in ("n", "prompts", "length", "target"):
             check_integer(name, getattr(self, name), 1, MOST[name])
         check_integer("k", self.k, most=MOST_TASKS)
@@ -73,6 +77,11 @@ class Step:
         return min(self.at_once or rows, rows)
 
     @property
+    def advances(self) -> bool:
+        """Whether the outer step goes on from m and v as inner steps advanced them."""
+        return self.moments == "shared" and self.inner_steps > 0
+
+    @property
     def second_order(self) -> bool:
         """Whether a gradient is differentiated again."""
         return self.method == "maml-en-llm" and self.k > 0
@@ -87,7 +96,7 @@ class Step:
 
 # Numbers per token that a graph keeps: of each layer (in widths of the hidden states
 # and of the feed-forward part), and of the rest (in widths); then copies of the moving
-# parameters while it stands. Measured op by op with attention "twice", fresh moments.
+# parameters while it stands. Measured op by op with attention "twice".
 @dataclass(frozen=True)
 class _Graph:
     widths: float
@@ -104,7 +113,7 @@ _BLOCK = 2**18  # numbers of one matrix of attention's second derivative
 def peak_bytes(sizes: Sizes, step: Step) -> float:
     """The most that the tensors of one outer step take, the model's own included."""
     if _stacks(sizes, step):  # n times all but the outer step's own θ, m and v
-        outer, one = 3 * sizes.moving, replace(step, n=1)
+        outer, one = 3 * sizes.moving, replace(step, n=1, moments="fresh")
         beside = outer + step.n * (_beside(sizes, one) - outer)
     else:
         beside = _beside(sizes, step)
@@ -148,18 +157,24 @@ def _end(sizes: Sizes, step: Step) -> float:
     if not step.second_order:
         # θ, m and v as they were; the gradient, clipped too; θ, m and v anew; a block
         return (3 + 2 + 3 + 0.1 + _inner_copies(step)) * sizes.moving
-    return (12 + _more_copies(step)) * sizes.moving + 2 * sizes.table
+    parts = 2 * (step.together < step.prompts)  # the sums over a split batch
+    return (13 + parts + _more_copies(step)) * sizes.moving + 2 * sizes.table
 
 
 def _inner_copies(step: Step) -> int:
-    """Copies that a first-order inner loop adds to an update, fresh moments.
+    """Copies that a first-order inner loop adds to an update.
 
     Its last update starts from θ, m and v of its own, if another was before it (Reptile
-    takes one more, on the query). A sum over tasks stands beside: of gradients; shared
-    moments have two copies more there.
+    takes one more, on the query); after a single one shared m and v go on.
     """
     updates = step.inner_steps + (step.method == "reptile")
-    return 3 * (updates > 1) + (step.inner_steps > 0 and step.n > 1)
+    last = 3 if updates > 1 else 2 * step.advances
+    return last + (step.inner_steps > 0 and step.n > 1) + _sums_of_moments(step)
+
+
+def _sums_of_moments(step: Step) -> int:
+    """Copies for the mean of what the tasks made of m and v."""
+    return 2 * (step.advances and step.n > 1)
 
 
 def _more_copies(step: Step) -> float:
@@ -169,11 +184,12 @@ def _more_copies(step: Step) -> float:
     """
     if not step.second_order:
         moved = 3 * (step.inner_steps > 0)  # θ, m and v of the inner loop
-        return float(moved + (step.together < step.n * step.prompts))
+        over_batches = step.together < step.n * step.prompts
+        return float(moved + over_batches + _sums_of_moments(step))
     whole = {*range(0, step.k, SPACING), step.k - 1}  # the first is there anyway
     between = sum(t not in whole for t in range(1, step.k))
     later = 3 * (len(whole) - 1) + between
-    return later + (step.n > 1)
+    return later + (step.n > 1) + _sums_of_moments(step)
 
 
 def ways(step: Step) -> Iterator[tuple[str, Step]]:

@@ -83,6 +83,10 @@ class Task:
             )
         return found[:count]
 
+    def instruction_if(self, wanted: bool) -> str:
+        """The instruction, or an empty text where it is not wanted or there is none."""
+        return (self.instruction or "") if wanted else ""
+
     @classmethod
     def from_dataset(cls, dataset: Any, *, input, output, options=None, **about):
         """A task from any data set of the `datasets` library.

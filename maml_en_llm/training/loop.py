@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ..errors import listed, shown
@@ -133,9 +134,10 @@ class Loop:
         steps = looked_at(config)
         loop = cls(config, model, loss, method, sampler, outer, ranks, steps)
         if ranks.first:
-            warn_if_cut(loop.cut(), config.demonstrations, config.max_length)
+            warn_if_cut(loop.cut, config.demonstrations, config.max_length)
         return loop
 
+    @cached_property
     def cut(self) -> Cut:
         """What ``max_length`` leaves of the prompts of the first outer steps."""
         return self.sampler.cut(min(self.config.steps, CUT_STEPS))

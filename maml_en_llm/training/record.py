@@ -39,7 +39,7 @@ def make_record(loop, state: TrainState, before: str, seconds: float) -> dict:
         "inner_loop": as_columns(state.rows),
         "skipped": list(state.skipped),
         "left_out": dict(loop.sampler.left_out),
-        "cut": loop.cut()._asdict(),
+        "cut": loop.cut._asdict(),
         "budget": asdict(state.budget),
         "model": {name: source[name] for name in ("name", "revision")},
         "weights_before": before,
