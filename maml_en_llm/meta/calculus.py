@@ -9,7 +9,7 @@ import torch
 from torch.autograd import grad
 
 from ..errors import nearest, shown
-from ..tensors import Tensors, add_to, check_named
+from ..tensors import Tensors, add_to, check_floating, check_named
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -255,7 +255,11 @@ def _grads(outputs, inputs: Tensors, weights=None, create_graph=False) -> Tensor
 
 
 def leaves_of(params: Tensors, names: Collection[str] | None = None) -> Tensors:
-    """The same values as new variables; autograd tracks all, or those of ``names``."""
+    """The same values as new variables; autograd tracks all, or those of ``names``.
+
+    Raises `ValueError` for tensors that have no gradient, such as whole numbers.
+    """
+    check_floating(params)
     tracked = params if names is None else set(names)
     return {
         name: p.detach().requires_grad_(name in tracked) for name, p in params.items()

@@ -23,11 +23,12 @@ gradients) is a constant to all modes but the last.
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 from ..errors import check_choice, shown
 from ..optimizers import EightBit, Optimizer
-from ..optimizers.base import check_optimizer, check_variances, layers_of
+from ..optimizers.base import check_optimizer, check_variances, first_state, layers_of
 from ..tensors import Tensors, check_floating, check_in_memory, check_named
 from .calculus import as_loss, checked_names, recorded
 from .precision import check_precision
@@ -101,7 +102,7 @@ def meta_gradient(
     if support and mode != "first_order":
         _check_derivative(mode, inner, params)
     if support and state is None:
-        state = inner.init({name: params[name] for name in names})
+        state = first_state(inner, {name: params[name] for name in names})
     if mode in ("unrolled", "first_order"):
         way = unrolled if mode == "unrolled" else first_order
         return MetaGradient(*way(loss, params, support, query, inner, state, names))
@@ -128,14 +129,15 @@ def _check_kinds(params, support, inner, state) -> None:
     if not support:
         return
     check_optimizer("inner", inner, " for the support")
-    moments = hasattr(inner, "slots")  # of `maml_en_llm.optimizers`
+    last = layers_of(inner)[-1]
+    moments = hasattr(last, "slots")  # of `maml_en_llm.optimizers`
     if state is not None and moments and not hasattr(state, "moments"):
         raise ValueError(
             f"state: expected that of the optimizer, inner.init(params), or None, "
             f"found {shown(state)}"
         )
     if state is not None and moments:
-        check_variances(state, layers_of(inner)[-1].slots)
+        check_variances(state, last.slots)
 
 
 def _check_derivative(mode: str, inner, params: Tensors) -> None:
@@ -173,6 +175,13 @@ def _check_adjoint(mode: str, inner, step) -> None:
             f"inner: expected an optimizer with an adjoint, which mode {mode!r} "
             f"needs, found {shown(inner)}{more}; write {kind.__name__}.adjoint, or use "
             "mode 'unrolled'"
+        )
+    taken = signature(step.update).parameters
+    if "out" not in taken and not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+        raise ValueError(
+            f"inner: expected an update with an argument `out`, which mode {mode!r} "
+            f"needs (memory that it may write over), found {kind.__name__}.update"
+            f"{signature(step.update)}; add out=None, or use mode 'unrolled'"
         )
 
 

@@ -56,6 +56,12 @@ def check_inner(inner, moments: str, clip: float | None, join: str = "mean") -> 
     check_choice("join", join, JOINS)
     if clip is not None:
         check_rate("clip", clip, above=True)
+    if join == "mean-gradient" and not hasattr(taken_apart(inner)[0], "slots"):
+        raise ValueError(
+            "join: expected an optimizer of maml_en_llm.optimizers, whose state counts "
+            f"its steps, for 'mean-gradient', found {shown(type(inner).__name__)}; "
+            "choose 'mean'"
+        )
     if moments == "second" and not _follows_alone(inner):
         raise ValueError(
             "moments: expected an inner optimizer with a second moment for 'second', "
@@ -144,7 +150,7 @@ class Noted:
 
     def update(self, grads: Tensors, state, params: Tensors, **how):
         """The wrapped optimizer's."""
-        self.note(state.step, grads)
+        self.note(getattr(state, "step", 0), grads)
         return self.optimizer.update(grads, state, params, **how)
 
 

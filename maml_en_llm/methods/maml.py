@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 import torch
 
 from ..errors import check_choice, check_truth, shown
 from ..meta import DERIVATIVES, Loss, MetaGradient, as_loss, meta_gradient
+from ..meta.calculus import PlainLoss
 from ..optimizers import decoded
 from ..prompts import stack
 from ..tensors import Tensors, check_named, distance_moved, joint_norm, tree_map
@@ -133,7 +135,7 @@ class MAMLenLLM:
             for episode, result in zip(episodes, results, strict=True):
                 before = _value(loss, params, episode.query)
                 moved = distance_moved(params, result.adapted)
-                support = sum(norms) / len(norms)
+                support = fmean(norms) if norms else 0.0  # without inner steps
                 rows.append((before, result.query_loss, moved, support))
                 norms.clear()
                 yield result
@@ -143,6 +145,11 @@ class MAMLenLLM:
         return replace(mean, loss=before, inner_losses=tuple(rows))
 
     def _runs_together(self, loss: Loss, params: Tensors, episodes) -> bool:
+        if self.together and isinstance(loss, PlainLoss) and not loss.stacks:
+            raise ValueError(
+                "together: expected a loss of stacked tasks for True, as PromptLoss "
+                "is, found a plain function of one task; leave it out"
+            )
         if self.together is not None:
             return self.together
         batches = [(*e.support, e.query) for e in episodes]

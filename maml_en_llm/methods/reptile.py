@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from ..meta import Loss, MetaGradient, loss_and_grad
 from ..optimizers import decoded
-from ..optimizers.base import check_optimizer
+from ..optimizers.base import check_optimizer, first_state
 from ..tensors import Tensors
 from .base import OuterGradient, Passes, average, check_episodes, check_method
 from .episodes import Episode
@@ -48,7 +48,8 @@ class Reptile:
         """The direction of one meta-batch, given the outer optimizer's state."""
         check_episodes(episodes, self.inner_steps)
         inner = inner_step(self.inner, self.moments, self.clip)
-        start = inner.init(params) if self.moments == "fresh" else decoded(state)
+        fresh = self.moments == "fresh"
+        start = first_state(inner, params) if fresh else decoded(state)
         results = (self._way(loss, params, e, inner, start) for e in episodes)
         return average(results, state, advanced=self.moments == "shared")
 

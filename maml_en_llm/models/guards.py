@@ -100,6 +100,7 @@ def check(model: PreTrainedModel, derivative: str) -> None:
     _check_dropout(model, derivative)
     check_precision(derivative, dict(model.named_parameters()), [model.device.type])
     _check_compiled(model, derivative)
+    _check_approximate(model, derivative)
     if derivative in EXACT:
         check_weight_norm(model, derivative)
 
@@ -138,6 +139,16 @@ def _check_attention(model: PreTrainedModel, derivative: str) -> None:
             f"found {attention!r}, which has no second derivative; "
             f"load_model(..., attention={TWICE!r}) or "
             f"model.set_attn_implementation({TWICE!r})"
+        )
+
+
+def _check_approximate(model: PreTrainedModel, derivative: str) -> None:
+    configs = getattr(model, "peft_config", {}).values()
+    if any(getattr(config, "velora_config", None) for config in configs):
+        raise ValueError(
+            f"velora_config: mode {derivative!r} needs gradients that are derivatives "
+            "of the loss, and VeLoRA's are made of compressed activations; set it to "
+            "None, or use mode 'first_order'"
         )
 
 
@@ -201,6 +212,8 @@ def _rates_of(module: torch.nn.Module) -> dict[str, float]:
         return {"p": module.p}
     if isinstance(module, torch.nn.RReLU):
         return {"upper - lower": module.upper - module.lower}
+    if type(module).__name__ == "MontecloraSampler":  # of peft, draws weights
+        return {"draws": 1.0}
     rates = {}
     for name, value in vars(module).items():
         if not any(word in name for word in _RANDOM):

@@ -37,6 +37,7 @@ from .tokenizer import (
     stands_for,
     tokenizer_for,
 )
+from .weight_guards import keep_scale
 
 ATTENTIONS = ("auto", TWICE, "eager", "sdpa")
 DTYPES = {
@@ -251,6 +252,7 @@ def _refused(name: str, error: Exception) -> ValueError:
 def _set_up(model: PreTrainedModel, attention: str) -> None:
     """What the configuration may not decide: attention, experts, kind of output."""
     model.config.return_dict = True  # outputs are read by name
+    keep_scale(model)
     if hasattr(model, "set_experts_implementation"):
         model.set_experts_implementation("eager")  # others: no float64, no 2nd order
     _set_attention(model, attention)

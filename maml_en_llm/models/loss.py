@@ -29,6 +29,7 @@ from .sizes import (
     windows,
 )
 from .tied_embedding import built_once
+from .weight_guards import check_rescaled
 
 # Up to so many numbers in one layer's hidden states of a batch (tokens × width), and so
 # many parameters, n = 4 tasks are faster together on a CPU, in 0.43 to 0.95 of the
@@ -58,6 +59,7 @@ class PromptLoss:
 
     def __post_init__(self):
         guards.check_kind(self.model)
+        check_rescaled(self.model)
         if self.prompts_at_once is not None:
             check_integer("prompts_at_once", self.prompts_at_once, 1)
 

@@ -56,6 +56,35 @@ def _of_one_memory(one: str, other: str) -> ValueError:
     )
 
 
+def check_rescaled(model: PreTrainedModel) -> None:
+    """Raise `ValueError` for RWKV's weights, where its first call divides some of them.
+
+    It does so in place, outside of evaluation it undoes that: what is saved, or handed
+    in as parameters, depends on when. `keep_scale` is for before that call.
+    """
+    if _rescaled_every(model):
+        raise ValueError(
+            "rescale_every: expected weights that no call writes to, found those of "
+            "RWKV, which evaluation divides for half precision; load_model leaves them "
+            "as they are, or set config.rescale_every to 0 before the first call"
+        )
+
+
+def keep_scale(model: PreTrainedModel) -> None:
+    """Let RWKV's weights be as they are, see `check_rescaled`.
+
+    The function is that of training mode, and of evaluation but for LayerNorm's ε.
+    """
+    if _rescaled_every(model):
+        model.config.rescale_every = 0
+
+
+def _rescaled_every(model: PreTrainedModel) -> int:
+    """Every how many layers weights are halved, if the model has as many."""
+    every = getattr(model.config, "rescale_every", 0) or 0
+    return every if 0 < every < model.config.num_hidden_layers else 0
+
+
 def check_weight_norm(model: PreTrainedModel, derivative: str) -> None:
     """Raise `ValueError` for weight normalisation under an exact derivative.
 

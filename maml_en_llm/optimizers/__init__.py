@@ -1,8 +1,9 @@
 """Optimizers as pure functions, each with its adjoint."""
 
-from .base import Frozen, Optimizer, State
+from .base import Optimizer, State
 from .clipped import Clipped
 from .eight_bit import Adam8Bit, EightBit, decoded
+from .frozen import Frozen
 from .nadam import NAdam
 from .registry import OPTIMIZERS, fields_of, make_optimizer
 from .rules import SGD, Adam, AdamW, Lion, Momentum, RMSprop

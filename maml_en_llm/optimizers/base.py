@@ -1,7 +1,7 @@
 """What all optimizers share: pure updates and their adjoints."""
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -68,6 +68,21 @@ def check_optimizer(argument: str, value: Any, role: str = "") -> None:
             f"{argument}: expected an optimizer{role}, such as SGD(0.1), found "
             f"{shown(value)}"
         )
+
+
+def first_state(optimizer: Any, params: Tensors):
+    """The state before the first update; `ValueError` where the optimizer has none."""
+    if not callable(getattr(optimizer, "init", None)):
+        raise ValueError(
+            "inner: expected an optimizer with init(params), since no state is handed "
+            f"in, found {shown(type(optimizer).__name__)}; write one, or give a state"
+        )
+    return optimizer.init(params)
+
+
+def given(**how) -> dict[str, Any]:
+    """Those that are not None: an update of one's own need not know the others."""
+    return {name: value for name, value in how.items() if value is not None}
 
 
 def layers_of(optimizer: Any) -> list:
@@ -255,45 +270,3 @@ class Optimizer:
         if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
             return list(self.rule(t, *inputs))  # autograd has to see whole tensors
         return map_blocks(lambda x, out: self.rule(t, *x, out=out), inputs, outputs)
-
-
-@dataclass(frozen=True)
-class Frozen:
-    """Another optimizer whose state is read but not advanced.
-
-    Every step starts from the same moments.
-    """
-
-    optimizer: Any  # an `Optimizer`, or one that is wrapped
-    slots: ClassVar[tuple[str, ...]] = ()  # no step writes the moments
-
-    def init(self, params: Tensors) -> State:
-        """The wrapped optimizer's state."""
-        return self.optimizer.init(params)
-
-    def update(
-        self,
-        grads: Tensors,
-        state: State,
-        params: Tensors,
-        *,
-        lr: float | None = None,
-        out: Any = None,  # noqa: ARG002  # the state is not this one's to write over
-    ) -> tuple[Tensors, State]:
-        """One step of the wrapped optimizer, into new memory; the state comes back."""
-        return self.optimizer.update(grads, state, params, lr=lr)[0], state
-
-    def pull_back_(
-        self,
-        grads: Tensors,
-        state: State,
-        params: Tensors,
-        adjoint: Tensors,
-        moments_adjoint,  # noqa: ARG002  # none: no step has written the moments
-        out: Tensors | None = None,
-    ):
-        """As the wrapped optimizer's; no adjoint reaches the moments."""
-        to_grads, _ = self.optimizer.pull_back_(
-            grads, state, params, adjoint, None, out
-        )
-        return to_grads, None

@@ -315,6 +315,69 @@ def test_optimizers_of_ones_own_and_wrapped_ones_are_taken(kind):
         kind(inner=Own(), moments="second")
 
 
+class Least:
+    """An optimizer of one's own whose update takes the three tensors alone."""
+
+    lr = 0.1
+
+    def init(self, params):
+        return {"seen": torch.zeros(())}
+
+    def update(self, grads, state, params):
+        return {n: p - self.lr * grads[n] for n, p in params.items()}, state
+
+
+class LeastBack(Least):
+    def pull_back_(self, grads, state, params, adjoint, moments_adjoint, out=None):
+        return {n: -self.lr * adjoint[n] for n in grads}, moments_adjoint
+
+
+@pytest.mark.parametrize("moments", ["shared", "shared-frozen", "fresh"])
+@pytest.mark.parametrize("kind", [MAMLenLLM, Reptile])
+def test_an_update_need_not_take_a_rate_or_memory(kind, moments):
+    how = dict(inner_steps=2, clip=CLIP, moments=moments)
+    if kind is MAMLenLLM:
+        how["mode"] = "unrolled"
+    found, expected = (
+        kind(inner=inner, **how).gradient(loss, PARAMS, EPISODES, inner.init(PARAMS))
+        for inner in (Least(), SGD(0.1))
+    )
+    same(found.grads, expected.grads)
+
+
+def test_what_an_optimizer_of_ones_own_lacks_is_named():
+    how = dict(inner=LeastBack(), inner_steps=2, clip=None)
+    first = MAMLenLLM(**how, mode="first_order")
+    seen = first.look(loss, PARAMS, EPISODES, Least().init(PARAMS))  # counts no steps
+    expected = maml(inner=SGD(0.1), clip=None).look(
+        loss, PARAMS, EPISODES, SGD(0.1).init(PARAMS)
+    )
+    for found, own in zip(seen.inner_losses, expected.inner_losses, strict=True):
+        assert found == pytest.approx(own)
+    with pytest.raises(ValueError, match="^inner: .* argument `out`, .* 'unrolled'"):
+        MAMLenLLM(**how).gradient(loss, PARAMS, EPISODES, Least().init(PARAMS))
+    with pytest.raises(ValueError, match="^join: .* 'mean-gradient', found 'Least'"):
+        MAMLenLLM(inner=Least(), join="mean-gradient")
+    for inner in (Own(), Clipped(Own(), 1.0)):
+        for method in (
+            MAMLenLLM(inner=inner, moments="fresh", mode="first_order"),
+            Reptile(inner=inner, moments="fresh"),
+        ):
+            with pytest.raises(ValueError, match=r"^inner: .* init\(params\).* 'Own'"):
+                method.gradient(loss, PARAMS, EPISODES, None)
+
+
+def test_a_look_without_inner_steps_moves_nothing():
+    seen = maml(inner_steps=0).look(loss, PARAMS, EPISODES, warm())
+    for before, after, moved, support in seen.inner_losses:
+        assert (before, moved, support) == (after, 0, 0)
+
+
+def test_a_plain_loss_cannot_be_stacked():
+    with pytest.raises(ValueError, match="^together: .* plain function"):
+        maml(together=True).gradient(loss, PARAMS, EPISODES, warm())
+
+
 def test_without_an_inner_step_there_need_be_no_optimizer():
     episodes = [Episode(e.task, (), e.query) for e in EPISODES]
     for clip in (None, CLIP):

@@ -12,6 +12,7 @@ from peft import (
     get_peft_model,
     inject_adapter_in_model,
 )
+from peft.tuners.lora.config import VeloraConfig
 
 from maml_en_llm import PromptEncoder, PromptLoss, parameters, score_options
 from maml_en_llm.models import safe
@@ -68,6 +69,16 @@ def adapted(request):
     for parameter in parameters(model).values():
         parameter += torch.empty_like(parameter).normal_(std=0.2, generator=source)
     return model, stacks, shares
+
+
+def test_gradients_that_are_no_derivatives_have_no_second_order():
+    """VeLoRA's backward pass is not that of its forward pass."""
+    config = LoraConfig(r=2, velora_config=VeloraConfig(num_groups=4), **ON)
+    loss = PromptLoss(get_peft_model(small_model("llama"), config).eval())
+    loss.check("first_order")
+    for mode in ("reverse", "unrolled", "finite_difference"):
+        with pytest.raises(ValueError, match="^velora_config: .* 'first_order'"):
+            loss.check(mode)
 
 
 def scores(share_prefix):

@@ -24,6 +24,7 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     ReformerConfig,
+    RwkvConfig,
     XLMConfig,
     XLNetConfig,
 )
@@ -371,6 +372,44 @@ def test_float64_survives_the_whole_loss():
     # the difference cancels 10 of 16 digits; float32 would leave nothing of it
     torch.testing.assert_close(slope, grads[name].sum(), rtol=1e-6, atol=1e-8)
     assert all(g.dtype == torch.float64 for g in grads.values())
+
+
+def rwkv():
+    config = RwkvConfig(
+        vocab_size=518,
+        hidden_size=16,
+        attention_hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=4,
+        rescale_every=2,
+        context_length=64,
+    )
+    return small_model(config)
+
+
+def test_weights_that_a_call_divides_are_left_as_they_are(tmp_path):
+    """RWKV's in evaluation mode: else what is saved would be divided twice."""
+    model, ids = rwkv(), torch.tensor([[5, 6, 7, 8]])
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    with pytest.raises(ValueError, match="^rescale_every: .* no call writes to"):
+        PromptLoss(model)
+    model.save_pretrained(tmp_path)
+    how = {"tokenizer": "tiny-base", "attention": "eager", "dtype": "float64"}
+    loaded, _ = load_model(tmp_path, **how)
+    for name, own in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], own)
+    PromptLoss(loaded)
+    with torch.no_grad():
+        expected = model.train()(input_ids=ids).logits
+        torch.testing.assert_close(loaded(input_ids=ids).logits, expected)
+        model.eval()(input_ids=ids)  # writes into its weights
+    for name, own in model.state_dict().items():
+        same = torch.equal(loaded.state_dict()[name], own)
+        divided = name.endswith(("output.weight", "feed_forward.value.weight")) and (
+            name.startswith(("rwkv.blocks.2", "rwkv.blocks.3"))
+        )
+        assert same != divided
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from helpers import (
     small_model,
     write_benchmark,
 )
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora.config import MontecloraConfig
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from maml_en_llm import (
@@ -347,6 +349,16 @@ def test_other_noise_of_training_is_refused(config, tasks, method):
     why = r"dropout or noise.*h\.0\.mlp\.router_jitter_noise = 0\.01.*model\.eval"
     with pytest.raises(ValueError, match=why):
         meta_train(model.train(), CharTokenizer(), tasks, changed)
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+def test_adapters_that_draw_weights_are_noise_of_training(config, tasks):
+    how = dict(r=2, target_modules=["c_proj"], fan_in_fan_out=True)
+    drawn = LoraConfig(**how, monteclora_config=MontecloraConfig())
+    model = get_peft_model(small_model(), drawn)  # in training mode
+    with pytest.raises(ValueError, match=r"noise.*sampler.*draws = 1.*model\.eval"):
+        meta_train(model, CharTokenizer(), tasks, config)
+    meta_train(model.eval(), CharTokenizer(), tasks, config)
 
 
 def test_random_slopes_are_noise_of_training():
