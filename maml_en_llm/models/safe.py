@@ -21,6 +21,7 @@ from collections.abc import Collection
 import torch
 from transformers import PreTrainedModel
 
+from .adapter_kinds import adapters_of
 from .as_made import altered_part, foreign_part, wrapped
 from .sizes import architecture, text_config, turns_with_length, virtual_tokens
 
@@ -184,7 +185,7 @@ _PATHS = {
 }
 
 # Kinds of adapters (`peft`) that were measured so inside Llama and, where they go in,
-# GPT-2. Not ALORA, which looks for words in a row, nor LILY, which averages over rows
+# GPT-2. Not LILY, which averages over rows, nor variants of LoRA that compute otherwise
 _STACKING = """
 ADALORA ADAPTION_PROMPT BEFT BOFT DEFT DELORA GLORA GRALORA HIRA HRA IA3 LN_TUNING LOKR
 LORA MISS OSF PEANUT PSOFT PVERA ROAD SUPERTUNING TRAINABLE_TOKENS VERA
@@ -264,22 +265,6 @@ def _has(model: PreTrainedModel, path: str) -> bool:
 
 def _paths(model: PreTrainedModel) -> Collection[str]:
     return _PATHS.get(architecture(model), ())
-
-
-def adapters_of(model: PreTrainedModel) -> set[str]:
-    """The kinds of adapters in the model, as `peft` calls them; activated LoRA apart.
-
-    Of learned tokens before the prompt see `virtual_tokens`.
-    """
-    held = getattr(getattr(model, "_orig_mod", model), "peft_config", None) or {}
-    kinds = set()
-    for config in held.values():
-        kind = str(getattr(config.peft_type, "value", config.peft_type))
-        activated = getattr(config, "alora_invocation_tokens", None)
-        kinds.add("ALORA" if activated else kind)
-        if getattr(config, "trainable_token_indices", None):
-            kinds.add("TRAINABLE_TOKENS")
-    return kinds
 
 
 def known_as(model: PreTrainedModel) -> str:

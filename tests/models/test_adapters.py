@@ -25,6 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning"),
 ]
 ON = {"task_type": "CAUSAL_LM", "target_modules": ["q_proj", "down_proj"]}
+ON_QUERIES = {"target_modules": ["q_proj"]}
 TOKENS = {"task_type": "CAUSAL_LM", "token_indices": [5, 40]}
 KINDS = {  # model, configuration, whether it stacks, whether it shares
     "lora": ("llama", LoraConfig(r=2, **ON), True, True),
@@ -32,6 +33,12 @@ KINDS = {  # model, configuration, whether it stacks, whether it shares
     "activated lora": (
         "llama",
         LoraConfig(r=2, alora_invocation_tokens=CharTokenizer().encode("\n"), **ON),
+        False,
+        False,
+    ),
+    "lora on parameters": (
+        "llama",
+        LoraConfig(r=2, target_parameters=["down_proj.weight"], **ON | ON_QUERIES),
         False,
         False,
     ),
