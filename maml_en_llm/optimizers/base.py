@@ -80,7 +80,7 @@ def first_state(optimizer: Any, params: Tensors):
     return optimizer.init(params)
 
 
-def given(**how) -> dict[str, Any]:
+def not_none(**how) -> dict[str, Any]:
     """Those that are not None: an update of one's own need not know the others."""
     return {name: value for name, value in how.items() if value is not None}
 

@@ -7,7 +7,7 @@ import torch
 
 from ..errors import check_rate
 from ..tensors import Tensors, check_named
-from .base import State, first_state, given
+from .base import State, first_state, not_none
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Clipped:
         """One step of the wrapped optimizer on the clipped gradients."""
         check_named(grads=grads)
         clipped = _times(grads, self._scale(self._norm(grads)))
-        return self.optimizer.update(clipped, state, params, **given(lr=lr, out=out))
+        return self.optimizer.update(clipped, state, params, **not_none(lr=lr, out=out))
 
     def pull_back_(
         self,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..tensors import Tensors
-from .base import State, first_state, given
+from .base import State, first_state, not_none
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Frozen:
         out: Any = None,  # noqa: ARG002  # the state is not this one's to write over
     ) -> tuple[Tensors, State]:
         """One step of the wrapped optimizer, into new memory; the state comes back."""
-        return self.optimizer.update(grads, state, params, **given(lr=lr))[0], state
+        return self.optimizer.update(grads, state, params, **not_none(lr=lr))[0], state
 
     def pull_back_(
         self,
