@@ -187,7 +187,12 @@ def hessian_vector_product(
     part of the batch.
     """
     check_named(params=params, vector=vector)
-    checked_names("vector", vector, params)
+    for name in checked_names("vector", vector, params):
+        if getattr(vector[name], "shape", None) != params[name].shape:
+            raise ValueError(
+                f"vector: expected a tensor of shape {tuple(params[name].shape)} for "
+                f"{shown(name)}, as the parameter is, found {shown(vector[name])}"
+            )
     loss = as_loss(loss)
     product = None
     for weight, part in loss.split(batch):

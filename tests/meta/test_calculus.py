@@ -15,6 +15,7 @@ from maml_en_llm.meta import (
     InParts,
     Loss,
     as_loss,
+    hessian_vector_product,
     loss_and_grad,
     reverse_sweep,
     steps_for,
@@ -304,6 +305,22 @@ def test_types_that_have_no_gradient_are_refused(mode, dtype):
         ValueError, match=f"params: .* floating.* found {dtype} for 'x'"
     ):
         meta_gradient(cubic, params, [1], 1, Adam(0.1), mode=mode)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.complex64, torch.bool])
+def test_types_that_have_no_gradient_are_refused_by_each_derivative(dtype):
+    params = {"x": torch.ones(3).to(dtype)}
+    message = f"params: .* floating.* found {dtype} for 'x'"
+    with pytest.raises(ValueError, match=message):
+        loss_and_grad(cubic, params, 1)
+    with pytest.raises(ValueError, match=message):
+        hessian_vector_product(cubic, params, 1, start())
+
+
+@pytest.mark.parametrize("found", [torch.ones(2), torch.ones(1), 1.0, None], ids=repr)
+def test_a_vector_of_another_shape_is_refused(found):
+    with pytest.raises(ValueError, match=r"^vector: .* shape \(3,\) for 'x', .* found"):
+        hessian_vector_product(cubic, {"x": torch.ones(3)}, 1, {"x": found})
 
 
 def test_support_needs_an_optimizer():
