@@ -25,7 +25,6 @@ BASE = ("zero-shot", "in-context")
 EQUAL = ("steps", "gradients", "prompts")  # of the three budgets
 FIVE, THREE = (1, 2, 3, 4, 5), (1, 2, 3)  # training seeds
 HELD_PER_FAMILY = 2  # held tasks per family
-ALONE = dict(k=0)  # of an evaluation: no demonstrations in the prompt
 ROWS_THAT_TRAIN = tuple(
     name for name, row in {**METHODS, **CONTROLS}.items() if row.train is not None
 )
