@@ -9,8 +9,8 @@ from ..cell_rows import NO_DEMONSTRATIONS
 from ..presets import Preset
 from ..rows import CONTROL
 from ..run import Run
-from .grid import Experiment, check_list
-from .table import CELLS, EQUAL, FIVE, Table, check_choices
+from .grid import Experiment, check_choices, check_list
+from .table import CELLS, EQUAL, FIVE, Table
 
 ADAPTED_ROWS = ("MetaICL", "MAML-en-LLM", CONTROL, "FOMAML")
 ADAPTED_DRAWS = 2  # demonstration seeds: a target and seed costs up to 16 steps
