@@ -85,13 +85,18 @@ def build(shape: str, device: str, rank: int = 0):
         )
     model.set_attn_implementation(TWICE)
     model = fuse_gelu(model)
+    insert_adapters(model, rank)
+    return model.to(device).eval()
+
+
+def insert_adapters(model, rank: int) -> None:
+    """Put adapters of ``rank`` into the model, which alone can move; none of rank 0."""
     if rank:
         from peft import LoraConfig, inject_adapter_in_model
 
-        fan = "gpt2" in shape
+        fan = model.config.model_type == "gpt2"
         config = LoraConfig(r=rank, target_modules="all-linear", fan_in_fan_out=fan)
         inject_adapter_in_model(config, model)
-    return model.to(device).eval()
 
 
 class Fixed:

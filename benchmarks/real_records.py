@@ -64,7 +64,7 @@ def cost(lines: str | Path, exact: str | Path, note: str) -> dict:
 def predicted(row: dict) -> dict:
     """``predicted_gib`` of an outer step; nothing of a lone gradient."""
     import torch
-    from real_model import SHAPES, STEPS, TASKS
+    from real_model import SHAPES, STEPS, TASKS, insert_adapters
     from transformers import AutoModelForCausalLM
 
     from maml_en_llm.runs.plan import Step, peak_bytes, sizes_of
@@ -74,14 +74,7 @@ def predicted(row: dict) -> dict:
         return {}
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(SHAPES[row["model"]]())
-        if row["rank"]:
-            from peft import LoraConfig, inject_adapter_in_model
-
-            fan = "gpt2" in row["model"]
-            config = LoraConfig(
-                r=row["rank"], target_modules="all-linear", fan_in_fan_out=fan
-            )
-            inject_adapter_in_model(config, model)
+        insert_adapters(model, row["rank"])
     step = Step(method=method, n=TASKS, k=k, length=row["length"], moments="fresh")
     return {"predicted_gib": round(peak_bytes(sizes_of(model), step) / GIB, 3)}
 

@@ -30,7 +30,7 @@ from maml_en_llm.provenance import write_whole
 from maml_en_llm.runs.again import is_here, run_of, stored_records
 from maml_en_llm.runs.code import SAME_CODE, code_below, read_changes
 from maml_en_llm.runs.compare import run_name
-from maml_en_llm.runs.costs import units_of_asking, units_of_training
+from maml_en_llm.runs.costs import units_of_group
 from maml_en_llm.runs.log import reproduce
 from maml_en_llm.runs.pairs import changes_of
 from maml_en_llm.sittings import torch_version
@@ -104,7 +104,7 @@ def of_each_kind(records: Iterable[Mapping]) -> list[Mapping]:
         adapted = (record["run"].get("evaluate") or {}).get("adapt") or {}
         row = f"{record['method']}, adapted {adapted.get('steps')}"
         kind = [record["setting"], record["mode"], run.budget, *changes_of(record)]
-        cost = units_of_training(run) + units_of_asking(run)
+        cost = units_of_group([run])
         kinds = found.setdefault(row, {})
         name = json.dumps(kind)
         if name not in kinds or cost < kinds[name][0]:

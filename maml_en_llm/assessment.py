@@ -9,8 +9,7 @@ from pathlib import Path
 from .errors import check_integer, listed
 from .options import Bar, Parser, add_fields, given, quiet
 from .protocol import SEEDS, SHOTS
-from .provenance import check_file, describe, plain, write_whole
-from .sources import digest
+from .provenance import check_file, describe, digest, plain, write_whole
 
 # fields of `TrainConfig` that only an adaptation reads
 ADAPTING = ("optimizer", "inner_optimizer", "inner_lr", "betas", "eps_root")

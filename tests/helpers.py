@@ -455,3 +455,15 @@ def assigned(code: str) -> list[str]:
         for target in node.targets
         if isinstance(target, ast.Name)
     ]
+
+
+def content(folder: Path) -> dict:
+    """Every file of a folder; of the record, what does not differ from run to run."""
+    found = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    record = json.loads(found["record.json"])
+    own = dict.fromkeys(("seconds", "date", "command"))
+    return found | {"record.json": record | own}

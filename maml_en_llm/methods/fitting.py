@@ -1,4 +1,4 @@
-"""Records and prompts that do not fit, found before anything is computed."""
+"""Examples and prompts that do not fit, found before anything is computed."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

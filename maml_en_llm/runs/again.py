@@ -14,7 +14,7 @@ from ..provenance import digest, filled
 from ..training import TrainConfig
 from .adapted import Chosen
 from .compare import Difference, compare, inconsistencies
-from .costs import units_of_asking, units_of_training
+from .costs import units_of_group
 from .inputs import inputs_of
 from .log import reproduce
 from .record_rows import checked_rows, read_log, read_table
@@ -109,7 +109,7 @@ def compute_again(
         if len(found.checked) == count:
             break
         run = run_of(record)
-        if units_of_training(run) + units_of_asking(run) > seconds:
+        if units_of_group([run]) > seconds:
             continue
         if not is_here(run, record):
             found.of_others += 1

@@ -148,14 +148,14 @@ def judge_cell(records: Iterable[Record], setting: str, mode: str) -> Cell:
         "without": None if alone is None else fmean(map(mean_of, alone.alone.values())),
         "rule": rows.mean(RULE),
     }
-    if alone is None and not _base_gains(figures):
-        raise ValueError(
-            f"{rows.where}: expected a trained model also without demonstrations "
-            f"(Run.evaluate {NO_DEMONSTRATIONS}), found none, and the base model's "
-            f"demonstrations do not gain {MATTERS:g} points; compute its rows"
-        )
     decisive = [chosen]
-    if alone is not None and not _base_gains(figures):
+    if not _base_gains(figures):
+        if alone is None:
+            raise ValueError(
+                f"{rows.where}: expected a trained model also without demonstrations "
+                f"(Run.evaluate {NO_DEMONSTRATIONS}), found none, and the base model's "
+                f"demonstrations do not gain {MATTERS:g} points; compute its rows"
+            )
         decisive.append(alone)
     best = IN_CONTEXT if _best(figures) > chosen.mean else chosen.name
     return Cell(

@@ -72,10 +72,8 @@ class Rows:
         names = (ZERO_SHOT, IN_CONTEXT)
         base = _by_method(where, mine, names)
         trained = _models(where, [row for row in mine if "budget" in row])
-        found = [*by_rule, *base, *(["a trained model"] if trained else [])]
-        lacking = [
-            name for name in (*BY_RULE, *names, "a trained model") if name not in found
-        ]
+        lacking = [n for n in (*BY_RULE, *names) if n not in {**by_rule, **base}]
+        lacking += [] if trained else ["a trained model"]
         if lacking:
             raise ValueError(
                 f"{where}: expected the rows it is judged by, found none of "

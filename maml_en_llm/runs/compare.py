@@ -28,15 +28,13 @@ def compare(
     stored: Iterable[Mapping],
     found: Iterable[Mapping],
     tolerance: float,
-    task_tolerance: float | None = None,
 ) -> list[Difference]:
     """What differs between records of the same runs, paired by hash.
 
     Args:
         tolerance: points by which a total may differ: another processor rounds
-            differently, and training amplifies it.
-        task_tolerance: the same for the score of one target. ``None``: 8 times as much,
-            since one answer weighs more in a target than in the mean.
+            differently, and training amplifies it. The score of one target may by 8
+            times as much, since one answer weighs more there than in the mean.
 
     A record of ``found`` that ``stored`` lacks is a difference; one of ``stored`` that
     was not computed again is none. Stored totals have to be the means of the stored
@@ -47,9 +45,6 @@ def compare(
             stored records of one hash.
     """
     tolerance = check_number("tolerance", tolerance)
-    if task_tolerance is None:
-        task_tolerance = 8 * tolerance
-    check_number("task_tolerance", task_tolerance)
     known = checked_rows("stored", stored, lacking_of_scores)
     check_once("stored", [record["hash"] for record in known], "hash")
     by_hash = {record["hash"]: record for record in known}
@@ -63,7 +58,7 @@ def compare(
         differences += inconsistencies(old)
         differences += _numbers(name, old, fresh, TOTALS, tolerance)
         differences += _numbers(
-            name, old["tasks"], fresh["tasks"], fresh["tasks"], task_tolerance
+            name, old["tasks"], fresh["tasks"], fresh["tasks"], 8 * tolerance
         )
         held = (old.get("held") or {}, fresh.get("held") or {})
         differences += _numbers(name, *held, ("nll",), NATS * tolerance)

@@ -10,7 +10,6 @@ from statistics import median
 from ..evaluation import Adaptation
 from ..methods.budget import gradients_per_task
 from ..protocol import SHOTS
-from ..training import TrainConfig
 from .adapted import JUDGES, Chosen
 from .rows import RULES
 from .run import Run
@@ -27,10 +26,8 @@ RECENT = 5  # groups of a row that its pace is learned from
 def units_of_training(run: Run) -> float:
     """Units of the training alone; 0 for a row that does not train."""
     config = run.training
-    return 0.0 if config is None else _training(config)
-
-
-def _training(config: TrainConfig) -> float:
+    if config is None:
+        return 0.0
     method = config.make_method()
     passes = gradients_per_task(method, method.inner_steps)
     twice = SECOND if config.second_order else 1.0

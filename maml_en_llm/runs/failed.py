@@ -22,9 +22,7 @@ def failures_of(log: str | Path) -> Path:
 def check_failures(log: str | Path) -> None:
     """`ValueError` where the file beside a log cannot take failures."""
     path = failures_of(log)
-    path = check_file(path, f"log: {path.name}")
-    if path.exists():
-        read_rows(path)
+    read_rows(check_file(path, f"log: {path.name}"))
 
 
 def warn_of_failures(log: str | Path, runs: Iterable[Run]) -> None:

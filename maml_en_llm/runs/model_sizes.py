@@ -28,14 +28,13 @@ def sizes_of(model) -> Sizes:
     """The sizes of a model, with or without weights, as its configuration has them."""
     config = text_config(model)
     moving = {id(p): p for p in model.parameters() if p.requires_grad}
-    every = {id(p): p for p in model.parameters()}
     embedding: Any = base_of(model).get_input_embeddings()
     table: torch.Tensor = embedding.weight
     width = width_of(model)
     layers = _first(config, ("num_hidden_layers", "n_layer")) or 1
     inner, gated = _feed_forward(model, layers, width)
     return Sizes(
-        parameters=sum(p.numel() for p in every.values()),
+        parameters=sum(p.numel() for p in model.parameters()),
         moving=sum(p.numel() for p in moving.values()),
         table=table.numel() if id(table) in moving else 0,
         vocabulary=table.shape[0],

@@ -7,7 +7,6 @@ they stand.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from ..evaluation import family_of
 from .cell_rows import each_once
@@ -180,9 +179,8 @@ def longest(
     cells: Sequence[CellName],
     *,
     least: int,
-    what: str = "",
+    what: str,
     which: str = "all",
-    key: Callable[[Record], CellName] = setting_and_mode,
 ) -> Paired | None:
     """`compared` at the most outer steps that both kinds have seeds enough for."""
     lengths = {steps_of(row) for row in rows if a.holds(row)}
@@ -192,10 +190,8 @@ def longest(
             for kind in (a, b)
         ]
         left, right = ([row for row in rows if kind.holds(row)] for kind in pair)
-        words = what or f"{a.method} − {b.method}"
-        words += f", {length} steps"
-        how: dict[str, Any] = dict(which=which, least=least, key=key)
-        found = compared(words, left, right, cells, **how)
+        words = f"{what}, {length} steps"
+        found = compared(words, left, right, cells, which=which, least=least)
         if found is not None:
             return found
     return None

@@ -8,14 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..base.weights import SHIPPED
 from ..errors import check_choice, check_integer, check_number, check_truth, shown
 from ..protocol import SEEDS, SHOTS
-
-if TYPE_CHECKING:
-    from ..training import TrainConfig
+from ..training import TrainConfig
 
 OUTER_OVER_INNER = 5  # rates, where the inner one is not given
 
@@ -35,11 +33,11 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "benchmark": _text,
     "model": _text,
     "tokens": partial(check_integer, least=8),
-    "demonstrations": partial(check_integer, least=0, most=SHOTS),
+    "demonstrations": partial(check_integer, most=SHOTS),
     "steps": _COUNT,
     "tasks_per_step": _COUNT,
     "inner_steps": _COUNT,
-    "lr": partial(check_number, least=0, above=True),
+    "lr": partial(check_number, above=True),
     "inner_lr": _or_none(check_number),
     "eps_root": check_number,
     "adaptation": check_integer,
@@ -51,11 +49,6 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "device": _text,
     "independent_draws": check_truth,
 }
-
-
-def _checked(name: str, field: str, value):
-    """The value as its field takes it; an error calls it ``name``."""
-    return _CHECKS[field](name, value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +79,7 @@ class Preset:
 
     def __post_init__(self):
         for field in fields(self):
-            value = _checked(field.name, field.name, getattr(self, field.name))
+            value = _CHECKS[field.name](field.name, getattr(self, field.name))
             object.__setattr__(self, field.name, value)
 
     @property
@@ -104,10 +97,8 @@ class Preset:
         """1, 2, … `runs`."""
         return tuple(range(1, self.runs + 1))
 
-    def train_config(self, **changes) -> "TrainConfig":
+    def train_config(self, **changes) -> TrainConfig:
         """The preset as a configuration of meta-training, with ``changes`` to it."""
-        from ..training import TrainConfig
-
         own: dict[str, Any] = dict(
             benchmark=self.benchmark,
             model=self.model,
@@ -258,7 +249,7 @@ def resolve(preset: str, **given) -> Preset:
         field = CALLED.get(name, name)
         check_choice("parameter", field, known)
         if value is not None:
-            changes[field] = _checked(name, field, value)
+            changes[field] = _CHECKS[field](name, value)
     if preset == "smoke" and _is_own(changes):
         size = SMOKE_OWN
     return replace(size, **changes)

@@ -143,9 +143,6 @@ def _held(row: Mapping, what: str) -> float:
         raise ValueError(f"{error}; compute that trial again, by --fresh") from error
 
 
-DAMAGE_OF_RATES = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
-
-
 def _read(path: Path) -> dict:
     if not path.is_file():
         return {}
@@ -155,9 +152,9 @@ def _read(path: Path) -> dict:
             check_number(f"lr of {name}", own["lr"], above=True)
             check_number(f"inner_lr of {name}", own.get("inner_lr", 0.0))
         return found
-    except DAMAGE_OF_RATES as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as bad:
         raise ValueError(
             f"{path}: expected the record of a search, rates by method, found a "
-            f"damaged one ({shown(str(error))}); remove it, and make it again by "
+            f"damaged one ({shown(str(bad))}); remove it, and make it again by "
             "python -m maml_en_llm reproduce tuning"
-        ) from error
+        ) from bad

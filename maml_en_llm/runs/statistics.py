@@ -74,9 +74,9 @@ class Interval:
         return f"{self.mean:+z.1f} ± {self.half:.1f}"
 
 
-def exceeds(points: float, bar: float = 0.0) -> bool:
-    """Whether ``points`` are more than ``bar``, and not by the rounding of a sum."""
-    return round(points, DIGITS_JUDGED) > bar
+def exceeds(points: float) -> bool:
+    """Whether ``points`` are more than 0, and not by the rounding of a sum."""
+    return round(points, DIGITS_JUDGED) > 0
 
 
 def paired_difference(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -65,11 +66,9 @@ class Store:
         cost = json.dumps(spent)
         about = {"spent": cost, "sha256": checksum_of(cost, weights)}
         content = save(weights, about)
-        try:
+        with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, content)
-        except OSError:
-            return
 
 
 def checksum_of(spent: str, weights: Tensors) -> str:

@@ -12,6 +12,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers.utils import logging
+
 from ..errors import check_integer, check_number
 from .costs import Pace, units_of_group
 from .failed import REASON, check_failures
@@ -236,9 +239,6 @@ def _threads(count: int) -> Iterator[None]:
 
 def _serve(connection, log: Path, store, old: bool, threads: int) -> None:
     """What a worker does, until its connection is closed."""
-    import torch
-    from transformers.utils import logging
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process stops it
     torch.set_num_threads(threads)
     logging.disable_progress_bar()

@@ -28,6 +28,7 @@ def test_killed_pretraining_ends_the_same(tmp_path):
 
 def kill_and_go_on(folder: Path) -> dict:
     """Kills: before each write of a run in turn, and at random moments of others."""
+    from helpers import content
     from killing import killed_at_random, killed_at_write
 
     from maml_en_llm.base import PretrainConfig, pretrain
@@ -65,18 +66,6 @@ def kill_and_go_on(folder: Path) -> dict:
         check(output)
         at_random += killed
     return {"at writes": at_writes, "at random": at_random, "seconds": seconds}
-
-
-def content(folder: Path) -> dict:
-    """Every file of a folder; of the record, what does not differ from run to run."""
-    found = {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    record = json.loads(found["record.json"])
-    own = dict.fromkeys(("seconds", "date", "command"))
-    return found | {"record.json": record | own}
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
+from helpers import content
 
 from maml_en_llm import load_model, tensors
 from maml_en_llm.base import SHIPPED, PretrainConfig
@@ -114,18 +115,6 @@ def test_ten_steps_repeat_the_first_losses_of_the_record(record):
     lost = numpy.abs(numpy.array(losses[torch.float32]) - exact).max()
     off = numpy.abs(numpy.array(record["losses"][:10]) - exact).max()
     assert off <= 10 * lost + 5e-6  # the record has five digits
-
-
-def content(folder: Path) -> dict:
-    """Every file of a folder; of the record, what does not differ from run to run."""
-    found = {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    record = json.loads(found["record.json"])
-    own = dict.fromkeys(("seconds", "date", "command"))
-    return found | {"record.json": record | own}
 
 
 @pytest.fixture(scope="module")

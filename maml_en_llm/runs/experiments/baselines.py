@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ...errors import check_choice
 from ...prompts import MODES
 from ...tasks import load_settings
 from ...training import TrainConfig
 from ..presets import Preset
 from ..rows import METHODS, RULES
 from ..run import Run
-from .grid import Experiment, check_list, grid
+from .grid import Experiment, check_choices, check_list, grid
 
 BASELINE_STEPS = 160  # outer steps of chapter 4's table
 BASELINE_RECORDS = 32  # test examples per target and demonstration seed
@@ -63,8 +62,7 @@ def _table(
     known = list(load_settings(preset.benchmark))
     chosen = known if settings is None else check_list("settings", settings)
     for argument, names in (("settings", chosen), ("close", close)):
-        for name in names:
-            check_choice(argument, name, known)
+        check_choices(argument, names, known)
     check_list("seeds", seeds)
     base = preset.train_config(steps=steps, inner_steps=1, **AS_THEN)
     found = []

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from itertools import product
 
 from ...prompts import MODES
+from ..cell_rows import NO_DEMONSTRATIONS
 from ..presets import Preset
 from ..run import Run
 from .grid import Experiment, check_list
-from .table import ALONE, THREE, Table, lists_of
+from .table import THREE, Table, lists_of
 
 
 def _cells(
@@ -30,7 +31,7 @@ def _cells(
     seeds = check_list("seeds", seeds)
     names = check_list("names", names)
     for seed, cell, name in product(seeds, cells, names):
-        for how in ({}, ALONE):
+        for how in ({}, NO_DEMONSTRATIONS):
             found.append(table.run(name, cell, seed, steps=steps, evaluate=how))
     return found
 

@@ -5,8 +5,8 @@ from itertools import product
 
 from ..presets import Preset
 from ..run import Run
-from .grid import Experiment, check_list
-from .table import CELLS, EQUAL, FIVE, FURTHER, PRIMARY, Table, check_choices
+from .grid import Experiment, check_choices, check_list
+from .table import CELLS, EQUAL, FIVE, FURTHER, PRIMARY, Table
 
 LENGTHS = (320, 160, 640, 1280)  # outer steps, the primary comparison's first
 

@@ -5,11 +5,12 @@ from itertools import product
 
 from ...evaluation.adaptation_curves import ADAPTATION_STEPS
 from ..adapted import Chosen
+from ..cell_rows import NO_DEMONSTRATIONS
 from ..presets import Preset
 from ..rows import CONTROL
 from ..run import Run
-from .grid import Experiment, check_list
-from .table import ALONE, CELLS, EQUAL, FIVE, Table, check_choices
+from .grid import Experiment, check_choices, check_list
+from .table import CELLS, EQUAL, FIVE, Table
 
 ADAPTED_ROWS = ("MetaICL", "MAML-en-LLM", CONTROL, "FOMAML")
 ADAPTED_DRAWS = 2  # demonstration seeds: a target and seed costs up to 16 steps
@@ -36,7 +37,7 @@ def _adaptation(
     check_choices("shown", shown, ("with", "without"))
     table = Table(preset, draws, max_records, rates)
     asked = [
-        dict(ALONE if way == "without" else {}, adapt=Chosen(steps=count))
+        dict(NO_DEMONSTRATIONS if way == "without" else {}, adapt=Chosen(steps=count))
         for way in check_list("shown", shown)
         for count in check_list("j", j)
     ]

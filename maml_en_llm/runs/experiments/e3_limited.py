@@ -6,8 +6,8 @@ from itertools import product
 from ..presets import Preset
 from ..rows import CONTROL
 from ..run import Run
-from .grid import Experiment, check_list
-from .table import EQUAL, THREE, Table, check_choices, check_trained
+from .grid import Experiment, check_choices, check_list
+from .table import EQUAL, THREE, Table, check_trained
 
 LIMITED_ROWS = ("MetaICL", "MAML-en-LLM", CONTROL, "FOMAML")
 TASKS = (0.05, 0.1, 0.25, 0.5, 1.0)

@@ -8,8 +8,8 @@ from ..presets import Preset
 from ..rates import rates_of
 from ..rows import CONTROL
 from ..run import Run
-from .grid import Experiment, check_list
-from .table import THREE, Table, check_choices, check_trained
+from .grid import Experiment, check_choices, check_list
+from .table import THREE, Table, check_trained
 
 # of the tuned outer rate: each variant at its own best
 OUTER_TIMES = (1.0, 0.5, 2.0, 4.0)

@@ -9,8 +9,8 @@ from ..claim_rules import JUDGED_AFTER
 from ..presets import Preset
 from ..rows import CONTROL
 from ..run import Run
-from .grid import Experiment, check_list
-from .table import THREE, Table, check_choices, check_trained, lists_of
+from .grid import Experiment, check_choices, check_list
+from .table import THREE, Table, check_trained, lists_of
 
 COMPLEXITY_ROWS = ("MetaICL", "MAML-en-LLM", CONTROL)
 WITH_INNER_STEPS = ("MAML-en-LLM", "FOMAML", CONTROL)

@@ -7,8 +7,8 @@ from typing import Any
 from ...errors import check_number
 from ..presets import Preset
 from ..run import Run
-from .grid import Experiment, check_list
-from .table import PRIMARY, THREE, Table, check_choices, check_trained
+from .grid import Experiment, check_choices, check_list
+from .table import PRIMARY, THREE, Table, check_trained
 
 CELLS_THAT_HURT = ("non_class_to_class:direct",)
 MOST_TIMES = 100.0  # of a tuned outer rate: beyond it nothing is learned

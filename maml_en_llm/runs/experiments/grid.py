@@ -51,18 +51,16 @@ def grid(
     names = check_list("names", names)
     modes = check_list("modes", modes)
     seeds = check_list("seeds", [check_integer("seeds", seed) for seed in seeds])
-    for mode in modes:
-        check_choice("modes", mode, MODES)
+    check_choices("modes", modes, MODES)
     found = []
     for seed, mode, name in product(seeds, modes, names):
         check_choice("names", name, [*METHODS, *RULES])
-        first = seed == seeds[0]
-        if name in RULES and not (first and mode == modes[0]):
-            continue
-        trains = name in METHODS and METHODS[name].train is not None
-        if name in METHODS and mode not in METHODS[name].modes:
-            continue
-        if not trains and not first:
+        first, row = seed == seeds[0], METHODS.get(name)
+        if row is None:  # a rule
+            wanted = first and mode == modes[0]
+        else:
+            wanted = mode in row.modes and (first or row.train is not None)
+        if not wanted:
             continue
         config = replace(base, mode=mode, seed=seed)
         run = Run(
@@ -85,3 +83,9 @@ def check_list(argument: str, values: Iterable) -> list:
             f"{argument}: expected one or more, each once, found {shown(found)}"
         )
     return found
+
+
+def check_choices(argument: str, values: Iterable, known: Sequence) -> None:
+    """`ValueError` unless all values are known."""
+    for value in values:
+        check_choice(argument, value, known)

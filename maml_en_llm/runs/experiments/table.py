@@ -1,6 +1,6 @@
 """What the runs of all experiments share: cells, rows, budgets, tuned rates."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -15,7 +15,7 @@ from ..presets import Preset
 from ..rates import rates_of
 from ..rows import CONTROL, CONTROLS, METHODS, RULES, row_of
 from ..run import Run
-from .grid import check_list
+from .grid import check_choices, check_list
 
 # Cells in which a comparison means something, by the alive rule (`runs.alive`)
 CELLS = ("hr_to_lr:direct", "class_to_class:direct")
@@ -25,7 +25,6 @@ BASE = ("zero-shot", "in-context")
 EQUAL = ("steps", "gradients", "prompts")  # of the three budgets
 FIVE, THREE = (1, 2, 3, 4, 5), (1, 2, 3)  # training seeds
 HELD_PER_FAMILY = 2  # held tasks per family
-ALONE = dict(k=0)  # of an evaluation: no demonstrations in the prompt
 ROWS_THAT_TRAIN = tuple(
     name for name, row in {**METHODS, **CONTROLS}.items() if row.train is not None
 )
@@ -141,12 +140,6 @@ def lists_of(benchmark: str) -> Mapping[str, Mapping]:
 @lru_cache(maxsize=16)
 def _lists(benchmark: str, _: DiskState) -> Mapping[str, Mapping]:
     return load_settings(benchmark)
-
-
-def check_choices(argument: str, values: Iterable, known: Sequence) -> None:
-    """`ValueError` unless all values are known."""
-    for value in values:
-        check_choice(argument, value, known)
 
 
 def check_trained(argument: str, names: Iterable[str]) -> list[str]:
