@@ -31,14 +31,14 @@ INNER = [
 ]
 
 
-def some(methods, settings=ONE, seeds=3, mode="direct", lr=None, **kind):
+def some(methods, settings=ONE, seeds=3, mode="direct", lr=None, inner_lr=None, **kind):
     """What a line of the table promises: these rows in these cells, with this many
-    training seeds each; ``lr``: at this outer rate."""
+    training seeds each; ``lr``, ``inner_lr``: at these rates."""
     return dict(
         methods=[methods] if isinstance(methods, str) else methods,
         cells=[(setting, mode) for setting in settings],
         seeds=seeds,
-        lr=lr,
+        rates=(lr, inner_lr),
         kind=kind,
     )
 
@@ -95,11 +95,11 @@ WAS_RUN: Mapping[tuple[str, str, str], list[dict]] = {
         some(THREE, ONE, 5, adapted=0),
         some("MetaICL", ONE, 5, **ADAPTED, **PROMPTS),
     ],
-    ("E3", "80", "HR→LR: the three rows and FOMAML with 5, 10, 25 and 100%"): [
+    ("E3", "80", "HR→LR: the three rows and FOMAML with 5, 10, 25, 50 and 100%"): [
         some(ALL, train=share)
         for share in (
-            *(dict(task_share=x) for x in (0.05, 0.1, 0.25, 1.0)),
-            dict(record_share=0.25),
+            *(dict(task_share=x) for x in (0.05, 0.1, 0.25, 0.5, 1.0)),
+            *(dict(record_share=x) for x in (0.25, 0.5)),
         )
     ],
     ("E4", "80", "HR→LR: MAML-en-LLM by its moments and by its inner optimizer"): [
@@ -117,9 +117,17 @@ WAS_RUN: Mapping[tuple[str, str, str], list[dict]] = {
         for name, rate in (("MAML-en-LLM", 0.004), ("FOMAML", 0.002), (CONTROL, 0.004))
         for times in (0.5, 1, 2, 4)
     ],
-    ("E5", "80", "HR→LR: $n$ = 1 and 4"): [
-        *(some(ALL, train=dict(tasks_per_step=n)) for n in (1, 4)),
-        *(some(ALL[:2], train=dict(tasks_per_step=n)) for n in (2, 8)),
+    ("E4", "80", "HR→LR: MAML-en-LLM at 0, a quarter and four times"): [
+        some("MAML-en-LLM", lr=0.004, inner_lr=0.0004 * times, train=change)
+        for change in ({}, dict(moments="fresh"))
+        for times in (0, 0.25, 4)
+    ],
+    ("E4", "80", "HR→LR: MAML-en-LLM with two other safety terms"): [
+        some("MAML-en-LLM", train=dict(eps_root=r)) for r in (1e-10, 1e-6)
+    ],
+    ("E5", "80", "HR→LR: $n$ = 1, 2, 4 and 8"): [
+        *(some(ALL, train=dict(tasks_per_step=n)) for n in (1, 2, 4, 8)),
+        some(ALL[:2], train=dict(tasks_per_step=16)),
     ],
     ("E5", "80", "the same four by the kind of tasks"): [
         some(ALL, FOUR[1:2], train=dict(task_share=0.644444444)),
@@ -204,10 +212,14 @@ def test_a_line_says_what_the_records_hold(line):
                 found = {
                     row["seed"]
                     for row in filter(kind.holds, records(name))
-                    if (row["setting"], row["mode"]) == cell
-                    and each["lr"] in (None, row["lr"])
+                    if (row["setting"], row["mode"]) == cell and _at(each["rates"], row)
                 }
                 assert len(found) == each["seeds"], (method, cell, sorted(found))
+
+
+def _at(rates, row) -> bool:
+    own = row["lr"], row["inner_lr"]
+    return all(rate in (None, x) for rate, x in zip(rates, own, strict=True))
 
 
 def _number(text: str) -> int:
