@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from ..checkpoint import check_finite, file_hashes
-from ..errors import check_integer, shown
+from ..errors import check_callable, check_integer, shown
 from ..provenance import describe, disk_errors, plain, weights_hash
 from ..signals import Interrupted, Signals
 from ..sittings import computed_by, other_sittings
@@ -78,8 +78,8 @@ def pretrain(
     stop = config.steps if stop is None else check_integer("stop", stop)
     output = as_output(output)
     for name, given in (("probe", probe), ("progress", progress)):
-        if given is not None and not callable(given):
-            raise ValueError(f"{name}: expected a function, found {shown(given)}")
+        if given is not None:
+            check_callable(name, given)
     signals = Signals()
     run = None
     with signals.caught():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..errors import listed, shown
+from ..errors import check_callable, listed, shown
 from ..meta.calculus import in_parts
 from ..methods import Budget, Episode, EpisodeSampler, Method, OuterGradient
 from ..methods.fitting import checked_training
@@ -94,10 +94,8 @@ def check_progress(config, progress) -> None:
     """`ValueError` for what is no configuration, or a progress that is no function."""
     if not isinstance(config, TrainConfig):
         raise ValueError(f"config: expected a TrainConfig, found {shown(config)}")
-    if progress is not None and not callable(progress):
-        raise ValueError(
-            f"progress: expected a function of step and row, found {shown(progress)}"
-        )
+    if progress is not None:
+        check_callable("progress", progress, "a function of step and row")
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,8 @@ class Loop:
         cls, model, tokenizer, tasks, config: TrainConfig, ranks: Ranks | None = None
     ) -> "Loop":
         """The loop of a configuration; all that can be refused is refused here."""
-        _check_model(model)
+        check_kind(model)
+        check_no_dropout(model, "which would be random and in no record")
         check_causal(model)
         _check_adapters(model, config.lora)
         method = config.make_method()
@@ -240,11 +239,6 @@ def _check_join(config: TrainConfig, ranks: Ranks) -> None:
             f"join: expected 'mean' for a meta-batch that {ranks.size} processes "
             f"share, found {config.join!r}, which needs all tasks in one place"
         )
-
-
-def _check_model(model) -> None:
-    check_kind(model)
-    check_no_dropout(model, "which would be random and in no record")
 
 
 def _check_forward(model) -> None:
