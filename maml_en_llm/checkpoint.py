@@ -114,9 +114,7 @@ def load_checkpoint(
     return None
 
 
-def check_room(
-    folder: str | Path, tensors: Mapping[str, torch.Tensor], argument: str = "output"
-) -> None:
+def check_room(folder: str | Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """Raise `ValueError` where a checkpoint more than those kept does not fit.
 
     The space of one is taken for a moment, so that limits and quotas show, too.
@@ -136,7 +134,7 @@ def check_room(
         problem = error.strerror or str(error)
     if problem:
         raise ValueError(
-            f"{argument}: expected {need / 2**30:.2g} GiB of room for checkpoints at "
+            f"output: expected {need / 2**30:.2g} GiB of room for checkpoints at "
             f"{shown(str(folder))}, found {problem}; name another disk"
         )
 

@@ -117,12 +117,12 @@ def check_floating(tensors: Tensors, argument: str = "params") -> set[torch.dtyp
     return {tensor.dtype for tensor in tensors.values()}
 
 
-def check_in_memory(tensors: Tensors, argument: str = "params") -> None:
+def check_in_memory(params: Tensors) -> None:
     """`ValueError` for a tensor on the device "meta", which holds no numbers."""
-    for name, tensor in tensors.items():
+    for name, tensor in params.items():
         if tensor.is_meta:
             raise ValueError(
-                f"{argument}: expected tensors in memory, found {shown(name)} on "
+                f"params: expected tensors in memory, found {shown(name)} on "
                 "'meta'; make it on a device that holds numbers"
             )
 

@@ -26,7 +26,7 @@ from ..tasks import Example, Task
 from ..tasks.task import checked_tasks
 from ..tensors import Tensors, clip_by_norm
 from .arguments import check_model, format_of, prefix_of
-from .scoring import prompt_scores
+from .scoring import CALL_ON_CPU, prompt_scores
 
 SUPPORTS = (1, 4, 8, 16)  # prompts that one inner step sees
 STEP_RATES = (1e-4, 3e-4, 1e-3, 3e-3)
@@ -36,7 +36,6 @@ fresh is what an optimizer would have come to by the clipped gradients of the *o
 tasks at θ: m is their mean, v the mean of their squares."""
 TRIED = ("supports", "rates", "moments")
 STEP_QUERIES = 16  # of a task, asked before and after
-TOKENS_OF_A_CALL = 512  # as in `score_options`
 LOSS_DIGITS = 5  # of a loss, after the point
 LONG_WARM = 100_000  # updates after which no bias correction is left
 
@@ -249,7 +248,7 @@ class Probe:
         """The mean over queries of the answer's mean NLL per token."""
         write_back(self.model, params)
         return fmean(
-            prompt_scores(self.model, task.queries, task.prefix, True, TOKENS_OF_A_CALL)
+            prompt_scores(self.model, task.queries, task.prefix, True, CALL_ON_CPU)
         )
 
     def _clip(self, grads: Tensors) -> Tensors:

@@ -26,7 +26,7 @@ class Cut(NamedTuple):
         return cls(fmean(prompt.dropped > 0 for prompt in prompts), fmean(whole))
 
 
-def cut_left(context: Ids, target: Ids, limit: int, *, keep: int = 0) -> Prompt:
+def cut_left(context: Ids, target: Ids, limit: int, *, keep: int) -> Prompt:
     """Drop tokens from the left of the context until the prompt has ``limit`` tokens.
 
     The target stays whole, and so do the first ``keep`` tokens, an instruction. The cut

@@ -16,7 +16,7 @@ class _Refused(Exception):
     """What a value holds that a file of a benchmark must not hold."""
 
 
-def parse(content: bytes, where: str, expected: str = "a JSON object") -> Any:
+def parse(content: bytes, where: str) -> Any:
     """The value that ``content`` holds, one JSON text in UTF-8.
 
     Raises:
@@ -46,10 +46,10 @@ def parse(content: bytes, where: str, expected: str = "a JSON object") -> Any:
         if "\\u" in text:  # only an escape can bring half a pair into UTF-8
             _check_strings(value)
     except _Refused as refused:
-        raise DataError(f"{where}: expected {expected}, found {refused}") from None
+        raise DataError(f"{where}: expected a JSON object, found {refused}") from None
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{where}: expected {expected}, found {shown(text.strip())} "
+            f"{where}: expected a JSON object, found {shown(text.strip())} "
             f"({str(error)[:80]})"
         ) from error
     return value
