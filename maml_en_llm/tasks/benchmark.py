@@ -228,15 +228,14 @@ def _missing_message(
 
 def _first_lacking(fetched: Fetched) -> str:
     """The names that the first file that is not there may have."""
-    file = next(file for file, path in fetched.paths.items() if path is None)
-    names = [name for name in file.names if not name.endswith(".gz")]
+    names = [name for name in fetched.lacking[0].names if not name.endswith(".gz")]
     one = "one of " if len(names) > 1 else ""
     return f"{one}{listed(names, ROOM // 2)} (or .gz)"
 
 
 def _other_seeds(opened: Source, selection: Selection, fetched: Fetched) -> str:
     """Where only demonstrations are missing, the seeds that all targets have."""
-    lacking = {file.part for file, path in fetched.paths.items() if path is None}
+    lacking = {file.part for file in fetched.lacking}
     if not all(isinstance(part, int) for part in lacking):
         return ""
     seeds = opened.seeds(selection, fetched)

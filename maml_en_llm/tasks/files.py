@@ -45,23 +45,23 @@ class Fetched:
     checksums: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def lacking(self) -> list[File]:
+        """Files that the source lacks."""
+        return [file for file, path in self.paths.items() if path is None]
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """Tasks that lack a file, those that are trained on first."""
-        lacking = [file for file, path in self.paths.items() if path is None]
-        return tuple(dict.fromkeys(file.task for file in lacking))
+        return tuple(dict.fromkeys(file.task for file in self.lacking))
 
     def lack(self, role: str) -> frozenset[str]:
         """Tasks that lack a file for "train" or "test", where demonstrations count."""
-        return frozenset(
-            file.task
-            for file, path in self.paths.items()
-            if path is None and file.role == role
-        )
+        return frozenset(file.task for file in self.lacking if file.role == role)
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """Demonstration seeds of which no file is lacking."""
-        lacking = {file.part for file, path in self.paths.items() if path is None}
+        lacking = {file.part for file in self.lacking}
         found = [part for _, part, _ in self.paths if isinstance(part, int)]
         return tuple(seed for seed in dict.fromkeys(found) if seed not in lacking)
 
