@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from .errors import shown
+from .signals import BY_SIGNAL, code_of
 
 # in errors of torch, which are `RuntimeError`s
 NO_MEMORY = ("allocate memory", "not enough memory", "size calculation overflowed")
@@ -18,7 +19,6 @@ _KEPT = r"""(?<!\w)'[^']*'|(?<!\w)"[^"]*"|\w\([^()]*\)"""
 _VALUE = r"""'[^']*'|"[^"]*"|\w+(?:[.+-]\w+)*|…"""
 # before and after a name that is no part of a path, a call or another option
 _BEFORE, _AFTER = r"(?<![\w/.=-])", r"(?![\w/.=(\[-])"
-BY_SIGNAL = 128  # exit status of a command that a signal has ended, less its number
 
 
 def run_command(name: str, command: Callable[[], None], stopped: str) -> None:
@@ -32,8 +32,7 @@ def run_command(name: str, command: Callable[[], None], stopped: str) -> None:
             with _named("standard output"):
                 sys.stdout.flush()  # a full disk or a reader that has gone shows here
     except KeyboardInterrupt as error:
-        code = getattr(error, "code", BY_SIGNAL + signal.SIGINT)
-        end(code, f"{name}: {str(error) or stopped}")
+        end(code_of(error), f"{name}: {str(error) or stopped}")
     except BrokenPipeError:
         _close_output()
         sys.exit(BY_SIGNAL + signal.SIGPIPE)

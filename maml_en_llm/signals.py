@@ -5,6 +5,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+BY_SIGNAL = 128  # exit status of what a signal has ended, less its number
+
 
 class Interrupted(KeyboardInterrupt):
     """A run that was told to stop, and can go on.
@@ -27,10 +29,15 @@ class Signalled(KeyboardInterrupt):
 
     def __init__(self, number: int):
         super().__init__()
-        self.code = 128 + number
+        self.code = BY_SIGNAL + number
 
     def __reduce__(self):
-        return type(self), (self.code - 128,)
+        return type(self), (self.code - BY_SIGNAL,)
+
+
+def code_of(error: KeyboardInterrupt) -> int:
+    """The exit status of what was stopped: by Ctrl-C, where it says no other."""
+    return getattr(error, "code", BY_SIGNAL + signal.SIGINT)
 
 
 class Signals:

@@ -13,7 +13,6 @@ same weights.
 import json
 import math
 import shutil
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -24,7 +23,7 @@ import torch
 from ..checkpoint import check_finite, file_hashes
 from ..errors import check_callable, check_integer, shown
 from ..provenance import describe, disk_errors, plain, weights_hash
-from ..signals import Interrupted, Signals
+from ..signals import Interrupted, Signals, code_of
 from ..sittings import computed_by, other_sittings
 from ..tensors import check_memory
 from .corpus import NEWLINES, build_tokenizer
@@ -91,9 +90,8 @@ def pretrain(
                 run = _Run(output, config, probe, signals)
                 return run.go(min(stop, config.steps), every, progress)
         except KeyboardInterrupt as error:
-            code = getattr(error, "code", 128 + signal.SIGINT)
             step, told = (0, _BEGINS_AGAIN) if run is None else run.stopped()
-            raise Interrupted(told, step, code) from None
+            raise Interrupted(told, step, code_of(error)) from None
 
 
 _BEGINS_AGAIN = "stopped before the first step; the same command begins again"

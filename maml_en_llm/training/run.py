@@ -1,14 +1,13 @@
 """A whole run: from a configuration to a folder, in as many sittings as it takes."""
 
 import os
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import check_integer, check_path, shown
 from ..provenance import weights_hash
-from ..signals import Interrupted, Signals
+from ..signals import Interrupted, Signals, code_of
 from ..sittings import computed_by
 from .config import TrainConfig
 from .edited import warn_if_edited
@@ -122,8 +121,7 @@ class Sitting:
             how = f"the same command goes on from step {folder.saved}"
         else:
             how = "the same command begins again"
-        code = getattr(error, "code", 128 + signal.SIGINT)
-        return Interrupted(f"{done}; {how}", step, code)
+        return Interrupted(f"{done}; {how}", step, code_of(error))
 
 
 class Running:
