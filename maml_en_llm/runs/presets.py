@@ -14,6 +14,7 @@ from ..base.weights import SHIPPED
 from ..errors import check_choice, check_integer, check_number, check_truth, shown
 from ..protocol import SEEDS, SHOTS
 from ..training import TrainConfig
+from ..training.config import or_none
 
 OUTER_OVER_INNER = 5  # rates, where the inner one is not given
 
@@ -22,10 +23,6 @@ def _text(name: str, value) -> str:
     if not isinstance(value, (str, Path)) or not str(value).strip():
         raise ValueError(f"{name}: expected a name or a path, found {shown(value)}")
     return str(value)
-
-
-def _or_none(check: Callable) -> Callable:
-    return lambda name, value: None if value is None else check(name, value)
 
 
 _COUNT = partial(check_integer, least=1)
@@ -38,13 +35,13 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "tasks_per_step": _COUNT,
     "inner_steps": _COUNT,
     "lr": partial(check_number, above=True),
-    "inner_lr": _or_none(check_number),
+    "inner_lr": or_none(check_number),
     "eps_root": check_number,
     "adaptation": check_integer,
     "runs": _COUNT,
-    "train_tasks": _or_none(_COUNT),
-    "test_tasks": _or_none(_COUNT),
-    "test_records": _or_none(_COUNT),
+    "train_tasks": or_none(_COUNT),
+    "test_tasks": or_none(_COUNT),
+    "test_records": or_none(_COUNT),
     "eval_seeds": partial(check_integer, least=1, most=len(SEEDS)),
     "device": _text,
     "independent_draws": check_truth,

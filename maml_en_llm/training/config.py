@@ -251,7 +251,7 @@ def _device(name: str, value) -> str:
     return _characters(value)
 
 
-def _or_none(check: Callable) -> Callable:
+def or_none(check: Callable) -> Callable:
     return lambda name, value: None if value is None else check(name, value)
 
 
@@ -281,18 +281,18 @@ CHECKS: dict[str, Callable] = {
     **dict.fromkeys(("allow_missing", "faithful", "clip_support", "bos"), check_truth),
     "independent_draws": check_truth,
     **dict.fromkeys(("task_share", "record_share"), _share),
-    "tokenizer": _or_none(_text),
+    "tokenizer": or_none(_text),
     "seed": partial(check_integer, least=0, most=LARGEST),
     "steps": partial(check_integer, least=1, most=MOST_STEPS),
     **dict.fromkeys(("tasks_per_step", "prompts"), partial(_count, least=1)),
     **dict.fromkeys(("inner_steps", "demonstrations"), _count),
-    "inner_optimizer": _or_none(partial(_choice, known=tuple(OPTIMIZERS))),
+    "inner_optimizer": or_none(partial(_choice, known=tuple(OPTIMIZERS))),
     **dict.fromkeys(("lr", "clip"), partial(check_rate, above=True)),
     **dict.fromkeys(("inner_lr", "eps_root"), check_rate),
     "betas": _betas,
     **dict.fromkeys(("max_length", "max_example_length"), _length),
     "lora": partial(check_integer, most=MOST_TOKENS),
-    "prompts_at_once": _or_none(partial(_count, least=1)),
+    "prompts_at_once": or_none(partial(_count, least=1)),
     "device": _device,
     "skip_steps": partial(check_integer, most=MOST_STEPS),
     "looks": partial(check_integer, most=MOST_LOOKS),
