@@ -62,18 +62,15 @@ def _warn_of_other_prompts(config) -> None:
 
 def _score(options, config, adapt) -> None:
     from .evaluation import evaluate
-    from .models import load_model
     from .tasks import load_benchmark
+    from .training.start import loaded
 
     seeds = options.demonstration_seeds
     where = [config.benchmark, config.setting]
     leaks = {"allow_missing": config.allow_missing, "faithful": config.faithful}
     benchmark = load_benchmark(*where, seeds=seeds, **leaks)
     quiet()
-    how = ("tokenizer", "dtype", "device", "seed")
-    model, tokenizer = load_model(
-        config.model, **{name: getattr(config, name) for name in how}
-    )
+    model, tokenizer = loaded(config, config.device)
     with Bar(len(benchmark.test) * len(seeds)) as bar:
         record = evaluate(
             model,

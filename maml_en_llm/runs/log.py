@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import check_callable, shown
-from ..models import load_model
 from ..provenance import check_file
 from ..sittings import torch_version
-from ..training import TrainConfig
+from ..training.start import loaded
 from .adapted import Chosen
 from .code import code_below, codes_alike
 from .failed import note_failure, warn_of_failures
@@ -197,7 +196,7 @@ def _refused(group: Mapping[Key, Run], log: Path) -> dict[Key, str]:
         place = run.config.model, run.config.tokenizer
         try:
             if run.format.bos and place not in tokenizers:
-                tokenizers[place] = _model(run.config)[1]
+                tokenizers[place] = loaded(run.config, run.config.device)[1]
             check_askable(run, inputs_of(run).bench, tokenizers.get(place))
         except Exception as error:
             failed[key] = note_failure(log, run, error)
@@ -225,7 +224,7 @@ def trained_by(run: Run, store: Store | None = None) -> Trained:
 def _trained(key: Key, run: Run, group: Mapping[Key, Run], store: Store | None):
     """The model that answers a group of runs: from the store, or trained now."""
     inputs = inputs_of(run)
-    bench, (model, tokenizer) = inputs.bench, _model(run.config)
+    bench, (model, tokenizer) = inputs.bench, loaded(run.config, run.config.device)
     together = list(group.values())
     training = run.training
     if store is None or training is None:
@@ -275,14 +274,3 @@ def _key(run: Run, inputs: Inputs | None = None) -> Key:
     inputs = inputs_of(run) if inputs is None else inputs
     made_by = code_below(), torch_version()
     return Key(run.hash, inputs.hash, *made_by, inputs.further)
-
-
-def _model(config: TrainConfig):
-    """Base model and tokenizer, anew each time: training changes the model."""
-    return load_model(
-        config.model,
-        tokenizer=config.tokenizer,
-        dtype=config.dtype,
-        device=config.device,
-        seed=config.seed,
-    )

@@ -21,13 +21,7 @@ def benchmark_of(config: TrainConfig) -> Benchmark:
 
 def model_of(config: TrainConfig, device):
     """Model and tokenizer that a run begins with; the model has the run's adapters."""
-    model, tokenizer = load_model(
-        config.model,
-        tokenizer=config.tokenizer,
-        dtype=config.dtype,
-        device=device,
-        seed=config.seed,
-    )
+    model, tokenizer = loaded(config, device)
     if has_adapters(model):
         raise ValueError(
             f"model: expected a whole model to train, found adapters in "
@@ -37,6 +31,17 @@ def model_of(config: TrainConfig, device):
     if config.lora:
         model = adapted(model, config.lora, config.seed)
     return model, tokenizer
+
+
+def loaded(config: TrainConfig, device):
+    """Model and tokenizer that a configuration names, anew each time."""
+    return load_model(
+        config.model,
+        tokenizer=config.tokenizer,
+        dtype=config.dtype,
+        device=device,
+        seed=config.seed,
+    )
 
 
 def adapted(model, rank: int, seed: int = 0):
