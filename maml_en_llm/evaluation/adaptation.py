@@ -63,9 +63,9 @@ class Adaptation:
         """
         check_adaptable(model, self.steps)
         check_truth("alone", alone)
-        if not self.steps:
-            return deepcopy(model)
         adapted = deepcopy(model)
+        if not self.steps:
+            return adapted
         encoder = PromptEncoder(tokenizer, fmt)
         batch = leave_one_out(
             encoder, demonstrations, alone=alone, instruction=instruction

@@ -48,9 +48,12 @@ def check_kind(model) -> None:
 
 def names_of(model: PreTrainedModel) -> frozenset[str]:
     """Names of parameters and buffers, tied ones by each of theirs."""
+    return frozenset(name for name, _ in _named(model))
+
+
+def _named(model: PreTrainedModel) -> list[tuple[str, torch.Tensor]]:
     parameters = model.named_parameters(remove_duplicate=False)
-    buffers = model.named_buffers(remove_duplicate=False)
-    return frozenset(name for name, _ in (*parameters, *buffers))
+    return [*parameters, *model.named_buffers(remove_duplicate=False)]
 
 
 def check_names(model: PreTrainedModel, params: Collection[str]) -> None:
@@ -67,8 +70,7 @@ def check_names(model: PreTrainedModel, params: Collection[str]) -> None:
 def tied_names(model: PreTrainedModel) -> list[list[str]]:
     """The names of each parameter and buffer that has several."""
     names: dict[int, list[str]] = {}
-    parameters = model.named_parameters(remove_duplicate=False)
-    for name, tensor in (*parameters, *model.named_buffers(remove_duplicate=False)):
+    for name, tensor in _named(model):
         names.setdefault(id(tensor), []).append(name)
     return [each for each in names.values() if len(each) > 1]
 

@@ -118,7 +118,8 @@ class PromptLoss:
             losses = []
             for task in range(len(batch.input_ids)):
                 own = {name: stacked[task] for name, stacked in params.items()}
-                losses.append(self(own, _of_task(batch, task)))
+                one = batch.each(lambda part, task=task: part[task])
+                losses.append(self(own, one))
             return torch.stack(losses)
         # "eager" is the one that `vmap` can see through
         with using_attention(self.model, "eager"), constant_padding(self.model):
@@ -203,11 +204,6 @@ def _inputs(batch: Batch) -> tuple[torch.Tensor, ...]:
     positions, valid = target_positions(batch.loss_mask)
     labels = batch.input_ids.gather(-1, positions)
     return batch.input_ids, batch.attention_mask, positions, labels, valid
-
-
-def _of_task(batch: Batch, task: int) -> Batch:
-    """The batch (B, T) of one task of a stack (n, B, T)."""
-    return batch.each(lambda part: part[task])
 
 
 def target_logits(

@@ -44,18 +44,13 @@ def tied_weight(model: PreTrainedModel) -> str | None:
     if (
         type(embedding) is not Embedding
         or type(head) is not Linear
-        or replaced(embedding)
+        or "forward" in vars(embedding)  # of its own
     ):
         return None
     more = embedding.padding_idx is not None or embedding.max_norm is not None
     if embedding.weight is not head.weight or more or embedding.scale_grad_by_freq:
         return None
     return next(name for name, p in model.named_parameters() if p is embedding.weight)
-
-
-def replaced(module: torch.nn.Module) -> bool:
-    """Whether the object has a ``forward`` of its own, in place of its class's."""
-    return "forward" in vars(module)
 
 
 @contextmanager
