@@ -28,7 +28,7 @@ def locked(folder: Path, busy: str) -> Iterator[None]:
             raise ValueError(busy) from None
         except OSError:
             pass
-        if not _is_there(folder, handle):  # who had it has just taken it away
+        if not is_there(folder, handle):  # who had it has just taken it away
             raise ValueError(busy)
         yield
     finally:
@@ -38,8 +38,9 @@ def locked(folder: Path, busy: str) -> Iterator[None]:
         os.close(handle)
 
 
-def _is_there(folder: Path, handle: int) -> bool:
+def is_there(path: Path, handle: int) -> bool:
+    """Whether what was opened as ``handle`` still lies at ``path``."""
     try:
-        return os.path.samestat(folder.stat(), os.fstat(handle))
+        return os.path.samestat(path.stat(), os.fstat(handle))
     except FileNotFoundError:
         return False

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ..locks import is_there
 from ..provenance import digest
 
 PLACE_DIGITS = 7  # hexadecimal digits of a place
@@ -32,7 +33,9 @@ class RunLocks:
         how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
         try:
             fcntl.lockf(self._file, how, 1, _place(key))
-            while not self._is_there():  # its last user has taken it away
+            while not is_there(
+                self._path, self._file
+            ):  # its last user has taken it away
                 os.close(self._file)
                 self._file = self._open()
                 fcntl.lockf(self._file, how, 1, _place(key))
@@ -51,18 +54,12 @@ class RunLocks:
         """Give up all locks; the last to do so takes the file away."""
         with suppress(OSError):
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if self._is_there():
+            if is_there(self._path, self._file):
                 self._path.unlink()
         os.close(self._file)
 
     def _open(self) -> int:
         return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-
-    def _is_there(self) -> bool:
-        try:
-            return os.path.samestat(self._path.stat(), os.fstat(self._file))
-        except FileNotFoundError:
-            return False
 
 
 @contextmanager
