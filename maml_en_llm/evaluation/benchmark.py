@@ -190,17 +190,13 @@ def _model_scorer(model, tokenizer, k: int, fmt: Format, pmi, adapt, instruction
     score = score_pmi if pmi else score_options
 
     def scorer(task: Task, seed: int, queries: Sequence[Example]):
-        instruction = task.instruction_if(instructions)
-        asked = model
-        if adapt is not None:
-            shots = adapted_to(task, seed, k)
-            asked = adapt(
-                model, tokenizer, shots, fmt, alone=k == 0, instruction=instruction
-            )
+        told = {"instruction": task.instruction_if(instructions)}
         demonstrations = task.few_shot(seed, k)
-        how: dict[str, Any] = vars(fmt) | dict(instruction=instruction)
+        how: dict[str, Any] = vars(fmt) | told
         if adapt is None:
-            return score(asked, tokenizer, demonstrations, queries, **how)
+            return score(model, tokenizer, demonstrations, queries, **how)
+        shots = adapted_to(task, seed, k)
+        asked = adapt(model, tokenizer, shots, fmt, alone=k == 0, **told)
         with after_steps(adapt.steps, adapt.optimizer):
             return score(asked, tokenizer, demonstrations, queries, **how)
 

@@ -33,9 +33,7 @@ class RunLocks:
         how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
         try:
             fcntl.lockf(self._file, how, 1, _place(key))
-            while not is_there(
-                self._path, self._file
-            ):  # its last user has taken it away
+            while not is_there(self._path, self._file):  # taken away by its last user
                 os.close(self._file)
                 self._file = self._open()
                 fcntl.lockf(self._file, how, 1, _place(key))

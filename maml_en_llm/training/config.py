@@ -252,6 +252,7 @@ def _device(name: str, value) -> str:
 
 
 def or_none(check: Callable) -> Callable:
+    """The same check, of a value that may be None, too."""
     return lambda name, value: None if value is None else check(name, value)
 
 
