@@ -3,7 +3,7 @@
 import math
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from difflib import get_close_matches
 from itertools import accumulate
 from numbers import Integral, Real
@@ -168,6 +168,11 @@ def shown(value) -> str:
         except Exception:  # a message must not fail over what it is about
             text = f"a {type(value).__name__}"
     return text if len(text) <= SHOWN + 2 else f"{text[:SHOWN]}…"
+
+
+def or_none(check: Callable) -> Callable:
+    """The same check, of a value that may be None, too."""
+    return lambda name, value: None if value is None else check(name, value)
 
 
 def listed(names: Iterable, room: int = ROOM) -> str:

@@ -11,10 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from ..base.weights import SHIPPED
-from ..errors import check_choice, check_integer, check_number, check_truth, shown
+from ..errors import (
+    check_choice,
+    check_integer,
+    check_number,
+    check_truth,
+    or_none,
+    shown,
+)
 from ..protocol import SEEDS, SHOTS
 from ..training import TrainConfig
-from ..training.config import or_none
 
 OUTER_OVER_INNER = 5  # rates, where the inner one is not given
 

@@ -11,6 +11,7 @@ from ..errors import (
     check_number,
     check_rate,
     check_truth,
+    or_none,
     shown,
 )
 from ..meta import DERIVATIVES
@@ -249,11 +250,6 @@ def _device(name: str, value) -> str:
             f"{name}: expected auto, cpu, mps, cuda or cuda:1, found {shown(value)}"
         )
     return _characters(value)
-
-
-def or_none(check: Callable) -> Callable:
-    """The same check, of a value that may be None, too."""
-    return lambda name, value: None if value is None else check(name, value)
 
 
 _share = partial(check_number, least=0, most=1, above=True)

@@ -352,6 +352,7 @@ def test_other_noise_of_training_is_refused(config, tasks, method):
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+@pytest.mark.filterwarnings("ignore:tasks are computed one by one")
 def test_adapters_that_draw_weights_are_noise_of_training(config, tasks):
     how = dict(r=2, target_modules=["c_proj"], fan_in_fan_out=True)
     drawn = LoraConfig(**how, monteclora_config=MontecloraConfig())
