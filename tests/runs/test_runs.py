@@ -92,12 +92,13 @@ def test_a_run_passes_its_whole_configuration_on(monkeypatch, tmp_path):
     def telling(function):
         return lambda *a, **how: told.update(how) or function(*a, **how)
 
-    run_module, log_module, inputs_module = (
-        sys.modules[f"maml_en_llm.runs.{name}"] for name in ("trained", "log", "inputs")
+    run_module, start_module, inputs_module = (
+        sys.modules[f"maml_en_llm.{name}"]
+        for name in ("runs.trained", "training.start", "runs.inputs")
     )
     monkeypatch.setattr(run_module, "evaluate", telling(evaluate))
     monkeypatch.setattr(inputs_module, "load_benchmark", telling(load_benchmark))
-    monkeypatch.setattr(log_module, "load_model", telling(load_model))
+    monkeypatch.setattr(start_module, "load_model", telling(load_model))
     inputs_module._examples.cache_clear()
     config = replace(
         BASE, max_example_length=64, demonstrations=3, faithful=True, mode="channel"

@@ -49,6 +49,7 @@ from maml_en_llm.runs.store import Store, checksum_of
 from maml_en_llm.runs.workers import How, Outcome, compute
 
 LOG = sys.modules["maml_en_llm.runs.log"]
+START = sys.modules["maml_en_llm.training.start"]
 INPUTS = sys.modules["maml_en_llm.runs.inputs"]
 TRAINED = sys.modules["maml_en_llm.runs.trained"]
 
@@ -237,7 +238,7 @@ def test_what_cannot_be_asked_is_known_before_the_training(
 ):
     if not how:
         monkeypatch.setattr(TRAINED, "_held_tasks", lambda *_: ((), ""))
-    monkeypatch.setattr(LOG, "load_model", without_bos)
+    monkeypatch.setattr(START, "load_model", without_bos)
     trained = []
     monkeypatch.setattr(TRAINED, "meta_train", lambda *given: trained.append(given))
     bad = run_of_mini(config, evaluate=how)
