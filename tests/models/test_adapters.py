@@ -25,7 +25,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning"),
 ]
 ON = {"task_type": "CAUSAL_LM", "target_modules": ["q_proj", "down_proj"]}
-ON_QUERIES = {"target_modules": ["q_proj"]}
 TOKENS = {"task_type": "CAUSAL_LM", "token_indices": [5, 40]}
 KINDS = {  # model, configuration, whether it stacks, whether it shares
     "lora": ("llama", LoraConfig(r=2, **ON), True, True),
@@ -38,7 +37,9 @@ KINDS = {  # model, configuration, whether it stacks, whether it shares
     ),
     "lora on parameters": (
         "llama",
-        LoraConfig(r=2, target_parameters=["down_proj.weight"], **ON | ON_QUERIES),
+        LoraConfig(
+            r=2, target_modules=["q_proj"], target_parameters=["down_proj.weight"]
+        ),
         False,
         False,
     ),
