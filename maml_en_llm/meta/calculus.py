@@ -138,7 +138,7 @@ def loss_and_grad(
     With ``names`` the gradient is by these parameters only, which is less work. For
     stacked tasks the number is a list of one loss per task.
     """
-    check_named(params=params)
+    check_floating(params)
     if names is not None:
         names = checked_names("names", names, params)
     loss = as_loss(loss)
@@ -186,7 +186,8 @@ def hessian_vector_product(
     By differentiating the gradient: about three gradients' work, in the memory of one
     part of the batch.
     """
-    check_named(params=params, vector=vector)
+    check_floating(params)
+    check_named(vector=vector)
     for name in checked_names("vector", vector, params):
         if getattr(vector[name], "shape", None) != params[name].shape:
             raise ValueError(
@@ -260,11 +261,7 @@ def _grads(outputs, inputs: Tensors, weights=None, create_graph=False) -> Tensor
 
 
 def leaves_of(params: Tensors, names: Collection[str] | None = None) -> Tensors:
-    """The same values as new variables; autograd tracks all, or those of ``names``.
-
-    Raises `ValueError` for tensors that have no gradient, such as whole numbers.
-    """
-    check_floating(params)
+    """The same values as new variables; autograd tracks all, or those of ``names``."""
     tracked = params if names is None else set(names)
     return {
         name: p.detach().requires_grad_(name in tracked) for name, p in params.items()

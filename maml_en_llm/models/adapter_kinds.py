@@ -14,14 +14,19 @@ runtime_config target_modules task_type trainable_token_indices use_dora use_rsl
 _PLAIN = frozenset(_FIELDS.split())
 
 
+def configs_of(model: PreTrainedModel) -> list:
+    """The configuration of each adapter in the model, none where it has none."""
+    held = getattr(getattr(model, "_orig_mod", model), "peft_config", None) or {}
+    return list(held.values())
+
+
 def adapters_of(model: PreTrainedModel) -> set[str]:
     """The kinds of adapters in the model, as `peft` calls them; variants of LoRA apart.
 
     Of learned tokens before the prompt see `virtual_tokens`.
     """
-    held = getattr(getattr(model, "_orig_mod", model), "peft_config", None) or {}
     kinds = set()
-    for config in held.values():
+    for config in configs_of(model):
         kind = str(getattr(config.peft_type, "value", config.peft_type))
         kinds.add(" ".join([kind, *_changed(config)]) if kind == "LORA" else kind)
         if getattr(config, "trainable_token_indices", None):

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from ..errors import listed, nearest, shown
 from ..meta.precision import check_precision
+from .adapter_kinds import configs_of
 from .attention import TWICE
 from .safe import known_as, takes_twice
 from .sizes import attention_of
@@ -145,7 +146,7 @@ def _check_attention(model: PreTrainedModel, derivative: str) -> None:
 
 
 def _check_approximate(model: PreTrainedModel, derivative: str) -> None:
-    configs = getattr(model, "peft_config", {}).values()
+    configs = configs_of(model)
     if any(getattr(config, "velora_config", None) for config in configs):
         raise ValueError(
             f"velora_config: mode {derivative!r} needs gradients that are derivatives "
