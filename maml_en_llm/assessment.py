@@ -81,6 +81,7 @@ def _score(options, config, adapt) -> None:
             max_records=options.max_records,
             instructions=options.instructions,
             pmi=options.pmi,
+            random_labels=options.random_labels,
             adapt=adapt,
             progress=lambda task, _, score: bar.count(f"{task} {score:.1f}"),
             **vars(config.format),
@@ -113,6 +114,11 @@ def _asked() -> Parser:
         "--pmi", action="store_true", help="less the score without a text"
     )
     parser.add_argument(
+        "--random-labels",
+        action="store_true",
+        help="demonstrations with answers drawn at random, a control",
+    )
+    parser.add_argument(
         "--adaptation-steps",
         type=int,
         default=0,
@@ -131,6 +137,13 @@ def _check_before(options, config) -> None:
         raise ValueError(
             "--pmi: expected --mode direct, the only one it is defined for, found "
             f"{config.mode!r}"
+        )
+    if options.random_labels and not (
+        config.demonstrations or options.adaptation_steps
+    ):
+        raise ValueError(
+            "--random-labels: expected --demonstrations of at least 1, whose labels "
+            "are drawn, found 0"
         )
     if options.max_records is not None:
         check_integer("--max-records", options.max_records, 1)

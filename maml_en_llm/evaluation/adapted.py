@@ -40,7 +40,7 @@ def evaluate_adapted(
     ``adapt=Adaptation(steps=j, optimizer=optimizer)``, in less time.
 
     A copy of the model takes the most steps once per target and demonstration seed, and
-    answers on its way. ``protocol`` lacks "instructions" and "pmi"; "adapt" differs.
+    answers on its way. ``protocol`` lacks what only `evaluate` offers; "adapt" differs.
 
     ``k`` demonstrations stand in the prompt; with 0 each of up to 16 is adapted to
     alone. ``format_options`` are the fields of `Format`. Raises `ValueError` for what

@@ -205,6 +205,15 @@ def check_shown(benchmark, k: int, seeds, instructions=False, adapts=False) -> N
             demonstrations(task, seed, k)
 
 
+def check_some_shown(argument: str, k: int, adapt) -> None:
+    """Raise `ValueError` for a change of demonstrations where none are read."""
+    if not k and adapt is None:
+        raise ValueError(
+            f"{argument}: expected at least one demonstration whose label could be "
+            f"drawn, found none shown; raise k, or leave {argument} out"
+        )
+
+
 def adapted_to(task: Task, seed: int, k: int) -> tuple[Example, ...]:
     """What a model is adapted to: the ``k`` demonstrations that are in the prompt.
 

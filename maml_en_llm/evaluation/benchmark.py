@@ -5,6 +5,7 @@ Protocol section 4. `evaluate` scores by a model, `evaluate_by` by any rule.
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..prompts import Format
 from ..protocol import SEEDS, SHOTS
 from ..tasks import Benchmark, Example, Task
 from ..tasks.labels import alike_among, label_of
+from ..tasks.random_labels import with_random_labels
 from ..tasks.settings import KINDS
 from .adaptation import Adaptation, after_steps
 from .arguments import (
@@ -27,6 +29,7 @@ from .arguments import (
     check_model,
     check_shown,
     check_sizes,
+    check_some_shown,
     checked_queries,
     warn_of_shown,
 )
@@ -65,6 +68,7 @@ def evaluate(
     max_records: int | None = None,
     instructions: bool = False,
     pmi: bool = False,
+    random_labels: bool = False,
     adapt: Adaptation | None = None,
     progress: Callable[[str, int, float], None] | None = None,
 ) -> dict:
@@ -78,18 +82,17 @@ def evaluate(
         max_records: only the first test examples of each task: a declared deviation.
         instructions: each task's instruction stands before its demonstrations.
         pmi: scores are those of `score_pmi`, in direct mode.
+        random_labels: the demonstrations have other answers, see `with_random_labels`:
+            a control, which shows how much of a score is read from their pairing.
         adapt: each task and seed is scored by its own copy of the model, adapted to
             the ``k`` demonstrations in the prompt; with k = 0, to up to 16, one by one.
     """
-    fmt = Format(
-        mode=mode,
-        separator=separator,
-        max_length=max_length,
-        max_example_length=max_example_length,
-        bos=bos,
-    )
+    lengths = dict(max_length=max_length, max_example_length=max_example_length)
+    fmt = Format(mode=mode, separator=separator, bos=bos, **lengths)
     seeds, max_records = check_sizes(benchmark, seeds, max_records)
-    k = _check_options(k, mode, instructions, pmi, adapt)
+    k = _check_options(k, mode, instructions, pmi, random_labels, adapt)
+    if random_labels:
+        benchmark = replace(benchmark, test=map(with_random_labels, benchmark.test))
     check_shown(benchmark, k, seeds, instructions, adapt is not None)
     check_model(model, None if adapt is None else adapt.steps, tokenizer)
     scorer = _model_scorer(model, tokenizer, k, fmt, pmi, adapt, instructions)
@@ -97,8 +100,8 @@ def evaluate(
     asked: dict[str, Any] = dict(seeds=seeds, max_records=max_records)
     cut = told_cuts(tokenizer, benchmark, fmt, k, instructions, **asked)
     record = evaluate_by(scorer, benchmark, **asked, progress=progress)
-    how = dict(k=k, instructions=instructions, pmi=pmi, adapt=adapt and repr(adapt))
-    record["protocol"] |= vars(fmt) | how
+    how = dict(k=k, instructions=instructions, pmi=pmi, random_labels=random_labels)
+    record["protocol"] |= vars(fmt) | how | dict(adapt=adapt and repr(adapt))
     return record | dict(cut=cut)
 
 
@@ -172,9 +175,10 @@ def metric_name(task: Task) -> str:
     return "macro-F1" if task.kind == "classification" else "accuracy"
 
 
-def _check_options(k, mode, instructions, pmi, adapt) -> int:
+def _check_options(k, mode, instructions, pmi, random_labels, adapt) -> int:
     k = check_integer("k", k)
-    for name, value in (("instructions", instructions), ("pmi", pmi)):
+    truths = dict(instructions=instructions, pmi=pmi, random_labels=random_labels)
+    for name, value in truths.items():
         check_truth(name, value)
     if pmi and mode != "direct":
         raise ValueError(
@@ -183,6 +187,8 @@ def _check_options(k, mode, instructions, pmi, adapt) -> int:
         )
     if adapt is not None and not isinstance(adapt, Adaptation):
         raise ValueError(f"adapt: expected an Adaptation or None, found {shown(adapt)}")
+    if random_labels:
+        check_some_shown("random_labels", k, adapt)
     return k
 
 

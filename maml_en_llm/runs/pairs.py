@@ -30,6 +30,7 @@ class RowKind:
         train: further changes of training, other than of rates.
         k: demonstrations at test, where not as trained.
         adapted: gradient steps on the demonstrations before queries are asked.
+        random_labels: whether the demonstrations' answers were drawn at random.
     """
 
     method: str
@@ -38,6 +39,7 @@ class RowKind:
     train: Mapping = field(default_factory=dict)
     k: int | None = None
     adapted: int | None = None
+    random_labels: bool = False
 
     def holds(self, row: Record) -> bool:
         """Whether a row is of this kind."""
@@ -49,6 +51,8 @@ class RowKind:
         asked = dict(row["run"].get("evaluate") or {})
         adapted = (asked.pop("adapt", None) or {}).get("steps")
         if (asked.pop("k", None), adapted) != (self.k, self.adapted):
+            return False
+        if asked.pop("random_labels", False) != self.random_labels:
             return False
         return not asked and bool(row["tasks"])
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import check_choice, check_integer, check_truth, listed, shown
 from ..evaluation import Adaptation, evaluate
+from ..evaluation.arguments import check_some_shown
 from ..methods.budget import gradients_per_task
 from ..prompts import Format
 from ..protocol import SEEDS, SHOTS
@@ -31,7 +32,7 @@ OPTIONS = tuple(
 )
 
 # of these, held tasks are asked without
-TOLD_APART = ("pmi", "instructions")
+TOLD_APART = ("pmi", "instructions", "random_labels")
 
 RATES = ("", "tuned", "untuned")
 
@@ -96,7 +97,7 @@ class Run:
         held: from how many meta-training tasks examples are held back, on which the
             record's held NLL is measured and adaptation rates are chosen: asked with as
             many demonstrations as the targets and in their format, without instructions
-            and PMI.
+            and PMI, with the right labels.
         targets: False: the targets are not looked at, as where rates are tuned.
         rates: where the rates are from: "" for ``config``, or "tuned", "untuned".
 
@@ -235,7 +236,7 @@ def _changes(argument: str, changes, known) -> dict:
 def _check_evaluation(options: Mapping[str, Any], mode: str) -> None:
     """Refuse now what `evaluate` would refuse once the training is done."""
     check_integer("evaluate k", options["k"], most=SHOTS)
-    for name in ("pmi", "instructions"):
+    for name in TOLD_APART:
         check_truth(f"evaluate {name}", options.get(name, False))
     if options.get("pmi") and mode != "direct":
         raise ValueError(
@@ -243,6 +244,8 @@ def _check_evaluation(options: Mapping[str, Any], mode: str) -> None:
             f"one it is defined for, found True in {mode!r}"
         )
     adapt = options.get("adapt")
+    if options.get("random_labels"):
+        check_some_shown("evaluate random_labels", options["k"], adapt)
     for name in TOLD_APART if isinstance(adapt, Chosen) else ():
         if options.get(name):
             raise ValueError(

@@ -8,7 +8,7 @@ from .comparable import check_comparable
 
 BY_SEED = "{training seed: record}"
 # of how an evaluation asked: the same for all training seeds of a method
-OWN_WAY = ("mode", "k", "instructions", "pmi", "adapt")
+OWN_WAY = ("mode", "k", "instructions", "pmi", "random_labels", "adapt")
 
 
 def scores_of(
@@ -83,7 +83,8 @@ def _of_evaluations(records: Mapping) -> dict[int | None, dict[str, float]]:
         if seed is not None:
             check_integer(where, seed)
         for name in OWN_WAY:
-            value = record["protocol"].get(name)
+            # older records lack what was not asked for
+            value = record["protocol"].get(name, False)
             if first.setdefault(name, value) != value:
                 raise ValueError(
                     f"{where}: expected one way of asking, found {name} "

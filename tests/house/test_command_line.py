@@ -184,6 +184,10 @@ MISTAKES = [
     ("plan --model {0}/none --dtype float16", "--dtype: expected float32 .* fomaml"),
     ("evaluate --model {0}/none --pmi --mode channel", "--pmi: expected --mode direct"),
     (
+        "evaluate --model {0}/none --demonstrations 0 --random-labels",
+        "--random-labels: expected --demonstrations of at least 1",
+    ),
+    (
         "evaluate --model {0}/none --demonstrations 17",
         "--demonstrations: .* at most 16",
     ),

@@ -6,6 +6,7 @@ import pytest
 from helpers import run_record
 
 from maml_en_llm.runs import (
+    RowKind,
     compared,
     judge_cell,
     mean_interval,
@@ -115,3 +116,16 @@ def test_a_seed_may_draw_the_weights_of_a_base_model():
     drawn[1] = drawn[1] | dict(weights="x")
     with pytest.raises(ValueError, match="weights, seed 2 'w1' and 'x'"):
         compared("", ours, drawn, CELLS)
+
+
+def test_a_row_with_random_labels_is_of_another_kind():
+    (row, *_) = rows("MetaICL", 50)
+    for asked in ({}, dict(k=16)):
+        plain, drawn = (
+            RowKind(method="MetaICL", budget="gradients", random_labels=drawn, **asked)
+            for drawn in (False, True)
+        )
+        row["run"]["evaluate"] = dict(asked)
+        assert plain.holds(row) and not drawn.holds(row)
+        row["run"]["evaluate"] = dict(asked, random_labels=True)
+        assert drawn.holds(row) and not plain.holds(row)

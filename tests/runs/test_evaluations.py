@@ -89,3 +89,12 @@ def test_one_training_is_not_two():
 def test_what_is_no_evaluation_by_seed_is_told_the_way(given, message):
     with pytest.raises(ValueError, match=message):
         paired_difference(given, RIVAL)
+
+
+def test_a_record_from_before_an_option_stands_beside_one_that_leaves_it_off():
+    theirs = dict(OURS)
+    theirs[2] = OURS[2] | dict(protocol=ASKED | dict(random_labels=False))
+    assert scores_of(theirs) == scores_of(OURS)
+    theirs[2] = OURS[2] | dict(protocol=ASKED | dict(random_labels=True))
+    with pytest.raises(ValueError, match="found random_labels False and True"):
+        scores_of(theirs)

@@ -134,6 +134,18 @@ def test_kinds_of_tasks_are_compared_at_equal_counts():
 # --- tuned rates ---
 
 
+def test_random_labels_beside_the_right_ones_for_the_base_and_each_row():
+    runs = get_experiment("E5").runs(TINY, parts=["labels"], seeds=[1, 2])
+    named = [(run.name, run.evaluate) for run in runs]
+    for name in ("in-context", "MetaICL", "MAML-en-LLM", CONTROL):
+        seeds = 1 if name == "in-context" else 2
+        for asked in (dict(k=16), dict(k=16, random_labels=True)):
+            assert named.count((name, asked)) == seeds
+    shown = get_experiment("E5").runs(TINY, parts=["demonstrations"], seeds=[1, 2])
+    right = {run.hash for run in trained(runs) if "random_labels" not in run.evaluate}
+    assert right <= {run.hash for run in shown}  # computed once
+
+
 def test_as_many_trials_for_every_row():
     runs = get_experiment("tuning").runs(TINY, trials=4)
     counts = {name: sum(run.name == name for run in runs) for name in TUNED}

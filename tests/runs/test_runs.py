@@ -385,6 +385,18 @@ ONE_STEP = Chosen(steps=1)
         (dict(evaluate=dict(pmi=1)), "evaluate pmi: expected True or False"),
         (dict(evaluate=dict(adapt=4)), "evaluate adapt: expected an Adaptation"),
         (
+            dict(evaluate=dict(random_labels=1)),
+            "evaluate random_labels: expected True or False",
+        ),
+        (
+            dict(evaluate=dict(random_labels=True, k=0)),
+            "evaluate random_labels: expected at least one demonstration",
+        ),
+        (
+            dict(evaluate=dict(random_labels=True, adapt=ONE_STEP), held=1),
+            "evaluate random_labels: expected False where rates are chosen",
+        ),
+        (
             dict(evaluate=dict(pmi=True), config=TrainConfig(mode="channel")),
             "evaluate pmi: expected False, or .* found True in 'channel'",
         ),

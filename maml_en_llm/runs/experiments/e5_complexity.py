@@ -14,7 +14,10 @@ from .table import THREE, Table, check_trained, lists_of
 
 COMPLEXITY_ROWS = ("MetaICL", "MAML-en-LLM", CONTROL)
 WITH_INNER_STEPS = ("MAML-en-LLM", "FOMAML", CONTROL)
-PARTS = ("kind", "n", "n adapted", "k", "k adapted", "support", "demonstrations")
+PARTS = (
+    *("kind", "n", "n adapted", "k", "k adapted", "support"),
+    *("demonstrations", "labels"),
+)
 KINDS_OF_TASKS = (
     "class_to_class:direct",
     "non_class_to_class:direct",
@@ -45,9 +48,10 @@ def _complexity(
     """Seed by seed, part by part. The number of labels and of distractors is a property
     of a target: those parts of the question are in the records by target.
 
-    ``names``: rows of the parts "kind" and "n"; ``n``: tasks per outer step of "n";
-    ``k`` and ``k_names``: inner steps and rows of "k". In "n adapted" and "k adapted"
-    the same models are asked after adaptation. ``prompts``: per batch, of "support";
+    ``names``: rows of the parts "kind", "n" and "labels"; ``n``: tasks per outer step
+    of "n"; ``k`` and ``k_names``: inner steps and rows of "k". In "n adapted" and "k
+    adapted" the same models are asked after adaptation; in "labels" they and the base
+    are shown right and random labels. ``prompts``: per batch, of "support";
     ``times``: of each row's tuned outer rate; ``rates``: another base model, whose
     tuned rates are taken.
     """
@@ -101,9 +105,13 @@ def _part(
     elif part == "support":
         for prompts, name in varied["support"]:
             yield cell, name, dict(prompts=prompts), once_each
-    else:
+    elif part == "demonstrations":
         for name in COMPLEXITY_ROWS:
             yield cell, name, {}, [dict(k=shown) for shown in SHOWN_AT_TEST]
+    else:
+        for name in ("in-context", *names):
+            shown = SHOWN_AT_TEST[-1]
+            yield cell, name, {}, [dict(k=shown), dict(k=shown, random_labels=True)]
 
 
 def _equal_counts(preset: Preset) -> dict[str, float]:
@@ -118,7 +126,8 @@ def _equal_counts(preset: Preset) -> dict[str, float]:
 
 COMPLEX = Experiment(
     about="C5, C7: kinds of meta-training tasks at equal counts; n for MAML-en-LLM and "
-    "for MetaICL, and k, both also adapted; prompts per batch; demonstrations at test.",
+    "for MetaICL, and k, both also adapted; prompts per batch; demonstrations at test, "
+    "and with random labels.",
     make=_complexity,
     preset="mini",
 )
