@@ -12,7 +12,6 @@ from transformers.utils.hub import cached_file
 
 from ..base.weights import SHIPPED
 from ..errors import shown
-from ..prompts.keeping import cuts_of
 from ..prompts.marks import refused_ids
 from .folder import has_weights, reason
 from .sizes import rows_of
@@ -152,8 +151,8 @@ def check_tokenizer(
 def _as_written(tokenizer, where: str | Path, hub: dict):
     """``tokenizer``, cutting texts as its tokenizer.json says, alike at every call.
 
-    Classes of `transformers` with bytes for letters put a way of their own in its
-    place. An ``add_prefix_space`` that tokenizer_config.json gives holds in both.
+    Classes of `transformers` put a way of their own in its place. What
+    tokenizer_config.json gives as ``add_prefix_space`` holds in both.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -164,7 +163,7 @@ def _as_written(tokenizer, where: str | Path, hub: dict):
         )
         given = get_tokenizer_config(where, **hub).get("add_prefix_space")
         written = None if path is None else _written(Path(path), given)
-        if written is not None and any(map(_of_bytes, (written, backend))):
+        if written is not None:
             for part in ("model", "normalizer", "pre_tokenizer", "decoder"):
                 setattr(backend, part, getattr(written, part))
     if getattr(backend.model, "dropout", None):  # of BPE: other tokens at every call
@@ -175,16 +174,35 @@ def _as_written(tokenizer, where: str | Path, hub: dict):
 def _written(path: Path, prefix_space) -> tokenizers.Tokenizer:
     """What a tokenizer.json says, with this ``add_prefix_space`` unless it is None."""
     content = json.loads(path.read_bytes())
-    cut = content.get("pre_tokenizer") or {}
-    for part in (cut, *cut.get("pretokenizers", ())):
-        if part.get("type") == "ByteLevel" and isinstance(prefix_space, bool):
-            part["add_prefix_space"] = prefix_space
+    if isinstance(prefix_space, bool):
+        for part in _parts(content, "pre_tokenizer", "pretokenizers"):
+            _give_prefix(part, prefix_space)
+        if not prefix_space:
+            for part in _parts(content, "normalizer", "normalizers"):
+                _take_prefix(part)
     return tokenizers.Tokenizer.from_str(json.dumps(content))
 
 
-def _of_bytes(tokenizer: tokenizers.Tokenizer) -> bool:
-    parts = cuts_of(tokenizer.pre_tokenizer)
-    return any(part["type"] == "ByteLevel" for part in parts)
+def _parts(content: dict, name: str, inner: str) -> list[dict]:
+    """A part of a tokenizer.json and, of a sequence, those within."""
+    outer = content.get(name) or {}
+    return [outer, *outer.get(inner, ())]
+
+
+def _give_prefix(part: dict, prefix_space: bool) -> None:
+    """Whether texts are cut as if a space stood before them."""
+    if part.get("type") == "ByteLevel":
+        part["add_prefix_space"] = prefix_space
+    elif part.get("type") == "Metaspace":
+        as_written = part.get("prepend_scheme", "always")
+        always = "always" if as_written == "never" else as_written
+        part["prepend_scheme"] = always if prefix_space else "never"
+
+
+def _take_prefix(part: dict) -> None:
+    """Leave out what puts a sign for a space before every text."""
+    if part.get("type") == "Prepend" and part["prepend"] in ("▁", " "):
+        part["prepend"] = ""
 
 
 def _is_bare_gpt2(folder: Path) -> bool:

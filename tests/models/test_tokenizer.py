@@ -5,7 +5,14 @@ import json
 import pytest
 import torch
 from helpers import small_model, write_bpe, write_model
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
 from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
 
 from maml_en_llm import (
@@ -127,6 +134,82 @@ def test_bytes_after_many_other_cuts_are_found(tmp_path):
     for text in TEXTS:
         ids = found.encode(text, add_special_tokens=False)
         assert ids == own.encode(text, add_special_tokens=False).ids, text
+
+
+SPACED = normalizers.Replace(" ", "▁")
+PREFIXED = normalizers.Prepend("▁")
+
+
+def metaspace(scheme: str):
+    return pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
+
+
+OF_SENTENCES = {  # parts of files that were made from SentencePiece's
+    "no prefix": {"normalizer": SPACED},
+    "prefix": {"normalizer": normalizers.Sequence([PREFIXED, SPACED])},
+    "forms": {"normalizer": normalizers.Sequence([normalizers.NFKC(), SPACED])},
+    "never": {"pre_tokenizer": metaspace("never")},
+    "first": {"pre_tokenizer": metaspace("first")},
+    "always": {"pre_tokenizer": metaspace("always")},
+}
+SENTENCES = ["the cat sat", " the ① ﬁsh ", "two  spaces\nand a line", "12 cats"]
+
+
+def write_pieces(folder, model, trainer, **parts):
+    """A tokenizer.json of pieces with a sign for a space; returns it."""
+    own = Tokenizer(model)
+    for name, part in parts.items():
+        setattr(own, name, part)
+    own.train_from_iterator(SENTENCES * 20, trainer)
+    own.save(str(folder / "tokenizer.json"))
+    return own
+
+
+SPECIAL = ["<unk>", "<s>", "</s>", "<pad>"]
+PIECES = {
+    "merges": lambda: (
+        models.BPE(unk_token="<unk>", fuse_unk=True),
+        trainers.BpeTrainer(vocab_size=90, special_tokens=SPECIAL),
+    ),
+    "unigram": lambda: (
+        models.Unigram(),
+        trainers.UnigramTrainer(
+            vocab_size=60, special_tokens=SPECIAL, unk_token="<unk>"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("named", "kind"),
+    [
+        *(("LlamaTokenizer", kind) for kind in PIECES),
+        ("GemmaTokenizer", "merges"),
+        ("T5Tokenizer", "unigram"),
+        ("XGLMTokenizer", "unigram"),
+    ],
+)
+@pytest.mark.parametrize("parts", OF_SENTENCES.values(), ids=OF_SENTENCES)
+def test_pieces_are_cut_as_tokenizer_json_says(tmp_path, parts, kind, named):
+    own = write_pieces(tmp_path, *PIECES[kind](), **parts)
+    given = {"tokenizer_class": named, "unk_token": "<unk>", "eos_token": "</s>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(given))
+    found = load_tokenizer(tmp_path)
+    for text in SENTENCES:
+        ids = found.encode(text, add_special_tokens=False)
+        assert ids == own.encode(text, add_special_tokens=False).ids, text
+
+
+@pytest.mark.parametrize("space", [True, False])
+@pytest.mark.parametrize("kind", ["prefix", "never", "first", "always"])
+def test_a_prefix_of_pieces_that_the_folder_asks_for_holds(tmp_path, kind, space):
+    write_pieces(tmp_path, *PIECES["merges"](), **OF_SENTENCES[kind])
+    given = {"tokenizer_class": "LlamaTokenizer", "unk_token": "<unk>"}
+    given |= {"add_prefix_space": space}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(given))
+    found = load_tokenizer(tmp_path)
+    pieces = found.convert_ids_to_tokens(found.encode("cat", add_special_tokens=False))
+    assert "".join(pieces) == ("▁cat" if space else "cat")
 
 
 @pytest.mark.parametrize("space", [True, False])
