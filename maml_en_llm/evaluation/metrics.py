@@ -127,7 +127,8 @@ def calibration_error(
             raise ValueError(f"hits: expected True or False, found {shown(hit)}")
     parts: dict[int, list] = {}
     for confidence, hit in zip(confidences, hits, strict=True):
-        part = min(max(math.ceil(confidence * bins), 1), bins)
+        # rounded first: 0.07 · 100 is a little more than 7 in binary
+        part = min(max(math.ceil(round(confidence * bins, 9)), 1), bins)
         parts.setdefault(part, []).append(hit - confidence)
     return sum(abs(sum(part)) for part in parts.values()) / len(hits)
 
@@ -166,6 +167,12 @@ def _answers(predictions, gold):
                     f"{name}[{n}]: expected an answer, found {shown(value)}; leave out "
                     "what has none"
                 )
+    texts = [sum(isinstance(x, str) for x in side) for side in (found, wanted)]
+    if sorted(texts) == [0, len(found)]:  # 0 is not equal to "0"
+        raise ValueError(
+            f"predictions: expected answers of one kind with the gold ones, found "
+            f"{shown(found[0])} beside {shown(wanted[0])}; make all of them text"
+        )
     return found, wanted
 
 

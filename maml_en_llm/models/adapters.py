@@ -123,8 +123,8 @@ def on_base(model: PreTrainedModel, folder: Path):
             f"model: expected adapters of {shown(name_of(model))} in "
             f"{shown(str(folder))}, found {reason(error)}"
         ) from error
-    config, weights = _record(folder)
-    same_type = str(model.dtype) == f"torch.{config.get('dtype')}"
+    weights = _record(folder)[1]
+    same_type = str(model.dtype) == f"torch.{trained_in(folder)}"
     if same_type and weights not in (None, weights_hash(adapted)):
         raise ValueError(
             f"model: expected {shown(name_of(model))} with the adapters in "
@@ -132,6 +132,12 @@ def on_base(model: PreTrainedModel, folder: Path):
             "others; put the base back, or the adapters on one with peft's PeftModel"
         )
     return adapted.eval()
+
+
+def trained_in(folder: Path) -> str | None:
+    """The type that the adapters' record has the hash of their weights in."""
+    config, weights = _record(folder)
+    return None if weights is None else str(config.get("dtype"))
 
 
 def _check_whole(adapted, folder: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 
 from ..errors import listed, shown
+from .copies import difference
 
 # Names that `transformers` loads from a folder
 LOADED = (
@@ -52,7 +53,8 @@ def has_weights(folder: Path) -> bool:
     if adapters:
         raise ValueError(
             f"model: expected a whole model in {shown(str(folder))}, found an adapter "
-            f"({listed(adapters)}); merge it into its base model first"
+            f"({listed(adapters)}); merge it into its base model first, or take its "
+            "files away where that was done"
         )
     for name in LOADED:
         path = folder / name
@@ -61,6 +63,7 @@ def has_weights(folder: Path) -> bool:
     if any((folder / name).is_file() for name in LOADED):
         for path in _files_to_load(folder):
             check_weights(path)
+        _check_copies(folder)
         return True
     strange = _possible_weights(folder)
     if strange:
@@ -70,6 +73,23 @@ def has_weights(folder: Path) -> bool:
             "downloading them"
         )
     return False
+
+
+def _check_copies(folder: Path) -> None:
+    """Raise `ValueError` where other weights lie beside those that are loaded."""
+    loaded, *others = (name for name in LOADED if (folder / name).is_file())
+    for name in others:
+        try:
+            files = _files_of(folder, name)
+            found = difference(_files_of(folder, loaded), files)
+        except Exception:  # half a download, a pointer: nobody takes it for a model
+            continue
+        if found:
+            raise ValueError(
+                f"model: expected one set of weights in {shown(str(folder))}, or copies"
+                f" of one, found {loaded} and {name}, which differ in {found}; take "
+                "those away that are not meant"
+            )
 
 
 def check_weights(path: Path) -> None:
@@ -150,7 +170,11 @@ def tensors_in(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def _files_to_load(folder: Path) -> list[Path]:
-    name = next(name for name in LOADED if (folder / name).is_file())
+    return _files_of(folder, next(n for n in LOADED if (folder / n).is_file()))
+
+
+def _files_of(folder: Path, name: str) -> list[Path]:
+    """A file of weights, or those that an index names."""
     path = folder / name
     if not name.endswith(".index.json"):
         return [path]

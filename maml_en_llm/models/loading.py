@@ -109,6 +109,9 @@ def _tokenizer_at(where, revision: str | None, names: tuple):
 
 def _on_base(folder: Path, tokenizer, attention: str, dtype, device):
     """What `load_model` returns for a folder of adapters: they, on their base."""
+    trained_in = adapters.trained_in(folder)
+    if trained_in in DTYPES and DTYPES[trained_in] != dtype:
+        load_model(folder, dtype=trained_in)  # their base, by the hash of the record
     base = adapters.base_named(folder)
     own = folder if (folder / "tokenizer_config.json").is_file() else None
     how = {"attention": attention, "dtype": dtype, "device": device}
@@ -227,6 +230,9 @@ def _pretrained(name, attention: str, dtype, revision) -> PreTrainedModel:
     finally:
         logger.removeFilter(_no_report)
     model, info = loaded
+    fetched = source.hub_folder(name, revision)
+    if fetched is not None and (fetched / "config.json").is_file():
+        has_weights(fetched)  # as in a folder: codes, an adapter beside a model
     check_plain(name, model)
     check_complete(name, info)
     return model

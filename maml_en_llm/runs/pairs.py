@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..evaluation import family_of
+from ..prompts import MODES
 from .cell_rows import each_once
 from .comparable import check_comparable
 from .record_rows import Record
@@ -17,6 +18,18 @@ from .statistics import Interval, paired_difference
 RATES_OF_A_ROW = ("lr", "inner_lr")  # tuned for each row: no change of its training
 CellName = tuple[str, ...]  # setting and mode, or other words that say where
 SeedTable = dict[int | None, dict[str, float]]  # training seed → target → points
+
+
+class Place(str):
+    """A target in a cell, as a key of tables: "setting mode target"."""
+
+    target: str  # whose name may have blanks
+
+    def __new__(cls, cell: CellName, target: str):
+        """The text; ``target`` by itself is an attribute."""
+        place = super().__new__(cls, " ".join([*cell, target]))
+        place.target = target
+        return place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +127,7 @@ def table_of(
     which: str = "all",
     key: Callable[[Record], CellName] = setting_and_mode,
 ) -> SeedTable:
-    """Seed → "setting mode target" → score, of the seeds that all the cells have.
+    """Seed → `Place` → score, of the seeds that all the cells have.
 
     Raises `ValueError` where two rows have one cell and seed, and where rows of the
     cells are not alike (`check_comparable`).
@@ -132,7 +145,7 @@ def table_of(
                 "log"
             )
         by_cell[cell][seed] = {
-            " ".join([*cell, target]): score
+            Place(cell, target): score
             for target, score in row["tasks"].items()
             if which == "all" or (target in row["unseen"]) == (which == "unseen")
         }
@@ -145,9 +158,17 @@ def table_of(
 
 
 def families_of(table: SeedTable) -> dict[str, str]:
-    """The family of each key of a table."""
-    keys = next(iter(table.values()), {})
-    return {key: family_of(key.split()[-1]) for key in keys}
+    """The family of each key of a table, a `Place` or a text like one."""
+    return {key: family_of(_target(key)) for key in next(iter(table.values()), {})}
+
+
+def _target(key: str) -> str:
+    if isinstance(key, Place):
+        return key.target
+    _, mode, after = key.partition(f" {MODES[0]} ")
+    if not mode:
+        _, mode, after = key.partition(f" {MODES[1]} ")
+    return after if mode else key.split()[-1]
 
 
 def compared(

@@ -22,6 +22,7 @@ LICENCES = {
 # what an evaluation has to be told to ask as the training did
 ASKED_SO = ("benchmark", "setting", "mode", "separator", "demonstrations", "bos")
 ASKED_SO += ("max_length", "max_example_length")
+_SIGN = r"\|"  # of its own, which ends no cell
 ON_HUB = {SMOLLM2: SMOLLM2_HUB}
 _ON_BASE = (
     "It looks for the base `{base}` where `record.json` says. Elsewhere\n"
@@ -53,7 +54,7 @@ def model_card(record: dict) -> str:
         "| | |",
         "| --- | --- |",
         *(
-            f"| {name} | {value} |"
+            f"| {name} | {value.replace('|', _SIGN)} |"
             for name, value in _facts(record, config, licence).items()
         ),
         "",

@@ -118,6 +118,26 @@ def test_calibration_error(confidences, hits, error):
     assert calibration_error(confidences, hits) == pytest.approx(error)
 
 
+def test_the_upper_end_of_a_part_is_in_it():
+    """Also where end · bins is a little more than the part's number, as 0.07 · 100."""
+    for bins in (10, 100, 1000):
+        for part in range(1, bins + 1):
+            end = part / bins
+            # in one part with what lies in the middle of it: |1/2 − their mean|
+            found = calibration_error([end, end - 0.5 / bins], [True, False], bins=bins)
+            assert found == pytest.approx(abs(0.5 - (end - 0.25 / bins)))
+
+
+@pytest.mark.parametrize("metric", [accuracy, macro_f1])
+@pytest.mark.parametrize("other", [[0, 1], [False, True], [b"0", b"1"]], ids=str)
+def test_answers_are_of_one_kind_with_the_gold_ones(metric, other):
+    for pair in ((other, ["0", "1"]), (["0", "1"], other)):
+        with pytest.raises(ValueError, match="predictions: expected answers of one k"):
+            metric(*pair)
+    # some text among others may be no answer at all
+    assert metric(["0", 1], [0, 1]) == 0.5
+
+
 def test_the_score_of_several_options_together():
     assert joint([0.3]) == 0.3  # to the bit
     assert joint([1.0, 1.0]) == pytest.approx(1 - math.log(2), rel=1e-15)

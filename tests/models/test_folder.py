@@ -497,3 +497,59 @@ class counted_tensors(TorchDispatchMode):
         if isinstance(found, torch.Tensor) and found.device.type != "meta":
             self.made.append(found.numel())
         return found
+
+
+# --- two sets of weights ---
+
+
+def other_weights(folder):
+    """A model of the same sizes with other weights."""
+    return AutoModelForCausalLM.from_config(
+        AutoModelForCausalLM.from_pretrained(folder).config
+    )
+
+
+@pytest.mark.parametrize("kind", ["bin", "shards"])
+def test_two_models_in_one_folder_are_refused(folder, tmp_path, kind):
+    other = other_weights(folder)
+    if kind == "bin":
+        torch.save(other.state_dict(), folder / "pytorch_model.bin")
+    else:
+        other.save_pretrained(tmp_path / "shards", max_shard_size="60KB")
+        for path in (tmp_path / "shards").glob("model*"):
+            shutil.copy(path, folder)
+    with pytest.raises(ValueError, match="expected one set of weights .* differ in"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_copies_of_one_model_are_loaded(folder, dtype):
+    """In another format, in half the bits, and with a tied weight's second name."""
+    model = load_model(folder)[0]
+    copies = {name: x.to(dtype) for name, x in model.state_dict().items()}
+    assert "lm_head.weight" in copies and "lm_head.weight" not in load_file(
+        folder / "model.safetensors"
+    )
+    torch.save(copies, folder / "pytorch_model.bin")
+    again = load_model(folder)[0].state_dict()
+    assert all(torch.equal(x, again[name]) for name, x in model.state_dict().items())
+
+
+@pytest.mark.parametrize("content", [b"", b"half a download", POINTER.encode()])
+def test_what_is_no_model_beside_the_weights_is_passed_over(folder, content):
+    (folder / "pytorch_model.bin").write_bytes(content)
+    load_model(folder)
+
+
+def test_what_a_folder_may_not_hold_a_hub_name_may_not(fetched):
+    """Codes taken for values; adapters beside a model, which would be put on another"""
+    weights = load_file(fetched / "model.safetensors")
+    codes = {name: x.to(torch.int8) for name, x in weights.items()}
+    save_file(codes, fetched / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match="expected weights, found quantised"):
+        load_model("org/tiny")
+    save_file(weights, fetched / "model.safetensors", {"format": "pt"})
+    load_model("org/tiny")
+    (fetched / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match="model: expected .*org/tiny|an adapter"):
+        load_model("org/tiny")

@@ -15,6 +15,7 @@ from maml_en_llm.runs import (
     table_of,
 )
 from maml_en_llm.runs.comparable import check_comparable
+from maml_en_llm.runs.pairs import families_of
 
 CELLS = [("hr_to_lr", "direct")]
 ALIKE = dict(weights="w", data="d", inputs="i")
@@ -129,3 +130,14 @@ def test_a_row_with_random_labels_is_of_another_kind():
         assert plain.holds(row) and not drawn.holds(row)
         row["run"]["evaluate"] = dict(asked, random_labels=True)
         assert drawn.holds(row) and not plain.holds(row)
+
+
+def test_families_of_names_with_blanks():
+    names = ("news topic", "web topic", "nli-space")
+    families = ["news topic", "web topic", "nli"]
+    score = {name: 50.0 for name in names}
+    table = table_of(rows("MetaICL", score), CELLS)
+    assert list(families_of(table).values()) == families
+    plain = {1: {str(key): x for key, x in table[1].items()}}
+    assert list(families_of(plain).values()) == families
+    assert list(table[1]) == [f"hr_to_lr direct {name}" for name in names]

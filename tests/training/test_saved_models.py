@@ -194,6 +194,21 @@ def test_adapters_without_their_base_are_refused(adapters, tmp_path, damage, mes
     assert len(str(caught.value)) < 700
 
 
+@pytest.mark.parametrize(
+    ("trained", "asked"),
+    [("bfloat16", "float32"), ("float32", "float64"), ("float32", "bfloat16")],
+)
+def test_their_base_is_known_in_any_type(based, tmp_path, trained, asked):
+    folder = tmp_path / "run"
+    # second order has no bfloat16
+    train(replace(based, lora=2, method="metaicl", dtype=trained), output=folder)
+    model, _ = load_model(folder, dtype=asked)
+    assert str(model.dtype) == f"torch.{asked}"
+    another_base(folder)
+    with pytest.raises(ValueError, match="to have the weights of their record"):
+        load_model(folder, dtype=asked)
+
+
 def test_adapters_without_peft_say_so(adapters, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ImportError, match="model: expected peft for the adapters in"):
@@ -248,6 +263,13 @@ def record_of(model):
         "versions": {"torch": "2"},
         "code": "c",
     }
+
+
+def test_a_sign_in_a_name_ends_no_cell_of_the_card(adapters):
+    record = adapters[1]
+    model = record["model"] | {"name": "a|b"}
+    lines = model_card(record | {"model": model}).splitlines()
+    assert r"| base | a\|b |" in lines
 
 
 def test_the_card_names_a_known_licence():
