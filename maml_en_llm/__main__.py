@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 
 from .assessment import evaluate_command
+from .bar import Bar
 from .endings import as_options, end, run_command, speak_anywhere
 from .errors import check_number, nearest, shown
-from .options import Bar, Parser, add_fields, given, quiet, spelled
+from .options import Parser, add_fields, given, quiet, spelled
 from .provenance import check_output
 from .reproduction import reproduce_command
 from .signals import Signals

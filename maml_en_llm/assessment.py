@@ -6,8 +6,9 @@ import warnings
 from dataclasses import fields
 from pathlib import Path
 
+from .bar import Bar
 from .errors import check_integer, listed
-from .options import Bar, Parser, add_fields, given, quiet
+from .options import Parser, add_fields, given, quiet
 from .protocol import SEEDS, SHOTS
 from .provenance import check_file, describe, digest, plain, write_whole
 

@@ -15,7 +15,7 @@ NO_MEMORY = ("allocate memory", "not enough memory", "size calculation overflowe
 LONGEST_MESSAGE = 480  # characters of a message
 FLAGS = "flags"  # attribute of an error that came while a command's options were known
 # left as they are: what was found, and calls of Python
-_KEPT = r"""(?<!\w)'[^']*'|(?<!\w)"[^"]*"|\w\([^()]*\)"""
+_KEPT = r"""(?<!\w)'[^']*'|(?<!\w)"[^"]*"|\w\((?:[^()]|\([^()]*\))*\)"""
 _VALUE = r"""'[^']*'|"[^"]*"|\w+(?:[.+-]\w+)*|…"""
 # before and after a name that is no part of a path, a call or another option
 _BEFORE, _AFTER = r"(?<![\w/.=-])", r"(?![\w/.=(\[-])"

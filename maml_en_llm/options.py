@@ -19,10 +19,10 @@ from .errors import SHOWN, nearest, shown
 PROGRAM = "python -m maml_en_llm"
 # what an error calls a place, and the option that names it
 _PLACES = {"model": "model", "tokenizer": "tokenizer", "source": "benchmark"}
+# the same of other arguments, where no option is called so itself
+_SAID_AS = _PLACES | {"seeds": "demonstration_seeds", "steps": "adaptation_steps"}
 _NO_FOLDERS = ("minicrossfit",)  # that are no folder
 _MOST_BESIDE = 1000  # names that are looked at
-UNTIL_BEGUN = 1e9  # seconds without a bar
-WORK = "{percentage:3.0f}%|{bar}| {elapsed} < {remaining}{postfix}"
 # a comment above a field, the field, a comment beside it
 COMMENT = re.compile(
     r"^(?:    # (.*)\n)?    (\w+): [^#\n]*?(?:#\s*(.*))?$", re.MULTILINE
@@ -67,7 +67,8 @@ class Parser(argparse.ArgumentParser):
     def flags(self) -> dict[str, str]:
         """The long options by the names that Python has for them."""
         long = [word[2:] for word in self._option_string_actions if word[:2] == "--"]
-        return {n.replace("-", "_"): f"--{n.replace('_', '-')}" for n in long}
+        own = {n.replace("-", "_"): f"--{n.replace('_', '-')}" for n in long}
+        return {n: own[other] for n, other in _SAID_AS.items() if other in own} | own
 
     @contextmanager
     def reading(self, arguments: list[str]) -> Iterator[argparse.Namespace]:
@@ -224,63 +225,3 @@ def quiet() -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-
-
-class Bar:
-    """A bar on stderr with the last loss and the remaining time, if ``drawn``.
-
-    It is there once something is done: what is refused at once has none before it.
-    """
-
-    def __init__(self, total: int, drawn: bool = True):
-        from tqdm import tqdm
-
-        quiet()
-        drawn = drawn and sys.stderr is not None
-        self.bar = tqdm(
-            total=total,
-            mininterval=1,
-            dynamic_ncols=True,
-            disable=not drawn,
-            delay=UNTIL_BEGUN,
-        )
-        self.begun = False
-        self.records = 0
-
-    def __enter__(self) -> "Bar":
-        return self
-
-    def __exit__(self, *error) -> None:
-        self.bar.close()
-
-    def step(self, step: int, loss: float | None) -> None:
-        """Step ``step``, from 0, is done; a resumed run begins where it stopped."""
-        if not self.begun:
-            self.bar.initial = self.bar.n = step
-            self._begin()
-        if loss is not None:
-            self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-        self.bar.update(step + 1 - self.bar.n)
-
-    def work(self, row: dict, done: float, total: float) -> None:
-        """A record is there; ``done`` of ``total`` seconds of work are.
-
-        What remains is told by the work that is left, not by the number of records.
-        """
-        self._begin()
-        self.records += 1
-        self.bar.bar_format = WORK
-        self.bar.total, self.bar.n = total, min(done, total)
-        where = ", ".join(str(row.get(name)) for name in ("method", "setting", "seed"))
-        self.bar.set_postfix_str(f"{self.records} records, {where}", refresh=False)
-        self.bar.refresh()
-
-    def count(self, about: str) -> None:
-        """One more is done."""
-        self._begin()
-        self.bar.set_postfix_str(about, refresh=False)
-        self.bar.update()
-
-    def _begin(self) -> None:
-        self.begun = True
-        self.bar.delay = 0

@@ -165,9 +165,10 @@ def _remove_empty(folder: Path) -> None:
 
 def check_file(path: str | Path, argument: str = "output") -> Path:
     """`check_output` of a file: nothing is there, or a file that can be written."""
+    named = str(path).endswith(os.sep)  # as a folder, which a `Path` drops
     path = check_output(path, argument)
-    kind = "a folder" if path.is_dir() else "no ordinary file"
-    if path.exists() and not path.is_file():
+    kind = "a folder" if named or path.is_dir() else "no ordinary file"
+    if named or (path.exists() and not path.is_file()):
         raise ValueError(
             f"{argument}: expected a file, found {kind}, {shown(str(path))}; name "
             "another file"

@@ -6,8 +6,9 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from .bar import Bar
 from .errors import check_integer, check_number, listed, shown
-from .options import Bar, Parser, add_parameters, given, quiet
+from .options import Parser, add_parameters, given, quiet
 from .provenance import check_file, describe, write_whole
 
 RESULTS = "results"
@@ -167,18 +168,18 @@ def _check(options: argparse.Namespace, name: str | None) -> None:
 
     check_integer("--check", options.check, 1)
     # one's own, where there are any; else those that come with the package
-    folder = Path(RESULTS) if os.path.isdir(RESULTS) else record_folder()
-    found = [
-        (path, row)
-        for path, row in stored_records(folder)
-        if name is None or path.stem == name
-    ]
+    found: list = []
+    for folder in dict.fromkeys([Path(RESULTS), record_folder()]):
+        there = stored_records(folder) if folder.is_dir() else []
+        found = [row for path, row in there if name is None or path.stem == name]
+        if found:
+            break
     if not found:
         raise ValueError(
             f"--check: expected records in {folder}, found none; compute some first"
         )
     device = "cpu" if options.device is None else options.device
-    done = compute_again([row for _, row in found], options.check, device=device)
+    done = compute_again(found, options.check, device=device)
     for row in done.checked:
         held = row.get("held") or {}
         told = f"mean {row['mean']}" if row["mean"] is not None else f"held {held}"
@@ -194,8 +195,8 @@ def _check(options: argparse.Namespace, name: str | None) -> None:
         f"; {done.of_others} of other weights or examples" if done.of_others else ""
     )
     print(
-        f"{len(done.checked)} of {len(found)} records computed again, all within the "
-        f"tolerance{others}"
+        f"{len(done.checked)} of {len(found)} records in {folder} computed again, all "
+        f"within the tolerance{others}"
     )
 
 

@@ -83,6 +83,7 @@ SETS = {
         dict(length=10**6, tasks=10**5, prompts=1000, preset="paper"),
     ],
     "10-scorecard": [
+        dict(again=0),
         dict(again=0, records=NONE),
         dict(again=1, records=FEW),
         dict(again=3, records=ONE),

@@ -22,6 +22,7 @@ import torch
 
 from ..checkpoint import check_finite, file_hashes
 from ..errors import check_callable, check_integer, shown
+from ..prompts.device import as_device
 from ..provenance import describe, disk_errors, plain, weights_hash
 from ..signals import Interrupted, Signals, code_of
 from ..sittings import computed_by, other_sittings
@@ -73,6 +74,7 @@ def pretrain(
     """
     if not isinstance(config, PretrainConfig):
         raise ValueError(f"config: expected a PretrainConfig, found {shown(config)}")
+    as_device(config.device)  # refuses one that is not there
     every = check_integer("every", EVERY if every is None else every, 1)
     stop = config.steps if stop is None else check_integer("stop", stop)
     output = as_output(output)

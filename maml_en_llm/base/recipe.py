@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..errors import check_choice, check_integer, check_number, shown
+from ..errors import (
+    LARGEST_RATE,
+    check_choice,
+    check_integer,
+    check_number,
+    check_rate,
+    shown,
+)
 from .mixtures import DENSE, TEXTS
 
 POSITIONS = ("rotary", "learned")
@@ -144,9 +151,12 @@ class PretrainConfig:
             self._set(name, check_integer(name, getattr(self, name), least, most))
 
     def _check_numbers(self) -> None:
-        for name in ("init", "lr", "clip", "rope_theta"):
-            self._set(name, check_number(name, getattr(self, name), above=True))
-        self._set("weight_decay", check_number("weight_decay", self.weight_decay))
+        for name in ("lr", "clip"):
+            self._set(name, check_rate(name, getattr(self, name), above=True))
+        self._set("weight_decay", check_rate("weight_decay", self.weight_decay))
+        self._set("init", check_number("init", self.init, most=1.0, above=True))
+        theta = check_number("rope_theta", self.rope_theta, 1.0, LARGEST_RATE)
+        self._set("rope_theta", theta)
         for name in ("cooldown", "newlines"):
             self._set(name, check_number(name, getattr(self, name), most=1.0))
         betas = self._tuple("betas")

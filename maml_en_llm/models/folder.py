@@ -4,8 +4,10 @@ A folder becomes a model with random weights only if it really holds none: weigh
 under another name, half a download, an adapter or a pointer of git-lfs are refused.
 """
 
+import hashlib
 import json
 import os
+import warnings
 from pathlib import Path
 
 import torch
@@ -73,6 +75,30 @@ def has_weights(folder: Path) -> bool:
             "downloading them"
         )
     return False
+
+
+def warn_of_changes(folder: Path) -> None:
+    """Warn of weights that are not as the run wrote them, by its record.json."""
+    try:
+        written = json.loads((folder / "record.json").read_bytes())["files"]
+        names = [name for name in LOADED if name in written]
+        files = [path for name in names for path in _files_of(folder, name)]
+        changed = [path.name for path in files if written[path.name] != sha256_of(path)]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return  # no record of a run
+    if changed:
+        warnings.warn(
+            f"model: expected weights in {shown(str(folder))} as its record.json has "
+            f"them, found others in {listed(changed)}; they were damaged or replaced "
+            "since: train again, or fetch them again",
+            stacklevel=3,
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_copies(folder: Path) -> None:

@@ -27,7 +27,7 @@ from ..prompts.device import as_device
 from . import adapters, safe, source
 from .attention import TWICE
 from .complete import check_causal, check_complete, check_plain, check_size
-from .folder import has_weights, reason
+from .folder import has_weights, reason, warn_of_changes
 from .sizes import architecture, base_of
 from .smollm2 import SMOLLM2, SMOLLM2_HUB, not_found
 from .tokenizer import (
@@ -212,6 +212,7 @@ def _pretrained(name, attention: str, dtype, revision) -> PreTrainedModel:
     hub = {} if revision is None or Path(name).is_dir() else {"revision": revision}
     if Path(name).is_dir():
         check_size(Path(name))
+        warn_of_changes(Path(name))
     logger = logging.getLogger(modeling_utils.__name__)
     logger.addFilter(_no_report)
     try:

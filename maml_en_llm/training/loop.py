@@ -229,7 +229,8 @@ class Loop:
             for place in range(self.config.tasks_per_step)
         ]
         names = [self.sampler.tasks[draw.task].name for draw in draws]
-        where, advice = cause_of(state.step, self.loss, state.params, self.method, own)
+        at = state.step, loss, self.loss, state.params
+        where, advice = cause_of(*at, self.method, own)
         return explained(state.step, loss, norm, names, where=where, advice=advice)
 
 

@@ -117,6 +117,8 @@ class Sitting:
             how = "nothing is kept, since no output was named"
         elif folder.complete:
             how = f"{folder.output} is complete"
+        elif not folder.first:
+            how = "the first process says how to go on"
         elif folder.saved is not None:
             how = f"the same command goes on from step {folder.saved}"
         else:

@@ -126,7 +126,7 @@ MISTAKES = [
     ("train --output {0}/a --model fiel --benchmark minicrossfit", "; nearest: file$"),
     (
         "evaluate --model tiny-base --benchmark {0}/fiel",
-        "source: .*; nearest: file in /",
+        "--benchmark: .*; nearest: file in /",
     ),
     ("evaluate --model tiny-base --benchmark minicrosfit", "; nearest: minicrossfit$"),
     ("evaluate --model tiny-base --benchmark {0}/other", "found '.*/other'$"),
@@ -138,6 +138,21 @@ MISTAKES = [
     ("pretrain --out {0}/a --warmup 0", "warmup: expected a whole number"),
     ("pretrain --out {0}/a --tokens 8", "lengths: expected a whole number"),
     ("pretrain --out {0}/a --lr nan", "lr: expected a finite number"),
+    ("pretrain --out {0}/a --lr 1e300", "lr: expected .* at most 1e.34, found 1e.300"),
+    ("pretrain --out {0}/a --init 1.5", "init: expected .* at most 1, found 1.5"),
+    ("pretrain --out {0}/a --rope-theta 1e-300", "rope-theta: expected .* at least 1"),
+    (
+        "evaluate --model tiny-base --output {0}/new/",
+        "--output: expected a file, found a folder, '.*/new'",
+    ),
+    (
+        "evaluate --model tiny-base --benchmark minicrossfit --demonstration-seeds -1",
+        "--demonstration-seeds: expected a whole number",
+    ),
+    (
+        "evaluate --model tiny-base --benchmark minicrossfit --adaptation-steps -1",
+        "--adaptation-steps: expected a whole number",
+    ),
     ("pretrain --out {0}/file", "output: expected a folder, found a file"),
     ("pretrain --out {0}", "output: expected a new folder or a run to go on with"),
     ("train --output {0}/a --steps 0", "steps: expected a whole number"),
@@ -494,3 +509,52 @@ def test_sigterm_leaves_no_debris_of_tasks(tmp_path):
     left = [path.name for path in Path(tmp_path).iterdir()]
     assert (started.returncode, left) in [(143, []), (0, ["t"])]
     assert "Traceback" not in said
+
+
+class Full:
+    """A stderr on a disk that is full: nothing that is drawn can be written."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    def flush(self) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_bar_that_cannot_be_drawn_costs_no_work(monkeypatch):
+    from maml_en_llm.bar import Bar
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    with Bar(2) as bar:
+        bar.bar.mininterval = 0
+        for step in range(2):
+            bar.step(step, 1.0)
+    with Bar(2) as bar:
+        bar.bar.mininterval = 0
+        bar.count("one")
+        bar.count("two")
+    with Bar(0) as bar:
+        bar.work(dict(method="x"), 1.0, 2.0)
+    assert bar.bar.disable
+
+
+def test_records_of_the_package_are_checked_where_a_folder_has_none(
+    tmp_path, monkeypatch
+):
+    """Another project's ``results``, or that of a run which was ended at once."""
+    from maml_en_llm import reproduction
+
+    (tmp_path / "results").mkdir()
+    monkeypatch.chdir(tmp_path)
+    asked = []
+
+    def again(rows, count, device):
+        asked.append(len(rows))
+        raise ValueError("reached")
+
+    monkeypatch.setattr("maml_en_llm.runs.again.compute_again", again)
+    with pytest.raises(ValueError, match="reached"):
+        reproduction.reproduce_command(["--check", "1"])
+    assert asked[0] > 1000

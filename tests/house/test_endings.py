@@ -103,6 +103,7 @@ FLAGS = {n: f"--{n.replace('_', '-')}" for n in ("lr", "max_length", "mode", "bo
             for same in (
                 "found 'lr=3 max_length', the model's positions",
                 "train(config, mode='direct')",
+                "Adam(lr=1, betas=(0.9, 0.995), mode=1)",
                 "/runs/lr=3/max_length/x: no file",
                 "alr=3, lr.py, max_lengths, the mode: one",
                 "--max-length: expected --mode direct",

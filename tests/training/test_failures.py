@@ -59,6 +59,15 @@ def test_an_inner_rate_too_high_is_said(config, tasks):
         meta_train(small_model(dtype=torch.float32), CharTokenizer(), tasks, high)
 
 
+def test_a_root_without_a_slope_is_said(config, tasks):
+    """Of words that no prompt has the second moment is 0."""
+    flat = replace(config, optimizer="adam", eps_root=0.0)
+    model = small_model(dtype=torch.float32)
+    with pytest.raises(FloatingPointError, match="step 0: .* eps_root=1e-12 .all"):
+        meta_train(model, CharTokenizer(), tasks, flat)
+    meta_train(model, CharTokenizer(), tasks, replace(flat, eps_root=1e-12))
+
+
 def test_damaged_weights_are_said_before_the_first_step(config, tasks):
     model, steps = small_model(), []
     name = "transformer.h.1.mlp.c_fc.weight"
