@@ -1,6 +1,8 @@
 """What is not finite: how many steps are skipped, what is said, what is kept."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from maml_en_llm import (
 )
 from maml_en_llm.optimizers.eight_bit import Adam8Bit
 from maml_en_llm.training.failures import warn_if_hidden
+from maml_en_llm.training.run import Sitting
 
 METHODS = pytest.mark.parametrize(
     "method", ["metaicl", "multi-task", "maml-en-llm", "fomaml", "reptile"]
@@ -173,3 +176,15 @@ def test_the_prompt_is_named(config, tasks, monkeypatch):
         FloatingPointError, match=r"task [ab], query batch, prompt [12]"
     ):
         meta_train(model, CharTokenizer(), tasks, long)
+
+
+@pytest.mark.parametrize("saved", [None, 20])
+def test_only_the_first_process_says_how_to_go_on(config, saved):
+    """The others write no checkpoint, and know of none."""
+    told = {}
+    for first in (True, False):
+        folder = SimpleNamespace(output="x", complete=False, first=first, saved=saved)
+        sitting = Sitting(config, cast(Any, folder))
+        told[first] = str(sitting.interrupted(KeyboardInterrupt()))
+    assert told[True].endswith("from step 20" if saved else "begins again")
+    assert told[False].endswith("; the first process says how to go on")

@@ -58,6 +58,19 @@ def test_the_folder_is_one_that_transformers_loads(whole):
     assert record["config"]["lora"] == 0
 
 
+def test_weights_that_are_not_as_the_run_wrote_them_are_warned_of(whole, tmp_path):
+    folder = shutil.copytree(whole[0], tmp_path / "run")
+    load_model(folder)  # a warning would be an error here
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match="as its record.json .* model.safetensors;"):
+        load_model(folder)
+    (folder / "record.json").write_text("[]")  # of something else
+    load_model(folder)
+
+
 def test_a_pipeline_generates_from_it(whole):
     write = pipeline("text-generation", model=str(whole[0]), device="cpu")
     (found,) = write(PROMPT, max_new_tokens=3, max_length=None, do_sample=False)
