@@ -95,6 +95,10 @@ WAS_RUN: Mapping[tuple[str, str, str], list[dict]] = {
         some(THREE, ONE, 5, adapted=0),
         some("MetaICL", ONE, 5, **ADAPTED, **PROMPTS),
     ],
+    ("E2-steps", "160", "HR→LR: the three rows, FOMAML and the base model"): [
+        *(some(ALL, adapted=j) for j in (0, 1, 2, 4, 8)),
+        *(some(ALL, adapted=j, k=0) for j in (0, 1, 2, 4, 8, 16)),
+    ],
     ("E3", "80", "HR→LR: the three rows and FOMAML with 5, 10, 25, 50 and 100%"): [
         some(ALL, train=share)
         for share in (

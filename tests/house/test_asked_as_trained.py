@@ -48,8 +48,9 @@ def test_outside_a_clone_the_published_records_are_checked(tmp_path, monkeypatch
         return looked[-1]
 
     assert os.path.samefile(check(), record_folder())
-    (tmp_path / "results").mkdir()  # one's own
-    assert os.path.samefile(check(), tmp_path / "results")
+    (tmp_path / "results").mkdir()  # one's own, and the others where it has none
+    assert os.path.samefile(check(), record_folder())
+    assert os.path.samefile(looked[-2], tmp_path / "results")
 
 
 def test_workers_share_the_cores_that_this_process_may_use(monkeypatch):

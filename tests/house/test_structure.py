@@ -18,7 +18,7 @@ ORDER = [
     "checkpoint",
     *("minicrossfit", "base", "tasks", "prompts", "optimizers", "meta", "models"),
     *("methods", "training", "evaluation", "runs", "plots"),
-    *("endings", "options", "assessment", "reproduction", "__main__"),
+    *("endings", "options", "bar", "assessment", "reproduction", "__main__"),
 ]
 MODULE_LINES, FUNCTION_LINES, NESTING = 300, 50, 4
 # a method of training, and the row of a table that it is compared in
