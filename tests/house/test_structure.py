@@ -16,7 +16,7 @@ ORDER = [
     *("sources", "errors", "protocol", "tensors", "drawing", "signals", "locks"),
     *("sittings", "provenance"),
     "checkpoint",
-    *("minicrossfit", "base", "tasks", "prompts", "optimizers", "meta", "models"),
+    *("minicrossfit", "tasks", "prompts", "base", "optimizers", "meta", "models"),
     *("methods", "training", "evaluation", "runs", "plots"),
     *("endings", "options", "bar", "assessment", "reproduction", "__main__"),
 ]
