@@ -147,6 +147,9 @@ WAS_RUN: Mapping[tuple[str, str, str], list[dict]] = {
     ("E5", "80", "HR→LR: 0 to 16 demonstrations at test"): [
         some(THREE, k=k) for k in (0, 1, 2, 4, 8, 16)
     ],
+    ("E5-labels", "80", "HR→LR: right and random labels"): [
+        some(THREE, k=16, random_labels=drawn) for drawn in (False, True)
+    ],
     ("E6", "160", "HR→LR: MetaICL at 1.4 times and at twice its rate"): [
         some("MetaICL", ONE, 5, lr=lr) for lr in (0.0028, 0.004)
     ],
