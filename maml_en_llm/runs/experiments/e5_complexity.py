@@ -109,9 +109,9 @@ def _part(
         for name in COMPLEXITY_ROWS:
             yield cell, name, {}, [dict(k=shown) for shown in SHOWN_AT_TEST]
     else:
+        right = dict(k=SHOWN_AT_TEST[-1])
         for name in ("in-context", *names):
-            shown = SHOWN_AT_TEST[-1]
-            yield cell, name, {}, [dict(k=shown), dict(k=shown, random_labels=True)]
+            yield cell, name, {}, [right, right | dict(random_labels=True)]
 
 
 def _equal_counts(preset: Preset) -> dict[str, float]:
